@@ -1,0 +1,1 @@
+"""The introducer: builds the rooms from a Fleet and wires them; no logic."""

@@ -1,0 +1,5 @@
+"""The command `corral`."""
+
+
+def main() -> None:
+    """Nothing yet."""

@@ -1,0 +1,68 @@
+"""Engine: a program that serves weights over HTTP. It plans and understands; a Runtime runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from corral.contracts.options import OptionTable
+from corral.domain.errors import StartFailed
+from corral.domain.fleet import ModelSpec
+from corral.domain.launch import Attach, Endpoint, ExitStatus, LaunchPlan, Place
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyInfo:
+    """What a ready engine says of itself. `context_tokens` is per slot."""
+
+    slots: int
+    context_tokens: int | None = None
+    build: str = ""
+    capabilities: frozenset[str] = frozenset()  # chat, embeddings, rerank, vision, audio
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """One kind of engine. Methods that look at files or programs are async and keep slow work off the loop."""
+
+    name: str
+    options: OptionTable
+
+    def problems(self, model: ModelSpec) -> list[str]:
+        """Sentences about options, args or env that cannot work together; [] when all is well. No I/O."""
+        ...
+
+    def slots(self, model: ModelSpec) -> int:
+        """Leases per instance."""
+        ...
+
+    async def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
+        """What the load digest must also contain: the exact program (path, size, mtime), the files' identity."""
+        ...
+
+    async def plan(self, model: ModelSpec, place: Place) -> LaunchPlan | Attach:
+        """
+        How to start this Model in that place.
+
+        Raises StoreFailed for a file that cannot be served, StartFailed for a program that is missing or lacks what
+        the options need.
+        """
+        ...
+
+    async def wait_ready(self, model: ModelSpec, endpoint: Endpoint) -> ReadyInfo:
+        """
+        Return as soon as the engine answers (within 20 ms of its own readiness).
+
+        Never returns for an engine that stays loading: the caller has the deadline and watches for the exit.
+        Raises EngineFailed when the engine answers in a way that can never become ready.
+        """
+        ...
+
+    async def alive(self, endpoint: Endpoint, *, timeout_s: float) -> bool:
+        """True when the engine's health route answers 200 within the time."""
+        ...
+
+    def diagnose(self, model: ModelSpec, exit: ExitStatus | None, log: Sequence[str]) -> StartFailed:
+        """Why a start failed: a sentence, a fix, the last log lines. `exit` None means it never became ready."""
+        ...

@@ -1,0 +1,108 @@
+"""
+OptionSpec: the one declaration of an engine option, from which schema, validation, argv, help and docs grow.
+
+A table is a tuple of OptionSpec. Values are plain: int, float, bool, str, or a tuple of str.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from corral.domain.fleet import OptionValue
+
+
+class OptionKind(StrEnum):
+    """What a value looks like in YAML."""
+
+    INT = "int"
+    FLOAT = "float"
+    BOOL = "bool"
+    STR = "str"
+    ENUM = "enum"  # one of `words`
+    PATH = "path"  # a file; ~ and relative paths are resolved against the config file's folder
+    LIST = "list"  # list of strings
+
+
+@dataclass(frozen=True, slots=True)
+class OptionSpec:
+    """
+    One option. `words` are accepted beside the kind's own values (`auto`, `all` for an int) and are all of an ENUM.
+
+    `default` None means: not sent to the engine unless set. `unit` names what a number counts (tokens, threads, ...).
+    """
+
+    name: str
+    kind: OptionKind
+    help: str
+    default: OptionValue | None = None
+    words: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    unit: str = ""
+
+    def check(self, value: object) -> OptionValue:
+        """The value in its plain form. Raises ValueError with a sentence that says what is allowed."""
+        ok = self._plain(value)
+        if ok is None:
+            raise ValueError(f"{self.name} must be {self.allowed()}, not {value!r}")
+        if isinstance(ok, int | float) and not isinstance(ok, bool):
+            low, high = self.minimum, self.maximum
+            if (low is not None and ok < low) or (high is not None and ok > high):
+                raise ValueError(f"{self.name} must be {self.allowed()}, not {value!r}")
+        return ok
+
+    def _plain(self, value: object) -> OptionValue | None:
+        if isinstance(value, str) and value in self.words:
+            return value
+        # YAML reads a bare on/off as a boolean: where those words are meant, take it as the word.
+        if isinstance(value, bool) and {"on", "off"} <= set(self.words):
+            return "on" if value else "off"
+        match self.kind:
+            case OptionKind.BOOL:
+                return value if isinstance(value, bool) else None
+            case OptionKind.INT:
+                return value if isinstance(value, int) and not isinstance(value, bool) else None
+            case OptionKind.FLOAT:
+                if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
+                    return float(value)
+                return None
+            case OptionKind.STR | OptionKind.PATH:
+                return value if isinstance(value, str) and "\0" not in value else None
+            case OptionKind.LIST:
+                if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+                    return tuple(value)
+                return (value,) if isinstance(value, str) else None
+            case OptionKind.ENUM:
+                return None
+
+    def allowed(self) -> str:
+        """`a whole number of tokens, 0 or more, or auto`, for messages and docs."""
+        words = " or ".join(self.words)
+        if self.kind is OptionKind.ENUM:
+            return f"one of {', '.join(self.words)}"
+        text = {
+            OptionKind.INT: "a whole number",
+            OptionKind.FLOAT: "a number",
+            OptionKind.BOOL: "true or false",
+            OptionKind.STR: "a text",
+            OptionKind.PATH: "a file path",
+            OptionKind.LIST: "a list of texts",
+        }[self.kind]
+        if self.unit:
+            text += f" of {self.unit}"
+        if self.minimum is not None and self.maximum is not None:
+            text += f" from {self.minimum:g} to {self.maximum:g}"
+        elif self.minimum is not None:
+            text += f", {self.minimum:g} or more"
+        return f"{text}, or {words}" if words else text
+
+
+OptionTable = tuple[OptionSpec, ...]
+
+
+def with_defaults(table: OptionTable, options: Mapping[str, OptionValue]) -> dict[str, OptionValue]:
+    """The options with the table's defaults filled in, in the table's order. Zero and False are values."""
+    merged = {spec.name: options.get(spec.name, spec.default) for spec in table}
+    return {name: value for name, value in merged.items() if value is not None}

@@ -1,0 +1,1 @@
+"""Values and words of the product: no I/O, no clock, no framework."""

@@ -1,0 +1,71 @@
+"""What the scheduler's machine wants done. The loop acts; results come back as scheduler events."""
+
+from __future__ import annotations
+
+import msgspec
+
+from corral.domain.errors import CorralError
+from corral.domain.events import Notice
+from corral.domain.fleet import ModelSpec
+from corral.domain.launch import Endpoint
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Plan and start an instance -> InstanceReady | InstanceFailed."""
+
+    instance: str
+    model: ModelSpec
+    digest: str
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """
+    Stop an instance (also one that is still starting) and wait until its memory is free -> InstanceStopped.
+
+    `force`: its leases may still be open; they will break.
+    """
+
+    instance: str
+    reason: str
+    force: bool = False
+
+
+class Check(msgspec.Struct, frozen=True):
+    """Look whether an instance is still alive -> InstanceChecked | InstanceExited."""
+
+    instance: str
+
+
+class Grant(msgspec.Struct, frozen=True, gc=False):
+    """Give the request its lease."""
+
+    request: int
+    instance: str
+    endpoint: Endpoint
+    waited_s: float
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """Tell the request no."""
+
+    request: int
+    error: CorralError
+
+
+class Wake(msgspec.Struct, frozen=True, gc=False):
+    """Send a Tick at this time of the scheduler's clock; replaces the earlier Wake. None = no timer is needed."""
+
+    at: float | None
+
+
+class Tell(msgspec.Struct, frozen=True):
+    """Publish a notice."""
+
+    notice: Notice
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """The shutdown is complete: no instance is left."""
+
+
+Command = Start | Stop | Check | Grant | Refuse | Wake | Tell | Finished

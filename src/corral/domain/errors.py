@@ -1,0 +1,254 @@
+"""
+The one tree of errors, grouped by who can help.
+
+CorralError
+├── Refused              the caller can help: the request is wrong or not allowed
+│   ├── BadRequest           400 bad_request
+│   ├── Unauthorized         401 invalid_api_key
+│   ├── Forbidden            403 forbidden
+│   ├── UnknownModel         404 model_not_found
+│   ├── UnknownRoute         404 not_found
+│   ├── WrongMethod          405 method_not_allowed
+│   ├── Conflict             409 conflict
+│   ├── BodyTooLarge         413 body_too_large
+│   └── ConfigError          the configuration is wrong; carries file and line
+├── Busy                 waiting helps: 503 with Retry-After
+│   ├── QueueFull            queue_full
+│   ├── QueueTimeout         queue_timeout
+│   ├── NoMemory             no_memory
+│   ├── Unloaded             model_unloaded
+│   └── ShuttingDown         shutting_down
+├── EngineFailed         the operator can help: the engine broke its part
+│   ├── StartFailed          503 engine_start_failed; carries a diagnosis and the last log lines
+│   ├── EngineDied           502 engine_died
+│   ├── EngineSilent         504 engine_timeout
+│   └── EngineProtocolError  502 engine_protocol_error
+├── PlaceFailed          the host can help: no process, no port, no disk, no keeper
+└── StoreFailed          the model files are at fault
+    ├── FileMissing
+    └── BadGguf
+
+The docstring of a class is its default message. `code` is stable and documented; `status` is the HTTP
+status that dialects use unless their own table says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CorralError(Exception):
+    """Something went wrong in Corral."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    source: ClassVar[str] = "corral"
+
+    def __init__(self, message: str = "", *, hint: str = "", retry_after_s: float | None = None) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.hint = hint
+        self.retry_after_s = retry_after_s
+        super().__init__(self.message)
+
+    def sentence(self) -> str:
+        """What was wrong and, where known, what to do next, in one line."""
+        return f"{self.message} {self.hint}".strip()
+
+
+class Refused(CorralError):
+    """The request was refused."""
+
+    code = "refused"
+    status = 400
+
+
+class BadRequest(Refused):
+    """The request is malformed."""
+
+    code = "bad_request"
+
+
+class Unauthorized(Refused):
+    """A valid API key is required: send it as `Authorization: Bearer KEY`."""
+
+    code = "invalid_api_key"
+    status = 401
+
+
+class Forbidden(Refused):
+    """This is not allowed here."""
+
+    code = "forbidden"
+    status = 403
+
+
+class UnknownModel(Refused):
+    """No Model has this name."""
+
+    code = "model_not_found"
+    status = 404
+
+    def __init__(self, name: str, near: tuple[str, ...] = ()) -> None:
+        self.name = name
+        self.near = near
+        shown = name if len(name) <= 100 else name[:97] + "..."
+        hint = f"Did you mean {' or '.join(repr(n) for n in near)}?" if near else "GET /v1/models lists them."
+        super().__init__(f"No Model is named {shown!r}.", hint=hint)
+
+
+class UnknownRoute(Refused):
+    """There is no such route."""
+
+    code = "not_found"
+    status = 404
+
+
+class WrongMethod(Refused):
+    """This route does not take that method."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
+class Conflict(Refused):
+    """The present state does not allow this."""
+
+    code = "conflict"
+    status = 409
+
+
+class BodyTooLarge(Refused):
+    """The request body is larger than the server accepts."""
+
+    code = "body_too_large"
+    status = 413
+
+
+class ConfigError(Refused):
+    """The configuration is wrong."""
+
+    code = "config_error"
+
+    def __init__(self, message: str, *, file: str = "", line: int | None = None, key: str = "", hint: str = "") -> None:
+        self.file = file
+        self.line = line
+        self.key = key
+        where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
+        super().__init__(f"{where}{message}", hint=hint)
+
+
+class Busy(CorralError):
+    """Corral is busy; try again later."""
+
+    code = "busy"
+    status = 503
+
+    def __init__(self, message: str = "", *, hint: str = "", retry_after_s: float | None = 1.0) -> None:
+        super().__init__(message, hint=hint, retry_after_s=retry_after_s)
+
+
+class QueueFull(Busy):
+    """The queue is full; try again later."""
+
+    code = "queue_full"
+
+
+class QueueTimeout(Busy):
+    """The request waited for its Model longer than its deadline allows."""
+
+    code = "queue_timeout"
+
+
+class NoMemory(Busy):
+    """The Model does not fit in the memory there is."""
+
+    code = "no_memory"
+
+
+class Unloaded(Busy):
+    """The Model was unloaded by hand while this request waited for it."""
+
+    code = "model_unloaded"
+
+
+class ShuttingDown(Busy):
+    """Corral is shutting down."""
+
+    code = "shutting_down"
+
+
+class EngineFailed(CorralError):
+    """The engine failed."""
+
+    code = "engine_failed"
+    status = 502
+    source = "engine"
+
+
+class StartFailed(EngineFailed):
+    """
+    The engine did not start.
+
+    `log_tail` holds the engine's last log lines, oldest first, already cut to a bounded length.
+    """
+
+    code = "engine_start_failed"
+    status = 503
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        hint: str = "",
+        log_tail: tuple[str, ...] = (),
+        retry_after_s: float | None = None,
+        permanent: bool = False,
+    ) -> None:
+        self.log_tail = log_tail
+        self.permanent = permanent  # the same start can never work: no point in trying again on a timer
+        super().__init__(message, hint=hint, retry_after_s=retry_after_s)
+
+
+class EngineDied(EngineFailed):
+    """The engine ended before it answered."""
+
+    code = "engine_died"
+
+
+class EngineSilent(EngineFailed):
+    """The engine did not answer in time."""
+
+    code = "engine_timeout"
+    status = 504
+
+
+class EngineProtocolError(EngineFailed):
+    """The engine's answer is not valid HTTP."""
+
+    code = "engine_protocol_error"
+
+
+class PlaceFailed(CorralError):
+    """The place where engines run failed."""
+
+    code = "place_failed"
+
+
+class StoreFailed(CorralError):
+    """The model file cannot be used."""
+
+    code = "store_failed"
+
+
+class FileMissing(StoreFailed):
+    """The model file does not exist."""
+
+    code = "file_missing"
+    status = 503
+
+
+class BadGguf(StoreFailed):
+    """The file is not a GGUF file that can be read."""
+
+    code = "bad_gguf"
+    status = 503

@@ -1,0 +1,219 @@
+"""
+What happened. Two families, both plain values.
+
+*Scheduler events* go into the machine (`scheduler.machine.Machine.step`). *Notices* go out to observers (metrics, log,
+live feed) and change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from corral.domain.errors import CorralError
+from corral.domain.fleet import Fleet
+from corral.domain.instance import InstanceState
+from corral.domain.launch import Endpoint, ExitStatus, Footprint
+
+# --- scheduler events ---------------------------------------------------------------------------------------------
+
+
+class FleetChanged(msgspec.Struct, frozen=True):
+    """The operator wants another Fleet. `digests` and `footprints` have an entry for each Model of it."""
+
+    fleet: Fleet
+    digests: Mapping[str, str]
+    footprints: Mapping[str, Footprint]
+
+
+class Requested(msgspec.Struct, frozen=True, gc=False):
+    """
+    A caller wants a lease on a Model (its own name, aliases already resolved).
+
+    `weight` 1 takes a slot; 0 takes none but still keeps the instance (`/tokenize`, `corral load`). `operator` asks
+    by hand: a failed Model is tried again at once. `deadline` is on the scheduler's clock.
+    """
+
+    request: int
+    model: str
+    caller: str
+    deadline: float
+    weight: int = 1
+    operator: bool = False
+
+
+class RequestLeft(msgspec.Struct, frozen=True, gc=False):
+    """The caller of a waiting request is gone. After a grant it means the same as LeaseReleased."""
+
+    request: int
+
+
+class LeaseReleased(msgspec.Struct, frozen=True, gc=False):
+    """A granted request has ended. `broken`: the engine's connection failed, the instance may be dead."""
+
+    request: int
+    broken: bool = False
+
+
+class InstanceReady(msgspec.Struct, frozen=True):
+    """An instance in `starting` answers now. `slots` is what the engine really offers, `load_s` how long it took."""
+
+    instance: str
+    endpoint: Endpoint
+    slots: int
+    load_s: float
+
+
+class InstanceFailed(msgspec.Struct, frozen=True):
+    """An instance in `starting` will not become ready; nothing of it is left running."""
+
+    instance: str
+    error: CorralError
+
+
+class InstanceExited(msgspec.Struct, frozen=True):
+    """An instance that was ready or draining ended without being asked to; nothing of it is left running."""
+
+    instance: str
+    exit: ExitStatus
+
+
+class InstanceStopped(msgspec.Struct, frozen=True):
+    """
+    A Stop command is done: the processes are gone and the memory is seen to be free.
+
+    `error` is set when memory did not come back in time; the machine then refuses whoever needs it, with that reason.
+    """
+
+    instance: str
+    error: str = ""
+
+
+class InstanceChecked(msgspec.Struct, frozen=True):
+    """A Check command is done and the instance is alive (a dead one gives InstanceExited)."""
+
+    instance: str
+
+
+class InstanceAdopted(msgspec.Struct, frozen=True):
+    """An engine of an earlier Corral was found again, is ready, and can serve `model`."""
+
+    instance: str
+    model: str
+    digest: str
+    endpoint: Endpoint
+    slots: int
+
+
+class UnloadWanted(msgspec.Struct, frozen=True):
+    """Unload a Model ("" = all). `force` does not wait for leases; waiters are refused either way."""
+
+    model: str = ""
+    force: bool = False
+
+
+class MemoryChanged(msgspec.Struct, frozen=True):
+    """The RAM budget is now this many bytes (None = no limit)."""
+
+    ram_budget_bytes: int | None
+
+
+class ShutdownWanted(msgspec.Struct, frozen=True):
+    """Refuse what waits, let running leases end until `deadline`, stop everything (or keep it, the loop decides)."""
+
+    deadline: float
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """Time has passed: the moment of the last Wake command, or later."""
+
+
+SchedulerEvent = (
+    FleetChanged
+    | Requested
+    | RequestLeft
+    | LeaseReleased
+    | InstanceReady
+    | InstanceFailed
+    | InstanceExited
+    | InstanceStopped
+    | InstanceChecked
+    | InstanceAdopted
+    | UnloadWanted
+    | MemoryChanged
+    | ShutdownWanted
+    | Tick
+)
+
+# --- notices ------------------------------------------------------------------------------------------------------
+
+
+class StateChanged(msgspec.Struct, frozen=True):
+    """An instance went from one state to another; `reason` is a short phrase for people."""
+
+    model: str
+    instance: str
+    old: InstanceState
+    new: InstanceState
+    reason: str = ""
+
+
+class LoadFinished(msgspec.Struct, frozen=True):
+    """A start ended. `outcome` is `ready`, `failed` or `aborted`; `waiters` were served by this one load."""
+
+    model: str
+    outcome: str
+    seconds: float
+    waiters: int = 0
+
+
+class Evicted(msgspec.Struct, frozen=True):
+    """An instance leaves. `why` is one of `swap`, `exclusive`, `memory`, `ttl`, `unload`, `reload`, `shutdown`."""
+
+    model: str
+    why: str
+    for_model: str = ""
+
+
+class LeaseGranted(msgspec.Struct, frozen=True, gc=False):
+    """A request got its lease after waiting this long."""
+
+    model: str
+    waited_s: float
+
+
+class RequestRefused(msgspec.Struct, frozen=True, gc=False):
+    """A request did not get a lease, for this reason (an error code)."""
+
+    model: str
+    code: str
+
+
+class RequestFinished(msgspec.Struct, frozen=True, gc=False):
+    """
+    One request on a Model's route has ended, however it ended.
+
+    Times are seconds. `ttft_s` is from the arrival of the request to the first non-empty delta (None where the answer
+    had none, or was not a stream). Token counts come from the engine's own `usage` or `timings`, None where it said
+    nothing: never estimated.
+    """
+
+    model: str
+    route: str
+    status: int
+    caller: str
+    stream: bool
+    outcome: str  # ok, refused, engine_error, engine_died, timeout, client_gone
+    duration_s: float
+    queue_s: float
+    request_id: str = ""
+    ttft_s: float | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    instance: str = ""
+    bytes_out: int = 0
+
+
+Notice = StateChanged | LoadFinished | Evicted | LeaseGranted | RequestRefused | RequestFinished

@@ -1,0 +1,102 @@
+"""
+The Fleet: everything the operator wants, compiled from the configuration.
+
+A reload is one `FleetChanged` event with a new Fleet. Nothing here is read from disk; `config.compile` makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+OptionValue = str | int | float | bool | tuple[str, ...]
+ArgValue = str | int | float | bool | tuple[str | int | float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a Model's weights come from: a local path, or nothing for an engine that already runs."""
+
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds; every one is finite by default."""
+
+    queue_s: float = 600.0  # from arrival to a lease, the load included
+    load_s: float = 600.0  # from the start of an engine to ready
+    first_token_s: float = 600.0  # from the lease to the first byte of the answer
+    idle_s: float = 120.0  # silence between two pieces of an answer
+    total_s: float = 3600.0  # from the lease to the end of the answer
+    stop_s: float = 10.0  # for an engine to stop after its leases are gone
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One Model as the operator wants it. `options` are already checked by the engine's OptionSpec table."""
+
+    name: str
+    source: Source = Source()
+    engine: str = "llamacpp"
+    runtime: str = "process"
+    binary: str = ""  # "" lets the engine choose
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
+    args: tuple[tuple[str, ArgValue], ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    aliases: tuple[str, ...] = ()
+    slots: int = 1  # leases per instance
+    ttl_s: float = 600.0  # idle seconds before it is unloaded; FOREVER = never
+    pin: bool = False  # started with Corral, restarted with back-off, never evicted
+    preload: bool = False  # started with Corral, otherwise like any other
+    priority: int = 0  # higher is served first
+    queue_limit: int = 0  # 0 = the fleet's own
+    timeouts: Timeouts = Timeouts()
+    title: str = ""
+    description: str = ""
+    unlisted: bool = False
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSpec:
+    """
+    Which Models leave when another comes.
+
+    `swap`: only one member runs at a time. `exclusive`: when a member starts, members of other groups leave.
+    `persistent`: members are not asked to leave by another group's `exclusive`.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    swap: bool = True
+    exclusive: bool = False
+    persistent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on waiting. A request over a queue bound is answered 503 at once."""
+
+    queue_per_model: int = 100
+    queue_total: int = 1000
+    max_wait_hot_s: float = 10.0  # a hot Model gets no new leases once another has waited this long for its memory
+    backoff_first_s: float = 1.0  # after a failed start; doubles up to backoff_max_s
+    backoff_max_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All Models and groups, the memory there is to spend, and the bounds on waiting."""
+
+    models: Mapping[str, ModelSpec] = field(default_factory=dict)
+    groups: Mapping[str, GroupSpec] = field(default_factory=dict)
+    ram_budget_bytes: int | None = None  # None = no limit
+    limits: Limits = Limits()
+
+    def group_of(self, model: str) -> GroupSpec | None:
+        """The group that names the Model; the config makes sure there is at most one."""
+        for group in self.groups.values():
+            if model in group.members:
+                return group
+        return None

@@ -1,0 +1,53 @@
+"""An Instance: a running engine that serves one Model, and the states it goes through."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+
+class InstanceState(StrEnum):
+    """The states that users see. `stopped` and `failed` instances hold no memory."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+ALIVE: Final = frozenset({InstanceState.STARTING, InstanceState.READY, InstanceState.DRAINING, InstanceState.STOPPING})
+"""States in which an instance holds memory."""
+
+TRANSITIONS: Final[dict[InstanceState, frozenset[InstanceState]]] = {
+    InstanceState.STARTING: frozenset({InstanceState.READY, InstanceState.STOPPING, InstanceState.FAILED}),
+    InstanceState.READY: frozenset({InstanceState.DRAINING, InstanceState.STOPPING, InstanceState.FAILED}),
+    InstanceState.DRAINING: frozenset({InstanceState.READY, InstanceState.STOPPING, InstanceState.FAILED}),
+    InstanceState.STOPPING: frozenset({InstanceState.STOPPED, InstanceState.FAILED}),
+    InstanceState.STOPPED: frozenset({InstanceState.STARTING}),
+    InstanceState.FAILED: frozenset({InstanceState.STARTING, InstanceState.STOPPED}),
+}
+
+
+class InstanceView(msgspec.Struct, frozen=True):
+    """What the snapshot shows of one Model's instance. Times are monotonic seconds of the scheduler's clock."""
+
+    model: str
+    instance: str  # "" when the Model has never been started
+    state: InstanceState
+    digest: str = ""
+    leases: int = 0  # slots in use
+    slots: int = 0
+    waiting: int = 0
+    since: float = 0.0  # when this state began
+    idle_since: float | None = None  # set while ready without leases
+    expires_at: float | None = None  # when the TTL ends, None for never or while busy
+    ram_bytes: int = 0
+    load_s: float | None = None  # seconds of its last load
+    failures: int = 0  # failed starts in a row
+    retry_at: float | None = None  # failed: when the next start is allowed
+    error: str = ""  # failed: the sentence
+    pinned: bool = False

@@ -1,0 +1,178 @@
+"""
+How an engine is started and found again: LaunchPlan, Attach, Endpoint, Place, Handle, Footprint, ExitStatus.
+
+An Engine turns a Model and a Place into a LaunchPlan; a Runtime turns a LaunchPlan into a Handle. The Handle is
+small JSON (file mode 0600) from which the same runtime finds the started thing again after a restart of Corral.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+HANDLE_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where an engine listens: a unix socket, else host and port. `key` goes out as `Authorization: Bearer`."""
+
+    socket: str = ""
+    host: str = ""
+    port: int = 0
+    key: str = field(default="", repr=False)
+    base_path: str = ""  # prefix of the engine's routes, without a trailing slash
+    tls: bool = False
+
+    def __str__(self) -> str:
+        return f"unix:{self.socket}" if self.socket else f"http://{self.host}:{self.port}{self.base_path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a runtime offers one instance before it is planned. Paths are as the engine will see them."""
+
+    instance: str
+    scratch: str  # a private folder (0700) that is removed with the instance
+    socket: str = ""  # a unix socket path to listen on (at most 100 bytes), or "" where that cannot be
+    host: str = "127.0.0.1"
+    port: int = 0  # a free port, when there is no socket
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """
+    What an engine asks of a runtime.
+
+    `env` is added to the host's environment, from which the runtime first removes every variable that begins with
+    one of `env_scrub`. `secret_env` is the same but is never shown, logged or stored in the clear outside 0600 files.
+    `files` are written into the scratch folder (0600) before the start, by relative name.
+    """
+
+    argv: tuple[str, ...]
+    endpoint: Endpoint
+    env: Mapping[str, str] = field(default_factory=dict)
+    secret_env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    env_scrub: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    cwd: str = ""
+    stop_signal: str = "SIGTERM"
+    stop_grace_s: float = 2.0  # between stop_signal and SIGKILL to the process group
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """An engine that already runs: nothing is started or stopped."""
+
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Bytes that a load needs on each device. `ram` is the host's memory; other devices join by name."""
+
+    ram_bytes: int = 0
+    devices: Mapping[str, int] = field(default_factory=dict)
+    measured: bool = False
+
+
+class ExitKind(StrEnum):
+    """Why a process ended."""
+
+    EXITED = "exited"
+    SIGNALLED = "signalled"
+    OOM_KILLED = "oom_killed"
+    STOPPED = "stopped"  # we asked for it
+    LOST = "lost"  # it is gone and nobody saw how (the keeper was killed too)
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How an engine ended: `code` for `exited`, `signal` (number) for the killed."""
+
+    kind: ExitKind
+    code: int | None = None
+    signal: int | None = None
+    detail: str = ""
+
+    def __str__(self) -> str:
+        text = {
+            ExitKind.EXITED: f"exited with code {self.code}",
+            ExitKind.SIGNALLED: f"was killed by signal {self.signal}",
+            ExitKind.OOM_KILLED: "was killed for memory (OOM)",
+            ExitKind.STOPPED: "was stopped",
+            ExitKind.LOST: "is gone",
+        }[self.kind]
+        return f"{text}: {self.detail}" if self.detail else text
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """
+    How to find a started plan again. `data` belongs to the runtime alone (pid, start time, boot id, ...).
+
+    The engine key and the endpoint are here so that a restarted Corral can serve from a re-adopted engine; that is
+    why the file has mode 0600.
+    """
+
+    runtime: str
+    instance: str
+    model: str
+    digest: str
+    endpoint: Endpoint
+    started_at: float  # seconds since the epoch
+    data: Mapping[str, Any] = field(default_factory=dict)
+    version: int = HANDLE_VERSION
+
+    def to_json(self) -> str:
+        """One JSON object; `from_json` reads it back."""
+        end = self.endpoint
+        return json.dumps(
+            {
+                "version": self.version,
+                "runtime": self.runtime,
+                "instance": self.instance,
+                "model": self.model,
+                "digest": self.digest,
+                "endpoint": {
+                    "socket": end.socket, "host": end.host, "port": end.port,
+                    "key": end.key, "base_path": end.base_path, "tls": end.tls,
+                },
+                "started_at": self.started_at,
+                "data": dict(self.data),
+            }
+        )  # fmt: skip
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Handle:
+        """Raises ValueError for anything that is not a handle of this version."""
+        try:
+            raw = json.loads(text)
+            if raw["version"] != HANDLE_VERSION:
+                raise ValueError(f"handle version {raw['version']!r} is not {HANDLE_VERSION}")
+            return cls(
+                runtime=str(raw["runtime"]),
+                instance=str(raw["instance"]),
+                model=str(raw["model"]),
+                digest=str(raw["digest"]),
+                endpoint=Endpoint(**raw["endpoint"]),
+                started_at=float(raw["started_at"]),
+                data=dict(raw["data"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a handle: {error!r}") from error
+
+
+def load_digest(parts: Mapping[str, Any]) -> str:
+    """
+    The Load digest: 16 hex digits of everything that an instance is started with.
+
+    Two Models with equal digests can share an instance; a changed digest means a reload needs a new one. `parts` is
+    JSON-ready; order of mappings does not matter, order of lists does.
+    """
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,39 @@
+"""From the name in a request to a Model."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from corral.domain.errors import UnknownModel
+from corral.domain.fleet import ModelSpec
+
+MODEL_NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")
+"""Names that can stand in a URL, a file name (with / replaced) and a metric label."""
+
+
+def directory(models: Iterable[ModelSpec]) -> dict[str, str]:
+    """Every name and alias -> the Model's name. Collisions are the config's business; the first wins here."""
+    names: dict[str, str] = {}
+    for model in models:
+        names.setdefault(model.name, model.name)
+    for model in models:
+        for alias in model.aliases:
+            names.setdefault(alias, model.name)
+    return names
+
+
+def resolve(name: str, names: Mapping[str, str]) -> str:
+    """The Model's name for a name or alias. Raises UnknownModel with near names."""
+    found = names.get(name)
+    if found is None:
+        raise UnknownModel(name, near_names(name, names))
+    return found
+
+
+def near_names(name: str, known: Iterable[str], *, most: int = 3) -> tuple[str, ...]:
+    """Up to `most` known names that look like `name`, nearest first; compared without regard to case."""
+    folded = {candidate.lower(): candidate for candidate in known}
+    return tuple(folded[match] for match in difflib.get_close_matches(name.lower()[:200], folded, n=most, cutoff=0.6))

@@ -1,0 +1,1 @@
+"""Small asyncio, ASGI and text tools that know nothing of models."""

@@ -1,0 +1,1 @@
+"""The scheduler's owner loop (not yet here)."""
