@@ -86,14 +86,14 @@ def chain(words: Vocabulary, *, obey: bool = False, endless: bool = False) -> Ch
 
 def _json_states(words: Vocabulary) -> dict[int, list[int]]:
     table: dict[str, tuple[str, ...]] = {
-        '"': (FILLER, "o", "}", "]", ":", ",", TOOL_CALL_END),
+        '"': (FILLER, "o", "}", "]", ":", ","),
         FILLER: (END, '"', FILLER),
         "{": ('"', "}"),
         "[": ('"', "4", "t", "]", "n", "{", "["),
         ":": _VALUE,
         ",": _VALUE,
-        "}": (END, *_CLOSE, TOOL_CALL_END, "\n"),
-        "]": (END, *_CLOSE, TOOL_CALL_END, "\n"),
+        "}": (END, "}", "]", TOOL_CALL_END, ","),
+        "]": (END, "}", "]", TOOL_CALL_END, ","),
         "4": (END, "2", *_CLOSE),
         CALL: (TOOL_CALL,),
         TOOL_CALL: ("\n", "{"),
