@@ -1,0 +1,361 @@
+"""
+The checked Config -> Settings: defaults laid under every Model, options checked against the engine's table, names
+against each other, keys hashed, paths made absolute.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from corral.config import paths
+from corral.config.document import EnvText, plain_value
+from corral.config.problems import Keys, Problems, dotted
+from corral.config.schema import Config, Key, Model, TimeoutsSection, arg_items
+from corral.config.settings import LogSpec, Settings
+from corral.contracts.options import OptionKind, OptionSpec, OptionTable
+from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec, OptionValue, Source, Timeouts
+from corral.domain.names import near_names
+from corral.domain.serving import KeySpec, Scope, ServerSpec
+
+MIN_KEY_LENGTH: Final = 16
+
+
+class EngineRules(Protocol):
+    """What the config needs of an engine: its options and its opinion. Engines of `contracts.engine` have all of it."""
+
+    @property
+    def options(self) -> OptionTable:
+        """The engine's option table."""
+        ...
+
+    def problems(self, model: ModelSpec) -> list[str]:
+        """Sentences about what cannot work together."""
+        ...
+
+    def slots(self, model: ModelSpec) -> int:
+        """Leases per instance."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Base:
+    """What relative paths and `~` are resolved against: the file's folder; the working directory for overrides."""
+
+    config_file: str
+    cwd: str
+    env: Mapping[str, str]
+    from_outside: Callable[[Keys], bool]  # True for values of the environment and the command line
+
+    def resolve(self, path: str, keys: Keys) -> str:
+        folder = self.cwd if not self.config_file or self.from_outside(keys) else os.path.dirname(self.config_file)
+        return paths.resolve(path, os.path.join(self.cwd, folder), self.env)
+
+    def program(self, name: str, keys: Keys) -> str:
+        """A program: a bare name is looked for on PATH later."""
+        return self.resolve(name, keys) if "/" in name or name.startswith("~") else name
+
+
+def compile_config(config: Config, *, engines: Mapping[str, EngineRules], base: Base, problems: Problems) -> Settings:
+    """The Settings. What is wrong is added to `problems`; the result counts only when there are none."""
+    _check_defaults(config, engines, problems)
+    models = {name: _Compiler(config, name, engines, base, problems).spec() for name in config.models}
+    _check_names(config, problems)
+    groups = _groups(config, problems)
+    auto, ram = config.memory.ram == "auto", config.memory.ram
+    limits = config.limits
+    fleet = Fleet(
+        models={name: spec for name, spec in models.items() if spec is not None},
+        groups=groups,
+        ram_budget_bytes=ram if isinstance(ram, int) else None,
+        limits=Limits(
+            queue_per_model=limits.queue_per_model,
+            queue_total=limits.queue_total,
+            max_wait_hot_s=limits.max_wait,
+            backoff_first_s=limits.backoff_first,
+            backoff_max_s=max(limits.backoff_first, limits.backoff_max),
+        ),
+    )
+    log, state = config.log, config.state_dir
+    return Settings(
+        fleet=fleet,
+        server=_server(config, problems),
+        log=LogSpec(log.level, log.format, base.resolve(log.file, ("log", "file")) if log.file else ""),
+        state_dir=base.resolve(state, ("state_dir",)) if state else paths.state_dir(base.env),
+        ram_auto=auto,
+        ram_reserve_bytes=config.memory.reserve,
+        keep_engines_s=config.keep_for if config.on_exit == "keep" else None,
+        config_file=base.config_file,
+        warnings=_warnings(fleet),
+    )
+
+
+def _check_defaults(config: Config, engines: Mapping[str, EngineRules], problems: Problems) -> None:
+    _check_engine(config.defaults.engine, ("defaults", "engine"), engines, problems)
+    for section in ("options", "binary"):
+        for name in getattr(config.defaults, section):
+            _check_engine(name, ("defaults", section, name), engines, problems)
+    for name, options in config.defaults.options.items():
+        if name in engines:
+            check_options(options, engines[name].options, ("defaults", "options", name), name, problems)
+
+
+def _check_engine(name: str, keys: Keys, engines: Mapping[str, EngineRules], problems: Problems) -> bool:
+    if name in engines:
+        return True
+    near = near_names(name, engines, most=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(sorted(engines))}."
+    problems.add(f"there is no engine {name!r}.", keys=keys, hint=hint)
+    return False
+
+
+def check_options(
+    options: Mapping[str, Any], table: OptionTable, keys: Keys, engine: str, problems: Problems
+) -> dict[str, OptionValue | None]:
+    """The options in their plain form; None stays None. Unknown names and wrong values become problems."""
+    specs = {spec.name: spec for spec in table}
+    checked: dict[str, OptionValue | None] = {}
+    for name, value in options.items():
+        here = (*keys, name)
+        if name not in specs:
+            near = near_names(name, specs, most=1)
+            hint = f"Did you mean {near[0]!r}?" if near else "A flag that is no option goes under `args:`."
+            problems.add(f"{engine} has no option {name!r}.", keys=here, hint=hint)
+        elif value is None:
+            checked[name] = None
+        else:
+            try:
+                checked[name] = specs[name].check(_option_value(specs[name], value))
+            except ValueError as error:
+                problems.add(f"{dotted(keys)}: {error}", keys=here)
+    return checked
+
+
+def _option_value(spec: OptionSpec, value: Any) -> Any:
+    if isinstance(value, EnvText) and value not in spec.words:
+        value = str(value) if spec.kind in (OptionKind.STR, OptionKind.PATH, OptionKind.LIST) else plain_value(value)
+    if spec.kind is OptionKind.BOOL and value in ("on", "off", "yes", "no"):
+        return value in ("on", "yes")
+    return value
+
+
+class _Compiler:
+    """One Model of the config -> its ModelSpec."""
+
+    def __init__(
+        self, config: Config, name: str, engines: Mapping[str, EngineRules], base: Base, problems: Problems
+    ) -> None:
+        self.config, self.name, self.engines, self.base, self.problems = config, name, engines, base, problems
+        self.model: Model = config.models[name]
+        self.keys: Keys = ("models", name)
+
+    def spec(self) -> ModelSpec | None:
+        """The ModelSpec, or None where its engine is unknown."""
+        model, defaults = self.model, self.config.defaults
+        engine = model.engine or defaults.engine
+        if model.engine and not _check_engine(engine, (*self.keys, "engine"), self.engines, self.problems):
+            return None
+        if engine not in self.engines:
+            return None
+        spec = ModelSpec(
+            name=self.name,
+            source=Source(self.base.resolve(model.source, (*self.keys, "source")) if model.source else ""),
+            engine=engine,
+            runtime=model.runtime,
+            binary=self._binary(engine),
+            options=self._options(engine),
+            args=arg_items(model.args),
+            env=tuple({**defaults.env, **model.env}.items()),
+            aliases=model.aliases,
+            ttl_s=defaults.ttl if model.ttl is None else model.ttl,
+            pin=model.pin,
+            preload=model.preload,
+            priority=model.priority,
+            queue_limit=model.queue_limit,
+            timeouts=_timeouts(defaults.timeouts, model.timeouts),
+            title=model.title,
+            description=model.description,
+            unlisted=model.unlisted,
+            metadata=model.metadata,
+        )
+        return self._judged(spec)
+
+    def _binary(self, engine: str) -> str:
+        if self.model.binary:
+            return self.base.program(self.model.binary, (*self.keys, "binary"))
+        shared = self.config.defaults.binary.get(engine, "")
+        return self.base.program(shared, ("defaults", "binary", engine)) if shared else ""
+
+    def _options(self, engine: str) -> dict[str, OptionValue]:
+        """The Model's options over the engine's defaults, paths absolute, what is null left out."""
+        table = self.engines[engine].options
+        kinds = {spec.name: spec for spec in table}
+        merged: dict[str, OptionValue] = {}
+        silent = Problems()  # what is wrong with the defaults is told once, not for each Model
+        shared_keys: Keys = ("defaults", "options", engine)
+        own_keys: Keys = (*self.keys, "options")
+        shared = check_options(self.config.defaults.options.get(engine, {}), table, shared_keys, engine, silent)
+        own = check_options(self.model.options, table, own_keys, engine, self.problems)
+        for keys, options in ((shared_keys, shared), (own_keys, own)):
+            for name, value in options.items():
+                if value is None:
+                    merged.pop(name, None)
+                    continue
+                spec = kinds[name]
+                if spec.kind is OptionKind.PATH and isinstance(value, str) and value and value not in spec.words:
+                    value = self.base.resolve(value, (*keys, name))
+                merged[name] = value
+        return merged
+
+    def _judged(self, spec: ModelSpec) -> ModelSpec:
+        """The spec with its slots; what the engine finds wrong goes to the line of the option that it names."""
+        rules = self.engines[spec.engine]
+        before = len(self.problems)
+        for sentence in rules.problems(spec):
+            self.problems.add(f"models.{self.name}: {sentence}", keys=self._blamed(sentence))
+        if len(self.problems) > before or self.problems.has(self.keys):
+            return spec
+        return dataclasses.replace(spec, slots=rules.slots(spec))
+
+    def _blamed(self, sentence: str) -> Keys:
+        words = sentence.replace("`", " ").replace(":", " ").replace(",", " ").split()
+        for section, names in (("options", self.model.options), ("args", self.model.args), ("env", self.model.env)):
+            for word in words:
+                if word in names and not self.problems.has((*self.keys, section, word)):
+                    return (*self.keys, section, word)
+        return (*self.keys, "")  # a key of its own: two sentences about one Model are both told
+
+
+def _timeouts(shared: TimeoutsSection, own: TimeoutsSection) -> Timeouts:
+    chosen = {name: getattr(own if name in own.model_fields_set else shared, name) for name in type(own).model_fields}
+    return Timeouts(**{f"{name}_s": value for name, value in chosen.items()})
+
+
+def _check_names(config: Config, problems: Problems) -> None:
+    """Names and aliases share one space: what a client asks for is one Model."""
+    owners: dict[str, str] = {name: name for name in config.models}
+    for name, model in config.models.items():
+        for index, alias in enumerate(model.aliases):
+            keys: Keys = ("models", name, "aliases", index)
+            if alias in config.models:
+                whose = "this Model's own name" if alias == name else "the name of a Model"
+                problems.add(f"the alias {alias!r} is {whose}", keys=keys)
+            elif alias in owners:
+                whose = "here twice" if owners[alias] == name else f"an alias of {owners[alias]!r} as well"
+                problems.add(f"the alias {alias!r} is {whose}", keys=keys)
+            owners.setdefault(alias, name)
+
+
+def _groups(config: Config, problems: Problems) -> dict[str, GroupSpec]:
+    aliases = {alias: name for name, model in config.models.items() for alias in model.aliases}
+    homes: dict[str, str] = {}
+    groups: dict[str, GroupSpec] = {}
+    for group_name, group in config.groups.items():
+        for index, member in enumerate(group.members):
+            keys: Keys = ("groups", group_name, "members", index)
+            if member in aliases and member not in config.models:
+                problems.add(f"{member!r} is an alias; write the Model's name, {aliases[member]!r}", keys=keys)
+            elif member not in config.models:
+                near = near_names(member, config.models, most=1)
+                problems.add(
+                    f"there is no Model {member!r}.", keys=keys, hint=f"Did you mean {near[0]!r}?" if near else ""
+                )
+            elif member in homes:
+                where = "twice in this group" if homes[member] == group_name else f"in the group {homes[member]!r} too"
+                problems.add(f"the Model {member!r} is {where}; a Model has one group at most", keys=keys)
+            homes.setdefault(member, group_name)
+        groups[group_name] = GroupSpec(group_name, group.members, group.swap, group.exclusive, group.persistent)
+    return groups
+
+
+def _server(config: Config, problems: Problems) -> ServerSpec:
+    server = config.server
+    keys = _keys(server.keys, problems)
+    if not server.keys and not server.open and not is_loopback(server.host):
+        problems.add(
+            f"server.host {server.host} is not loopback and there are no keys.",
+            keys=("server", "host"),
+            hint="Add server.keys, or say `open: true` if everybody who reaches the port may use it.",
+        )
+    for index, origin in enumerate(server.cors_origins):
+        if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
+            where: Keys = ("server", "cors_origins", index)
+            problems.add(f"{origin!r} is not an origin such as https://chat.example.org", keys=where)
+    return ServerSpec(
+        host=server.host,
+        port=server.port,
+        keys=keys,
+        open=server.open,
+        allowed_hosts=server.allowed_hosts,
+        cors_origins=server.cors_origins,
+        body_limit_bytes=server.body_limit,
+        body_total_bytes=max(server.body_limit, server.body_total),
+        header_limit_bytes=server.header_limit,
+        header_timeout_s=server.header_timeout,
+        body_timeout_s=server.body_timeout,
+        keepalive_s=server.keepalive,
+        max_connections=server.max_connections,
+        drain_s=server.drain,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """True for an address that only this machine reaches."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _keys(keys: tuple[Key, ...], problems: Problems) -> tuple[KeySpec, ...]:
+    specs: list[KeySpec] = []
+    names: dict[str, int] = {}
+    hashes: dict[str, str] = {}
+    for index, key in enumerate(keys):
+        here: Keys = ("server", "keys", index)
+        digest = _key_hash(key, here, problems)
+        if key.name in names:
+            problems.add(f"two keys are named {key.name!r}", keys=(*here, "name"))
+        elif digest and digest in hashes:
+            problems.add(f"{key.name!r} is the same key as {hashes[digest]!r}", keys=here)
+        names.setdefault(key.name, index)
+        hashes.setdefault(digest, key.name)
+        specs.append(KeySpec(key.name, digest, frozenset(Scope(scope) for scope in key.scopes)))
+    return tuple(specs)
+
+
+def _key_hash(key: Key, here: Keys, problems: Problems) -> str:
+    """The key's SHA-256. No message ever shows the key."""
+    if bool(key.key) == bool(key.sha256):
+        problems.add(f"the key {key.name!r} needs either `key` or `sha256`", keys=here)
+        return ""
+    if key.sha256:
+        digest = key.sha256.lower()
+        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            problems.add("sha256 must be 64 hex digits", keys=(*here, "sha256"))
+        return digest
+    if not all(33 <= ord(char) <= 126 for char in key.key):
+        problems.add(f"the key {key.name!r} must be printable ASCII without spaces", keys=(*here, "key"))
+    elif len(key.key) < MIN_KEY_LENGTH:
+        problems.add(
+            f"the key {key.name!r} is shorter than {MIN_KEY_LENGTH} characters.",
+            keys=(*here, "key"),
+            hint="`openssl rand -hex 32` makes a good one.",
+        )
+    return hashlib.sha256(key.key.encode()).hexdigest()
+
+
+def _warnings(fleet: Fleet) -> tuple[str, ...]:
+    found = []
+    for group in fleet.groups.values():
+        pinned = [name for name in group.members if name in fleet.models and fleet.models[name].pin]
+        if group.swap and pinned and len(group.members) > 1:
+            found.append(f"{pinned[0]} is pinned in the swap group {group.name}: the other members can never start.")
+    return tuple(found)
+
+
+__all__ = ["Base", "EngineRules", "check_options", "compile_config", "is_loopback"]

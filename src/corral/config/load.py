@@ -1,0 +1,116 @@
+"""
+The walk from a config file to Settings: read, lay over, fill in, check, compile.
+
+The result is whole, or ConfigErrors says everything that is wrong; a caller that has a good config keeps it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from corral.config import overrides, templates
+from corral.config.compile import Base, EngineRules, compile_config
+from corral.config.document import Document, read_file
+from corral.config.overrides import Override
+from corral.config.problems import Keys, Problems
+from corral.config.schema import Config
+from corral.config.sentences import add_errors
+from corral.config.settings import Settings
+
+
+FREE_PREFIX: Final = "x-"
+"""Keys of the top that begin with this mean nothing: a place for anchors, and for values that templates name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A config with all that is known of it. `lines` and `places` say where each value came from."""
+
+    config: Config
+    settings: Settings
+    file: str
+    lines: Mapping[Keys, int] = field(default_factory=dict)
+    places: Mapping[Keys, str] = field(default_factory=dict)
+
+
+def load(
+    file: str,
+    *,
+    engines: Mapping[str, EngineRules],
+    env: Mapping[str, str],
+    command_line: Mapping[str, Any] | None = None,
+    cwd: str = "",
+) -> Settings:
+    """
+    The Settings of this config file ("" = none, defaults only). Raises ConfigErrors.
+
+    `command_line` has dotted keys: `{"server.port": 8080}`.
+    """
+    return load_all(file, engines=engines, env=env, command_line=command_line, cwd=cwd).settings
+
+
+def load_all(
+    file: str,
+    *,
+    engines: Mapping[str, EngineRules],
+    env: Mapping[str, str],
+    command_line: Mapping[str, Any] | None = None,
+    cwd: str = "",
+) -> Loaded:
+    """The same with the checked Config and the place of every value."""
+    document = read_file(file) if file else Document()
+    return load_document(document, engines=engines, env=env, command_line=command_line, cwd=cwd)
+
+
+def load_document(
+    document: Document,
+    *,
+    engines: Mapping[str, EngineRules],
+    env: Mapping[str, str],
+    command_line: Mapping[str, Any] | None = None,
+    cwd: str = "",
+) -> Loaded:
+    """The same for a document that is already read."""
+    problems = Problems(document.file, document.lines)
+    laid_over = _lay_over(document, env, command_line or {}, problems)
+    data = templates.expand(document, env, problems, fixed=frozenset(over.keys for over in laid_over))
+    tables = {name: engine.options for name, engine in engines.items()}
+    known = {key: value for key, value in data.items() if not key.startswith(FREE_PREFIX)}
+    try:
+        config = Config.model_validate(known)
+    except ValidationError as error:
+        add_errors(error, problems, tables)
+        config = None
+    if config is None:
+        problems.raise_any()
+        raise AssertionError("a schema error without a problem")
+    outside = {over.keys for over in laid_over}
+    base = Base(
+        config_file=os.path.abspath(document.file) if document.file else "",
+        cwd=cwd or os.getcwd(),
+        env=env,
+        from_outside=lambda keys: any(keys[: len(known)] == known for known in outside),
+    )
+    settings = compile_config(config, engines=engines, base=base, problems=problems)
+    problems.raise_any()
+    return Loaded(config, settings, document.file, document.lines, dict(problems.places))
+
+
+def _lay_over(
+    document: Document, env: Mapping[str, str], command_line: Mapping[str, Any], problems: Problems
+) -> list[Override]:
+    found, wrong = overrides.variables(env)
+    for name, sentence in wrong:
+        problems.places[(name,)] = name
+        problems.add(sentence, keys=(name,))
+    found += [
+        Override(tuple(key.split(".")), value, "the command line", command_line=True)
+        for key, value in command_line.items()
+    ]
+    overrides.apply(document, found, problems)
+    return found

@@ -1,0 +1,62 @@
+"""Where the config file and the folders of Corral lie: `--config`, `$CORRAL_CONFIG`, `./corral.yaml`, XDG."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+CONFIG_NAME = "corral.yaml"
+
+
+def config_dir(env: Mapping[str, str]) -> str:
+    """`$XDG_CONFIG_HOME/corral`, else `~/.config/corral`."""
+    return os.path.join(_xdg(env, "XDG_CONFIG_HOME", ".config"), "corral")
+
+
+def state_dir(env: Mapping[str, str]) -> str:
+    """The default for `state_dir`: `$XDG_STATE_HOME/corral`, else `~/.local/state/corral`."""
+    return os.path.join(_xdg(env, "XDG_STATE_HOME", os.path.join(".local", "state")), "corral")
+
+
+def _xdg(env: Mapping[str, str], variable: str, under_home: str) -> str:
+    """The XDG rule: a relative path in the variable counts as unset."""
+    value = env.get(variable, "")
+    return value if os.path.isabs(value) else os.path.join(home(env), under_home)
+
+
+def home(env: Mapping[str, str]) -> str:
+    """The user's home folder."""
+    return env.get("HOME") or os.path.expanduser("~")
+
+
+def candidates(explicit: str, env: Mapping[str, str], cwd: str) -> list[tuple[str, str]]:
+    """Every place where a config is looked for, in order, as (path, why)."""
+    found = []
+    if explicit:
+        found.append((os.path.join(cwd, explicit), "--config"))
+    if env.get("CORRAL_CONFIG"):
+        found.append((os.path.join(cwd, env["CORRAL_CONFIG"]), "$CORRAL_CONFIG"))
+    found.append((os.path.join(cwd, CONFIG_NAME), "the working directory"))
+    found.append((os.path.join(config_dir(env), CONFIG_NAME), "the user's config folder"))
+    return found
+
+
+def find_config(explicit: str, env: Mapping[str, str], cwd: str) -> str:
+    """
+    The config file to read, or "" when there is none.
+
+    A file that was named (`--config`, `$CORRAL_CONFIG`) is returned even if it does not exist: reading it then says so.
+    """
+    for path, why in candidates(explicit, env, cwd):
+        if why.startswith(("--", "$")) or os.path.exists(path):
+            return path
+    return ""
+
+
+def resolve(path: str, base: str, env: Mapping[str, str]) -> str:
+    """`~` expanded; a relative path made absolute against `base`."""
+    if path == "~" or path.startswith("~/"):
+        path = os.path.join(home(env), path[2:])
+    elif path.startswith("~"):
+        path = os.path.expanduser(path)
+    return os.path.normpath(os.path.join(base, path))

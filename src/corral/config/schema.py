@@ -1,0 +1,328 @@
+"""
+Every key that `corral.yaml` may have: its type, default, unit and consequence.
+
+The text under a key is its documentation: `config explain`, the JSON Schema and docs/configuration.md show it. A key
+stands here only if something in Corral obeys it. Unset and `null` are the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from corral.config.fields import (
+    TEXTS_SCHEMA,
+    Budget,
+    Count,
+    Duration,
+    EnvValue,
+    Finite,
+    Port,
+    Size,
+    Switch,
+    Texts,
+    Timeout,
+    texts,
+)
+from corral.domain.fleet import ArgValue
+from corral.domain.names import MODEL_NAME
+
+
+class Section(BaseModel):
+    """A mapping with known keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_unset(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
+        return {} if data is None else data
+
+
+def _source(value: object) -> object:
+    if isinstance(value, Mapping):
+        unknown = [key for key in value if key != "path"]
+        if unknown:
+            raise ValueError(f"has the unknown key {unknown[0]!r}; a source is a path, or {{path: ...}}")
+        value = value.get("path")
+    if isinstance(value, str) and re.match(r"(?i)(hf\.co/|huggingface\.co/|hf:|https?:)", value):
+        raise ValueError(f"{value!r} would have to be downloaded: do that yourself and give the path of the .gguf file")
+    if isinstance(value, str) and value.startswith("path:"):
+        return value.removeprefix("path:")
+    if not isinstance(value, str):
+        raise ValueError("must be the path of a .gguf file")
+    return value
+
+
+def _path(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("cannot contain a NUL character")
+    return value
+
+
+def _arg(value: object) -> object:
+    if isinstance(value, list | tuple):
+        if all(isinstance(item, str | int | float) and not isinstance(item, bool) for item in value):
+            return tuple(value)
+        raise ValueError("must be a list of texts and numbers")
+    if isinstance(value, str | int | float):
+        return value
+    raise ValueError("must be a text, a number, true, false or a list of texts and numbers")
+
+
+def _model_name(value: str) -> str:
+    if not MODEL_NAME.match(value):
+        raise ValueError(
+            f"{value[:60]!r} cannot be a name: begin with a letter or a digit, go on with those and . _ : / @ + -"
+        )
+    return value
+
+
+def _variable_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError(f"{value[:60]!r} cannot be the name of an environment variable")
+    return value
+
+
+FilePath = Annotated[str, AfterValidator(_path)]
+SourcePath = Annotated[
+    str,
+    BeforeValidator(_source),
+    AfterValidator(_path),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "object",
+                    "properties": {"path": {"type": "string"}},
+                    "required": ["path"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+ModelName = Annotated[str, AfterValidator(_model_name)]
+Names = Annotated[tuple[ModelName, ...], BeforeValidator(texts), WithJsonSchema(TEXTS_SCHEMA)]
+Arg = Annotated[
+    Any,
+    BeforeValidator(_arg),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": ["string", "number", "boolean"]},
+                {"type": "array", "items": {"type": ["string", "number"]}},
+            ]
+        }
+    ),
+]
+Args = dict[str, Arg]
+Env = dict[Annotated[str, AfterValidator(_variable_name)], EnvValue]
+Options = dict[str, Any]
+
+
+class Key(Section):
+    """An API key. Give `key` (the key itself, best as `${env.NAME}`) or `sha256` (its hash), not both."""
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
+    """Who holds it: the name in logs and metrics, and the caller in fair queueing."""
+    key: str = Field(default="", repr=False)
+    """The key itself, at least 16 printable ASCII characters without spaces. Only its SHA-256 is kept in memory."""
+    sha256: str = Field(default="", repr=False)
+    """The key's SHA-256 in 64 hex digits, so that the file holds no secret."""
+    scopes: tuple[Literal["inference", "admin"], ...] = Field(default=("inference",), min_length=1)
+    """What the key may do. `inference` calls Models; `admin` also loads, unloads and reads logs."""
+
+
+class Server(Section):
+    """The address that clients call, and who may call it."""
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    """Address to listen on. Beyond loopback Corral wants `keys`, or `open: true`."""
+    port: Port = 11435
+    """TCP port to listen on."""
+    open: Switch = False
+    """Listen beyond loopback without keys, on purpose: whoever reaches the port may use every Model."""
+    keys: tuple[Key, ...] = ()
+    """API keys. With at least one, every request needs one; without, requests from this machine need none."""
+    allowed_hosts: Texts = ()
+    """Host names that clients may use besides loopback names and `host` (a defence against DNS rebinding)."""
+    cors_origins: Texts = ()
+    """Origins of web pages that may call from a browser, such as `https://chat.example.org`. Default: none."""
+    body_limit: Size = 64 * 1024**2
+    """Bytes that one request body may have; more is answered 413."""
+    body_total: Size = 512 * 1024**2
+    """Bytes of all request bodies held at one time; more is answered 503."""
+    header_limit: Size = 32 * 1024
+    """Bytes that the head of a request may have; more is answered 431."""
+    header_timeout: Timeout = 15.0
+    """Time from the first byte of a request to the end of its head; then the connection is closed."""
+    body_timeout: Timeout = 60.0
+    """Silence while a request body is read; then the connection is closed."""
+    keepalive: Timeout = 75.0
+    """An idle client connection is closed after this time."""
+    max_connections: Count = Field(default=10_000, ge=1)
+    """Client connections at one time; further ones are closed at once."""
+    drain: Finite = 30.0
+    """At shutdown: how long running answers may take to end."""
+
+
+class Log(Section):
+    """What Corral says of itself. The engines' output is another thing: `corral logs MODEL`."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important lines that are written."""
+    format: Literal["text", "json"] = "text"
+    """`text` for people, `json` for programs: one object a line."""
+    file: FilePath = ""
+    """Write here instead of to standard error."""
+
+
+class Memory(Section):
+    """How much memory all engines together may take."""
+
+    ram: Budget = "auto"
+    """RAM for engines: `auto` (what the machine or the cgroup has, less `reserve`), a size, or `unlimited`."""
+    reserve: Size = 1024**3
+    """RAM that `auto` leaves to the rest of the machine."""
+
+
+class LimitsSection(Section):
+    """Bounds on waiting. A request beyond a queue bound is answered 503 at once, with `Retry-After`."""
+
+    queue_per_model: Count = Field(default=100, ge=1)
+    """Requests that may wait for one Model; a Model's `queue_limit` goes before."""
+    queue_total: Count = Field(default=1000, ge=1)
+    """Requests that may wait in all."""
+    max_wait: Finite = 10.0
+    """A busy Model gets no new requests once another has waited this long for its memory or its place."""
+    backoff_first: Timeout = 1.0
+    """Time before a Model that failed to start is started again; it doubles with every failure."""
+    backoff_max: Timeout = 60.0
+    """The longest such time."""
+
+
+class TimeoutsSection(Section):
+    """How long each step of a request may take. A Model's own go before `defaults.timeouts`, key by key."""
+
+    queue: Timeout = 600.0
+    """From the arrival of a request until an engine takes it, the load included; then 503."""
+    load: Timeout = 600.0
+    """From the start of an engine until it answers; then the start has failed."""
+    first_token: Timeout = 600.0
+    """From the moment the engine takes the request to the first byte of the answer; then 504."""
+    idle: Timeout = 120.0
+    """Silence between two pieces of an answer."""
+    total: Timeout = 3600.0
+    """The whole answer, from the moment the engine takes the request."""
+    stop: Finite = 10.0
+    """For an engine to end once it serves nobody; then it is killed."""
+
+
+class Defaults(Section):
+    """What Models have unless they say otherwise."""
+
+    engine: str = "llamacpp"
+    """The engine of Models that name none."""
+    ttl: Duration = 600.0
+    """Idle time after which a Model is unloaded: a duration, `never`, or 0 for at once."""
+    timeouts: TimeoutsSection = TimeoutsSection()
+    """How long each step of a request may take."""
+    options: dict[str, Options] = {}
+    """Options for all Models of an engine, by engine: `options: {llamacpp: {ctx_size: 8192}}`."""
+    binary: dict[str, FilePath] = {}
+    """The program for all Models of an engine, by engine: `binary: {llamacpp: /opt/llama.cpp/llama-server}`."""
+    env: Env = {}
+    """Environment variables for every engine process."""
+
+
+class Model(Section):
+    """A name that clients ask for, and how it is served."""
+
+    source: SourcePath = ""
+    """The .gguf file, or part 1 of a split one. A relative path counts from the config file's folder."""
+    aliases: Names = ()
+    """Other names for it. They are not listed in /v1/models."""
+    engine: str = ""
+    """Which engine serves it. Default: `defaults.engine`."""
+    binary: FilePath = ""
+    """The engine's program. Default: `defaults.binary`, else what the engine finds (see docs/cli.md, `serve`)."""
+    options: Options = {}
+    """The engine's options by name, checked. `null` takes a default from `defaults.options` away."""
+    args: Args = {}
+    """Further flags: `true` gives the bare flag, `false` omits it, a list repeats it; log_disable is --log-disable."""
+    env: Env = {}
+    """Environment variables for its process, over `defaults.env`."""
+    runtime: Literal["process"] = "process"
+    """Where its engine runs: as a process of this machine."""
+    ttl: Duration | None = None
+    """Idle time after which it is unloaded: a duration, `never`, or 0 for at once. Default: `defaults.ttl`."""
+    pin: Switch = False
+    """Started with Corral, started again when it fails, never unloaded to make room."""
+    preload: Switch = False
+    """Started with Corral; otherwise like any other."""
+    priority: Count = Field(default=0, ge=-100, le=100)
+    """Among waiting requests the higher number is served first."""
+    queue_limit: Count = Field(default=0, ge=0)
+    """Requests that may wait for it. 0: `limits.queue_per_model`."""
+    timeouts: TimeoutsSection = TimeoutsSection()
+    """Its own timeouts; those it does not name are those of `defaults.timeouts`."""
+    title: str = ""
+    """A name for people."""
+    description: str = ""
+    """A sentence for people."""
+    unlisted: Switch = False
+    """Left out of /v1/models; it serves whoever knows its name."""
+    metadata: dict[str, Any] = {}
+    """Anything; shown as it is in /v1/models."""
+
+
+class Group(Section):
+    """Which Models leave when another comes. A Model is in at most one group."""
+
+    members: Texts = Field(min_length=1)
+    """Names of Models."""
+    swap: Switch = True
+    """Only one member runs at a time. false: members run side by side."""
+    exclusive: Switch = False
+    """When a member starts, the members of all other groups leave."""
+    persistent: Switch = False
+    """Members stay when another group's `exclusive` would have them leave."""
+
+
+class Config(Section):
+    """The whole of corral.yaml."""
+
+    version: Literal[1] = 1
+    """The version of this schema."""
+    server: Server = Server()
+    """The address that clients call, and who may call it."""
+    log: Log = Log()
+    """What Corral says of itself."""
+    memory: Memory = Memory()
+    """How much memory all engines together may take."""
+    limits: LimitsSection = LimitsSection()
+    """Bounds on waiting."""
+    defaults: Defaults = Defaults()
+    """What Models have unless they say otherwise."""
+    models: dict[ModelName, Model] = {}
+    """The Models by name."""
+    groups: dict[ModelName, Group] = {}
+    """Which Models leave when another comes, by group."""
+    state_dir: FilePath = ""
+    """Folder for the control socket, handles and logs; one Corral each. Default: `$XDG_STATE_HOME/corral`."""
+    on_exit: Literal["stop", "keep"] = "stop"
+    """What becomes of engines when Corral ends: `stop`, or `keep` them for the next Corral to find again."""
+    keep_for: Timeout = 3600.0
+    """With `on_exit: keep`: how long engines wait for the next Corral."""
+
+
+def arg_items(args: Mapping[str, Any]) -> tuple[tuple[str, ArgValue], ...]:
+    """`args` in the order of the file."""
+    return tuple((name, value) for name, value in args.items())
