@@ -18,6 +18,6 @@ class Publisher(Protocol):
 class Subscriber(Protocol):
     """Something that counts, logs or shows notices."""
 
-    def __call__(self, notice: Notice) -> None:
+    def __call__(self, notice: Notice, /) -> None:
         """Take one notice. Runs on the serving loop: microseconds only."""
         ...

@@ -1,0 +1,128 @@
+"""
+Prometheus metrics: a subscriber of notices plus gauges read from the scheduler at scrape time.
+
+Labels are bounded: `model` is a Model's own name (never what a client sent), `route` a route template, `status` a code.
+Seconds everywhere; buckets reach 600 s because loads and long prompts do.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from corral.domain.events import Evicted, LoadFinished, Notice, RequestFinished, StateChanged
+from corral.domain.instance import InstanceState, InstanceView
+from corral.observability.series import Count, Spread
+
+LATENCY: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+PER_TOKEN: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
+LOADING: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
+
+
+class Metrics:
+    """Subscribe it to the bus; `render` gives the text for `/metrics`."""
+
+    def __init__(self, version: str, engine_of: Callable[[str], str]) -> None:
+        self._version = version
+        self._engine_of = engine_of
+        self._views: Callable[[], Sequence[InstanceView]] = lambda: ()
+        by_model = ("model",)
+        self.requests = Count(
+            "corral_requests", "Requests on Model routes, by how they ended.", ("model", "route", "status", "outcome")
+        )
+        self.tokens = Count("corral_tokens", "Tokens as the engines reported them.", ("model", "kind"))
+        self.duration = Spread(
+            "corral_request_duration_seconds", "From arrival to the end of the answer.", ("model", "route"), LATENCY
+        )
+        self.ttft = Spread(
+            "corral_time_to_first_token_seconds", "From arrival to the first non-empty delta.", by_model, LATENCY
+        )
+        self.per_token = Spread(
+            "corral_time_per_output_token_seconds", "Streams: seconds per token after the first.", by_model, PER_TOKEN
+        )
+        self.queue = Spread("corral_queue_seconds", "From arrival to a lease.", by_model, LATENCY)
+        self.loads = Count("corral_loads", "Starts of engines, by how they ended.", ("model", "outcome"))
+        self.load_seconds = Spread("corral_load_seconds", "From the start to ready.", by_model, LOADING)
+        self.evictions = Count("corral_evictions", "Instances that had to leave, by why.", ("model", "why"))
+        self.swaps = Count(
+            "corral_swaps", "Instances that left so that another Model could load.", ("model", "for_model")
+        )
+        self.engines = Count("corral_engine_selections", "Starts, by the engine chosen.", ("model", "engine"))
+        self.targets = Count(
+            "corral_target_selections", "Requests that got a lease, by the Model that served them.", ("model", "target")
+        )
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def watch(self, views: Callable[[], Sequence[InstanceView]]) -> None:
+        """Where gauges (states, leases, queue depth) are read at scrape time."""
+        self._views = views
+
+    def __call__(self, notice: Notice) -> None:
+        """Take one notice."""
+        if isinstance(notice, RequestFinished):
+            self._finished(notice)
+        elif isinstance(notice, LoadFinished):
+            self.loads.add((notice.model, notice.outcome))
+            if notice.outcome == "ready":
+                self.load_seconds.observe((notice.model,), notice.seconds)
+        elif isinstance(notice, Evicted):
+            self.evictions.add((notice.model, notice.why))
+            if notice.for_model:
+                self.swaps.add((notice.model, notice.for_model))
+        elif isinstance(notice, StateChanged) and notice.new is InstanceState.STARTING:
+            self.engines.add((notice.model, self._engine_of(notice.model)))
+
+    def _finished(self, done: RequestFinished) -> None:
+        model = done.model
+        by_model = (model,)
+        self.requests.add((model, done.route, str(done.status), done.outcome))
+        self.duration.observe((model, done.route), done.duration_s)
+        if done.instance:
+            self.queue.observe(by_model, done.queue_s)
+            self.targets.add((model, model))
+        if done.ttft_s is not None:
+            self.ttft.observe(by_model, done.ttft_s)
+            if done.completion_tokens is not None and done.completion_tokens > 1:
+                seconds = (done.duration_s - done.ttft_s) / (done.completion_tokens - 1)
+                self.per_token.observe(by_model, seconds)
+        if done.prompt_tokens is not None:
+            self.tokens.add((model, "prompt"), done.prompt_tokens)
+        if done.cached_tokens is not None:
+            self.tokens.add((model, "cached"), done.cached_tokens)
+        if done.completion_tokens is not None:
+            self.tokens.add((model, "completion"), done.completion_tokens)
+
+    def collect(self) -> Iterable[Metric]:
+        """For prometheus-client's registry."""
+        yield InfoMetricFamily(
+            "corral_build", "This Corral.", {"version": self._version, "python": platform.python_version()}
+        )
+        counts: tuple[Count | Spread, ...] = (
+            self.requests, self.tokens, self.duration, self.ttft, self.per_token, self.queue,
+            self.loads, self.load_seconds, self.evictions, self.swaps, self.engines, self.targets,
+        )  # fmt: skip
+        for family in counts:
+            yield family.collect()
+        yield from self._gauges()
+
+    def _gauges(self) -> Iterable[Metric]:
+        state = GaugeMetricFamily("corral_instance_state", "1 for the state that holds now.", labels=("model", "state"))
+        leases = GaugeMetricFamily("corral_leases", "Slots in use.", labels=("model",))
+        slots = GaugeMetricFamily("corral_slots", "Slots offered by the running instance.", labels=("model",))
+        depth = GaugeMetricFamily("corral_queue_depth", "Requests that wait for a lease.", labels=("model",))
+        for view in self._views():
+            state.add_metric((view.model, str(view.state)), 1)
+            leases.add_metric((view.model,), view.leases)
+            slots.add_metric((view.model,), view.slots)
+            depth.add_metric((view.model,), view.waiting)
+        yield from (state, leases, slots, depth)
+
+    def render(self) -> bytes:
+        """The whole exposition, text format 0.0.4."""
+        return generate_latest(self._registry)

@@ -1,0 +1,51 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corral.domain.units import FOREVER, format_bytes, format_duration, parse_bytes, parse_duration
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("0", 0), ("1GiB", 2**30), ("1.5 GiB", 3 * 2**29), ("4 GB", 4 * 10**9), ("512MiB", 2**29), (7, 7), ("2g", 2**31)],
+)
+def test_sizes(text: str | int, count: int) -> None:
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "1 XB", "-1", "1e9", "1GiB free", True, -1])
+def test_what_is_no_size(text: str | int) -> None:
+    with pytest.raises(ValueError, match="size"):
+        parse_bytes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("10m", 600),
+        ("1h30m", 5400),
+        ("250ms", 0.25),
+        ("90", 90),
+        (0, 0),
+        (1.5, 1.5),
+        ("never", FOREVER),
+        ("2d", 172800),
+    ],
+)
+def test_durations(text: str | float, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "10 minutes", "-5s", "1h30", "1x", True, -1, float("nan")])
+def test_what_is_no_duration(text: str | float) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        parse_duration(text)
+
+
+@given(st.integers(0, 2**50))
+def test_a_printed_size_reads_back_within_its_rounding(count: int) -> None:
+    assert parse_bytes(format_bytes(count)) == pytest.approx(count, rel=0.06, abs=1)
+
+
+def test_durations_for_people() -> None:
+    assert [format_duration(s) for s in (0.25, 12, 3900, 90061, FOREVER)] == ["250ms", "12s", "1h 5m", "1d 1h", "never"]

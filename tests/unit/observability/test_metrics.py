@@ -1,0 +1,84 @@
+from prometheus_client.parser import text_string_to_metric_families
+
+from corral.domain.events import Evicted, LoadFinished, RequestFinished, StateChanged
+from corral.domain.instance import InstanceState, InstanceView
+from corral.observability.metrics import Metrics
+
+
+def values(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+    }
+
+
+def finished(**changes: object) -> RequestFinished:
+    fields: dict[str, object] = {
+        "model": "m", "route": "/v1/chat/completions", "status": 200, "caller": "local", "stream": True,
+        "outcome": "ok", "duration_s": 2.0, "queue_s": 0.5, "ttft_s": 1.0, "prompt_tokens": 7,
+        "completion_tokens": 11, "instance": "i-1",
+    }  # fmt: skip
+    return RequestFinished(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_a_finished_stream_is_counted_with_its_tokens_and_times() -> None:
+    metrics = Metrics("1.2.3", lambda model: "llamacpp")
+    metrics(finished())
+    seen = values(metrics)
+
+    chat = (("model", "m"), ("outcome", "ok"), ("route", "/v1/chat/completions"), ("status", "200"))
+    assert seen["corral_requests_total", chat] == 1
+    assert seen["corral_tokens_total", (("kind", "prompt"), ("model", "m"))] == 7
+    assert seen["corral_tokens_total", (("kind", "completion"), ("model", "m"))] == 11
+    assert seen["corral_time_to_first_token_seconds_sum", (("model", "m"),)] == 1.0
+    assert seen["corral_time_per_output_token_seconds_sum", (("model", "m"),)] == 0.1
+    assert seen["corral_queue_seconds_bucket", (("le", "0.5"), ("model", "m"))] == 1
+    assert seen["corral_queue_seconds_bucket", (("le", "0.25"), ("model", "m"))] == 0
+    assert seen["corral_target_selections_total", (("model", "m"), ("target", "m"))] == 1
+
+
+def test_missing_usage_is_not_counted_as_zero_tokens() -> None:
+    metrics = Metrics("1", lambda model: "llamacpp")
+    metrics(finished(prompt_tokens=None, completion_tokens=None, ttft_s=None))
+
+    assert not [name for name, _ in values(metrics) if name.startswith("corral_tokens_total")]
+
+
+def test_a_refused_request_has_no_queue_time_and_no_target() -> None:
+    metrics = Metrics("1", lambda model: "llamacpp")
+    metrics(finished(outcome="refused", status=503, instance="", ttft_s=None))
+
+    names = {name for name, _ in values(metrics)}
+    assert "corral_queue_seconds_count" not in names
+    assert "corral_target_selections_total" not in names
+    assert "corral_requests_total" in names
+
+
+def test_loads_swaps_evictions_and_engine_selections() -> None:
+    metrics = Metrics("1", lambda model: "llamacpp")
+    metrics(StateChanged("b", "i-2", InstanceState.STOPPED, InstanceState.STARTING))
+    metrics(LoadFinished("b", "ready", 3.0, 1))
+    metrics(LoadFinished("b", "failed", 9.0, 1))
+    metrics(Evicted("a", "swap", "b"))
+    metrics(Evicted("a", "ttl"))
+    seen = values(metrics)
+
+    assert seen["corral_engine_selections_total", (("engine", "llamacpp"), ("model", "b"))] == 1
+    assert seen["corral_loads_total", (("model", "b"), ("outcome", "failed"))] == 1
+    assert seen["corral_load_seconds_count", (("model", "b"),)] == 1
+    assert seen["corral_swaps_total", (("for_model", "b"), ("model", "a"))] == 1
+    assert seen["corral_evictions_total", (("model", "a"), ("why", "ttl"))] == 1
+
+
+def test_gauges_come_from_the_views_at_scrape_time() -> None:
+    metrics = Metrics("1.2.3", lambda model: "llamacpp")
+    views = [InstanceView("m", "i-1", InstanceState.READY, leases=2, slots=4, waiting=3)]
+    metrics.watch(lambda: views)
+    seen = values(metrics)
+
+    assert seen["corral_instance_state", (("model", "m"), ("state", "ready"))] == 1
+    assert seen["corral_leases", (("model", "m"),)] == 2
+    assert seen["corral_slots", (("model", "m"),)] == 4
+    assert seen["corral_queue_depth", (("model", "m"),)] == 3
+    assert any(name == "corral_build_info" and ("version", "1.2.3") in labels for name, labels in seen)
