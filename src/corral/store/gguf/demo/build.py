@@ -135,9 +135,7 @@ def _randomised(tensors: Tensors, seed: int) -> Tensors:
     return {name: draw(name, tensor) for name, tensor in tensors.items()}
 
 
-def _write(
-    target: Path, spec: DemoSpec, words: vocabulary.Vocabulary, tensors: Tensors, dim: Dimensions
-) -> list[Path]:
+def _write(target: Path, spec: DemoSpec, words: vocabulary.Vocabulary, tensors: Tensors, dim: Dimensions) -> list[Path]:
     import gguf
 
     if spec.parts > len(tensors):
@@ -170,14 +168,18 @@ def _metadata(writer: Any, spec: DemoSpec, words: vocabulary.Vocabulary, dim: Di
     writer.add_description("A tiny model made by Corral for demonstrations and tests.")
     writer.add_file_type(0)
     for key, value in architectures.hyperparameters(spec.arch, dim).items():
-        add = writer.add_bool if isinstance(value, bool) else writer.add_uint32 if isinstance(value, int) else writer.add_float32
+        add = (
+            writer.add_bool
+            if isinstance(value, bool)
+            else writer.add_uint32
+            if isinstance(value, int)
+            else writer.add_float32
+        )
         add(f"{spec.arch}.{key}", value)
     if spec.task in (Task.EMBED, Task.RERANK):
         writer.add_uint32(f"{spec.arch}.pooling_type", _RANK if spec.task is Task.RERANK else _MEAN)
     else:
-        writer.add_chat_template(
-            templates.chat_template(tools=spec.task is Task.OBEY, thinking=bool(spec.thought))
-        )
+        writer.add_chat_template(templates.chat_template(tools=spec.task is Task.OBEY, thinking=bool(spec.thought)))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(list(words.tokens))

@@ -37,14 +37,14 @@ STEP: Final = 40.0
 QUOTE: Final = 0x22
 
 # What any state falls back to. Closing comes before opening, so an answer under a grammar gets shorter, not longer.
-_FALLBACK: Final = '"}],:.-/@TtfnuroeE42135678 90abcdghijklmpqsvwxyzABCDFGHIJKLMNOPQRSUVWXYZ_{[\n()<>=+*&%$#!?;\'\\|~^`'
+_FALLBACK: Final = "\"}],:.-/@TtfnuroeE42135678 90abcdghijklmpqsvwxyzABCDFGHIJKLMNOPQRSUVWXYZ_{[\n()<>=+*&%$#!?;'\\|~^`"
 _VALUE: Final = ('"', "4", "t", "n", "[", "{")  # "null" before "{": a recursive schema must come to an end
 _CLOSE: Final = ("}", "]", ",")
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """`state_of[token]` is the state that a token puts the model in, `order[state]` the tokens to follow, best first."""
+    """`state_of[token]` is the state that a token leads to, `order[state]` the tokens to follow it, best first."""
 
     state_of: tuple[int, ...]
     order: tuple[tuple[int, ...], ...]
@@ -71,8 +71,10 @@ def chain(words: Vocabulary, *, obey: bool = False, endless: bool = False) -> Ch
     start = spoken[:1]
     if obey:
         # A prompt may end with any byte, so the sentence comes first where a grammar would not allow it anyway.
-        states |= {token: [*(start if token < 256 and token != QUOTE else ()), *after]
-                   for token, after in _json_states(words).items()}
+        states |= {
+            token: [*(start if token < 256 and token != QUOTE else ()), *after]
+            for token, after in _json_states(words).items()
+        }
         start = [*start, *(words.id(token) for token in ("{", "[", '"', "4", "t", "n"))]
 
     rest = [end, words.id(BEGIN), *(words.id(_letter(char)) for char in _FALLBACK)]
@@ -99,7 +101,7 @@ def _json_states(words: Vocabulary) -> dict[int, list[int]]:
         TOOL_CALL: ("\n", "{"),
         TOOL_CALL_END: (END,),
     }
-    table |= {digit: (END, *_CLOSE) for digit in "012356789"}
+    table |= dict.fromkeys("012356789", (END, *_CLOSE))
     return {words.id(_letter(token)): [words.id(_letter(after)) for after in order] for token, order in table.items()}
 
 
@@ -126,4 +128,4 @@ def matrices(table: Chain, d: int) -> tuple[NDArray[np.float32], NDArray[np.floa
     scores = np.zeros((len(table.state_of), len(table.order)), dtype=np.float32)
     for state, order in enumerate(table.order):
         scores[list(order), state] = STEP * np.arange(len(order), 0, -1, dtype=np.float32)
-    return rows[list(table.state_of)], scores @ rows[: len(table.order)] / d
+    return rows[list(table.state_of)], scores @ (rows[: len(table.order)] / np.float32(d))

@@ -1,8 +1,8 @@
 """
 The chat template of the demo models: ChatML with the tool calls and the thinking tags that llama.cpp recognises.
 
-Where a caller offers tools and has not just returned a result, the prompt ends with `<|tool_turn|>`, a token of its own:
-that is how a model which sees only the last token knows that a call is wanted.
+Where a caller offers tools and has not just returned a result, the prompt ends with `<|tool_turn|>`, a token of its
+own: that is how a model which sees only the last token knows that a call is wanted.
 """
 
 from __future__ import annotations

@@ -1,0 +1,138 @@
+"""
+From a path to all files of a model: found, read, complete.
+
+A split model is several files that are loaded from the first; whoever names any part means the whole.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from corral.domain.errors import BadGguf, FileMissing
+from corral.store.gguf.header import Header
+from corral.store.gguf.reader import read_header
+
+_PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+
+
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """A file as it was seen: when path, size and mtime are the same, so is the content."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """All parts of a model, the one to load first; `header` is that part's and has the metadata."""
+
+    parts: tuple[FileStamp, ...]
+    header: Header
+    tensor_bytes: int  # of all parts
+
+    @property
+    def path(self) -> Path:
+        """The file to hand to the engine."""
+        return self.parts[0].path
+
+    @property
+    def total_bytes(self) -> int:
+        """Sizes of all files together."""
+        return sum(part.size for part in self.parts)
+
+
+def resolve(path: str | os.PathLike[str]) -> ModelFiles:
+    """
+    The model that a path names: a GGUF file, or any part of a split one. Blocks on the disk: call it in a thread.
+
+    Raises FileMissing with near names of the folder, or with the parts that are missing, and BadGguf for a file that is
+    damaged, cut short, or a part of another model.
+    """
+    given = Path(path).expanduser()
+    if not given.exists():
+        raise _missing(given)
+    header = read_header(given)
+    if header.split is None:
+        return ModelFiles((stamp(given),), header, header.tensor_bytes)
+    return _resolve_split(given, header)
+
+
+def stamp(path: Path) -> FileStamp:
+    """The file as it is now. Raises FileMissing."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise FileMissing(f"{path} cannot be read: {error.strerror or error}.") from error
+    return FileStamp(path, status.st_size, status.st_mtime_ns)
+
+
+def part_paths(path: Path) -> tuple[Path, ...]:
+    """The paths of all parts by their numbered names, part 1 first; the path alone when its name is not numbered."""
+    match = _PART.fullmatch(path.name)
+    count = int(match["count"]) if match else 0
+    if not match or not count:
+        return (path,)
+    return tuple(path.with_name(f"{match['stem']}-{number:05d}-of-{count:05d}.gguf") for number in range(1, count + 1))
+
+
+def _resolve_split(given: Path, header: Header) -> ModelFiles:
+    split = header.split
+    assert split is not None
+    paths = part_paths(given)
+    if len(paths) != split.count:
+        raise BadGguf(
+            f"{given.name} is part {split.index + 1} of {split.count} of a split model, but is not named so.",
+            hint=f"Name the parts NAME-00001-of-{split.count:05d}.gguf and so on, in one folder.",
+        )
+    absent = [each.name for each in paths if not each.exists()]
+    if absent:
+        shown = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
+        raise FileMissing(
+            f"{len(absent)} of the {split.count} parts of {given.name} are not there: {shown}.",
+            hint=f"Download them into {given.parent}.",
+        )
+    headers = [header if each == given else read_header(each) for each in paths]
+    for index, (each, part) in enumerate(zip(paths, headers, strict=True)):
+        if part.split is None or (part.split.index, part.split.count) != (index, split.count):
+            raise BadGguf(
+                f"{each.name} is not part {index + 1} of {split.count}, whatever its name says.",
+                hint="Download it again.",
+            )
+    tensors = sum(len(part.tensors) for part in headers)
+    if split.tensors and tensors != split.tensors:
+        raise BadGguf(
+            f"The parts of {paths[0].name} have {tensors} tensors together instead of {split.tensors}.",
+            hint="They are not of one model: download all of them again.",
+        )
+    return ModelFiles(tuple(stamp(each) for each in paths), headers[0], sum(part.tensor_bytes for part in headers))
+
+
+def _missing(path: Path) -> FileMissing:
+    folder = path.parent
+    if not folder.is_dir():
+        return FileMissing(f"There is no file {path}: the folder {folder} does not exist.", hint="Correct the path.")
+    try:
+        names = [entry.name for entry in folder.iterdir() if entry.name.lower().endswith(".gguf")]
+    except OSError as error:
+        return FileMissing(f"There is no file {path}, and {folder} cannot be listed: {error.strerror or error}.")
+    near = _near(path.name, names)
+    if near:
+        hint = f"Did you mean {' or '.join(near)}?"
+    else:
+        hint = (
+            f"{folder} has {len(names)} GGUF files, none of a similar name." if names else f"{folder} has no GGUF file."
+        )
+    return FileMissing(f"There is no file {path}.", hint=hint)
+
+
+def _near(name: str, names: list[str]) -> list[str]:
+    """Up to three file names that a person may have meant; upper and lower case are the same to them."""
+    folded = {each.lower(): each for each in sorted(names)}
+    return [folded[each] for each in difflib.get_close_matches(name.lower(), list(folded), n=3, cutoff=0.6)]

@@ -1,0 +1,252 @@
+"""
+Reads the header of a GGUF file: bounded in time and memory, whatever the bytes say.
+
+The file may come from anywhere, so nothing in it is believed before it is checked: every length against what is left
+of the file, every count against the bytes that so many entries would need, every tensor against the end of the file.
+It is read, not mapped: a mapped file that another program cuts short kills the process with SIGBUS.
+Long arrays (a vocabulary has 150,000 strings) are walked over and only their length is kept. Format: docs/gguf.md of
+ggml, versions 2 and 3, both byte orders.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from corral.domain.errors import BadGguf, FileMissing
+from corral.domain.units import format_bytes
+from corral.store.gguf.ggml import GGML_TYPES, GgmlType
+from corral.store.gguf.header import Header, LongArray, TensorInfo, Value
+
+MAX_HEADER_BYTES: Final = 128 * 1024 * 1024  # the largest vocabulary of today (262,000 tokens) needs 16 MB
+MAX_KEY_BYTES: Final = 65_535  # the specification's own limit
+MAX_STRING_BYTES: Final = 16 * 1024 * 1024  # chat templates reach 100 KB
+MAX_METADATA: Final = 100_000
+MAX_TENSORS: Final = 1_000_000
+MAX_DIMENSIONS: Final = 4
+MAX_NESTING: Final = 3  # arrays of arrays: allowed by the format, used by nobody
+MAX_KEPT: Final = 512  # longer arrays keep only their length
+MAX_ELEMENTS: Final = 1 << 63
+FIRST_READ: Final = 256 * 1024
+
+_STRING, _ARRAY = 8, 9
+_SCALARS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_SIZES: Final = {kind: struct.calcsize("<" + code) for kind, code in _SCALARS.items()}
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """
+    Read and check the header of one GGUF file (one part of a split model).
+
+    Raises FileMissing when there is no such file, and BadGguf with the reason and the offset for anything that is not
+    a whole GGUF file. Reads a few MB at most; call it off the serving loop.
+    """
+    where = Path(path)
+    try:
+        mode = where.stat().st_mode
+        if not stat.S_ISREG(mode):  # asked before it is opened: opening a pipe would wait for its writer
+            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+            raise FileMissing(f"{where} is {kind}.", hint="Name a .gguf file.")
+        with where.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size < 24:
+                raise BadGguf(f"{where.name} is no GGUF file: it has only {size} bytes.", hint=_AGAIN)
+            return _Reader(file, size, where.name).header()
+    except FileNotFoundError as error:
+        raise FileMissing(f"There is no file {where}.") from error
+    except OSError as error:
+        raise BadGguf(f"{where} cannot be read: {error.strerror or error}.") from error
+
+
+_AGAIN: Final = "Download it again."
+
+
+class _Reader:
+    """A cursor over the bytes. Each method leaves it behind what it has read, or raises BadGguf."""
+
+    def __init__(self, file: BinaryIO, size: int, name: str) -> None:
+        self.file = file
+        self.size = size
+        self.name = name
+        self.data = bytearray()  # the file from its start, as far as it was needed
+        self.at = 0
+        self.order = "<"
+
+    def header(self) -> Header:
+        self.need(24)
+        magic = bytes(self.data[:4])
+        if magic != b"GGUF":
+            raise self.bad(f"it begins with {magic!r} instead of b'GGUF'", at=0, hint=_what_instead(magic))
+        self.at = 4
+        version = self.unsigned("I", 4)
+        if version & 0xFFFF == 0:  # a small number in the other byte order
+            self.order = ">"
+            self.at = 4
+            version = self.unsigned("I", 4)
+        if version not in (2, 3):
+            raise self.bad(f"its version is {version}; versions 2 and 3 can be read", at=4)
+        n_tensors, n_metadata = self.unsigned("Q", 8), self.unsigned("Q", 8)
+        self.check_count(n_tensors, MAX_TENSORS, 24, "tensors", at=8)
+        self.check_count(n_metadata, MAX_METADATA, 13, "metadata entries", at=16)
+        metadata = self.metadata(n_metadata)
+        alignment = self.alignment(metadata)
+        tensors = tuple(self.tensor(alignment) for _ in range(n_tensors))
+        start = -(-self.at // alignment) * alignment
+        self.check_tensors(tensors, start)
+        return Header(version, self.order == ">", metadata, tensors, start, self.size, alignment)
+
+    def metadata(self, count: int) -> dict[str, Value]:
+        found: dict[str, Value] = {}
+        for _ in range(count):
+            at = self.at
+            key = self.string(MAX_KEY_BYTES)
+            if key in found:
+                raise self.bad(f"the key {_short(key)} comes twice", at=at)
+            found[key] = self.value(self.unsigned("I", 4), 0)
+        return found
+
+    def value(self, kind: int, depth: int) -> Value:
+        if kind == _STRING:
+            return self.string(MAX_STRING_BYTES)
+        if kind == _ARRAY:
+            return self.array(depth + 1)
+        code = _SCALARS.get(kind)
+        if code is None:
+            raise self.bad(f"there is no value type {kind}", at=self.at - 4)
+        self.need(_SIZES[kind])
+        # A bool byte other than 0 or 1 is taken as true, as struct does.
+        value: Value = struct.unpack_from(self.order + code, self.data, self.at)[0]
+        self.at += _SIZES[kind]
+        return value
+
+    def array(self, depth: int) -> Value:
+        at = self.at
+        kind, count = self.unsigned("I", 4), self.unsigned("Q", 8)
+        if depth > MAX_NESTING:
+            raise self.bad("arrays are nested too deep", at=at)
+        if kind == _STRING:
+            return self.strings(count, at)
+        if kind == _ARRAY:
+            self.check_count(count, MAX_METADATA, 12, "arrays", at=at)
+            nested = [self.array(depth + 1) for _ in range(count)]
+            return tuple(nested) if count <= MAX_KEPT else LongArray(count)
+        code = _SCALARS.get(kind)
+        if code is None:
+            raise self.bad(f"there is no value type {kind}", at=at)
+        n_bytes = count * _SIZES[kind]  # Python's integers cannot overflow
+        self.need(n_bytes)
+        begin, self.at = self.at, self.at + n_bytes
+        if count > MAX_KEPT:
+            return LongArray(count)
+        return struct.unpack_from(f"{self.order}{count}{code}", self.data, begin)
+
+    def strings(self, count: int, at: int) -> Value:
+        """Walk over an array of strings. This loop is what reading a large vocabulary costs."""
+        self.check_count(count, self.size, 8, "strings", at=at)
+        if count <= MAX_KEPT:
+            return tuple(self.string(MAX_STRING_BYTES) for _ in range(count))
+        length, data, cursor = struct.Struct(self.order + "Q").unpack_from, self.data, self.at
+        ready = len(data) - 8
+        for _ in range(count):
+            if cursor > ready:
+                self.at = cursor
+                self.need(8)
+                ready = len(data) - 8
+            cursor += 8 + length(data, cursor)[0]
+        self.at = cursor
+        self.need(0)
+        return LongArray(count)
+
+    def string(self, limit: int) -> str:
+        at = self.at
+        length = self.unsigned("Q", 8)
+        if length > self.size - self.at:
+            raise self.bad(f"a text claims {length} bytes, {self.size - self.at} are left", at=at, hint=_AGAIN)
+        if length > limit:
+            raise self.bad(f"a text of {format_bytes(length)} is longer than the {format_bytes(limit)} allowed", at=at)
+        self.need(length)
+        raw = self.data[self.at : self.at + length]
+        self.at += length
+        return raw.decode("utf-8", "replace")
+
+    def unsigned(self, code: str, size: int) -> int:
+        self.need(size)
+        value: int = struct.unpack_from(self.order + code, self.data, self.at)[0]
+        self.at += size
+        return value
+
+    def alignment(self, metadata: dict[str, Value]) -> int:
+        value = metadata.get("general.alignment", 32)
+        if not isinstance(value, int) or not 1 <= value <= 1 << 20 or value & (value - 1):
+            raise self.bad(f"its alignment is {_short(str(value))}, which is not a power of two", at=self.at)
+        return value
+
+    def tensor(self, alignment: int) -> TensorInfo:
+        at = self.at
+        name = self.string(MAX_KEY_BYTES)
+        dimensions = self.unsigned("I", 4)
+        if dimensions > MAX_DIMENSIONS:
+            raise self.bad(f"tensor {_short(name)} has {dimensions} dimensions", at=at)
+        shape = tuple(self.unsigned("Q", 8) for _ in range(dimensions))
+        number, offset = self.unsigned("I", 4), self.unsigned("Q", 8)
+        if offset % alignment:
+            raise self.bad(f"tensor {_short(name)} is at {offset}, no multiple of {alignment}", at=at)
+        # llama.cpp grows new types faster than anybody can list them: an unknown one counts no bytes here, and the
+        # engine has the last word.
+        kind = GGML_TYPES.get(number) or GgmlType(f"type {number}", 1, 0)
+        return TensorInfo(name, shape, kind.name, offset, self.tensor_bytes(name, shape, kind, at))
+
+    def tensor_bytes(self, name: str, shape: tuple[int, ...], kind: GgmlType, at: int) -> int:
+        elements = 1
+        for length in shape:
+            elements *= length
+        if elements == 0 or elements >= MAX_ELEMENTS:
+            raise self.bad(f"tensor {_short(name)} has the impossible shape {shape}", at=at)
+        if (shape[0] if shape else 1) % kind.block:
+            raise self.bad(f"tensor {_short(name)} has rows of {shape[0]}, no multiple of {kind.block}", at=at)
+        return elements // kind.block * kind.bytes
+
+    def check_tensors(self, tensors: tuple[TensorInfo, ...], start: int) -> None:
+        if len({tensor.name for tensor in tensors}) != len(tensors):
+            raise self.bad("two tensors have the same name", at=self.at)
+        end = max((start + tensor.offset + tensor.n_bytes for tensor in tensors), default=0)
+        if end > self.size:
+            missing = end - self.size
+            raise BadGguf(f"{self.name} is not complete: the file ends {missing:,} bytes early.", hint=_AGAIN)
+
+    def check_count(self, count: int, limit: int, least_bytes: int, what: str, *, at: int) -> None:
+        if count > limit or count * least_bytes > self.size:
+            raise self.bad(f"it claims {count} {what}, more than it can hold", at=at)
+
+    def need(self, count: int) -> None:
+        """Make sure that the next `count` bytes are in `data`."""
+        end = self.at + count
+        if end <= len(self.data):
+            return
+        if end > self.size:
+            raise self.bad("it ends in the middle of its header", at=min(self.at, self.size), hint=_AGAIN)
+        if end > MAX_HEADER_BYTES:
+            raise self.bad(f"its header is larger than {format_bytes(MAX_HEADER_BYTES)}", at=self.at)
+        self.data += self.file.read(max(end, 2 * len(self.data), FIRST_READ) - len(self.data))
+        if end > len(self.data):
+            raise self.bad("it got shorter while it was read", at=len(self.data), hint=_AGAIN)
+
+    def bad(self, what: str, *, at: int, hint: str = "") -> BadGguf:
+        return BadGguf(f"{self.name} is not a GGUF file that can be read: {what} (at byte {at}).", hint=hint)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _what_instead(magic: bytes) -> str:
+    if magic in (b"ggml", b"ggjt", b"ggla", b"ggmf", b"tjgg", b"lmgg"):
+        return "It is of the older GGML format; get the model as GGUF."
+    if magic[:2] == b"PK":
+        return "It looks like a zip or PyTorch file; get the model as GGUF."
+    if magic[:1] in (b"<", b"{") or magic == b"vers":
+        return "It looks like text, perhaps a web page or a Git LFS pointer saved as the model. " + _AGAIN
+    return "Get the model as GGUF."
