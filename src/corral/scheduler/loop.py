@@ -1,1 +1,216 @@
-"""The scheduler's owner loop (not yet here)."""
+"""
+The scheduler's owner: one inbox, one machine, no locks.
+
+Everything that can change the scheduler's state goes through `submit`, one event after the other, on the serving loop's
+thread. The machine answers with commands; quick ones are done here (grant, refuse, timer), slow ones become tasks of
+`Instances` and come back as events. A read that gates a change happens in the machine, never here.
+
+The hot path makes no task: `ask` on a ready Model steps the machine and calls the waiter before it returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from typing import Final
+
+from corral.contracts.clock import Clock
+from corral.contracts.events import Publisher
+from corral.contracts.leases import Waiter
+from corral.domain import commands, events
+from corral.domain.errors import CorralError
+from corral.domain.instance import InstanceView
+from corral.domain.launch import Endpoint
+from corral.scheduler.instances import Instances
+from corral.scheduler.machine import Machine
+
+
+class GrantedLease:
+    """A Lease as the gateway holds it. Giving it back twice is harmless."""
+
+    __slots__ = ("_owner", "endpoint", "instance", "request", "waited_s")
+
+    def __init__(self, owner: Scheduler, request: int, instance: str, endpoint: Endpoint, waited_s: float) -> None:
+        self._owner: Scheduler | None = owner
+        self.request = request
+        self.instance = instance
+        self.endpoint = endpoint
+        self.waited_s = waited_s
+
+    def release(self, *, broken: bool = False) -> None:
+        """Give it back; a second call does nothing."""
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.submit(events.LeaseReleased(self.request, broken))
+
+
+class Place:
+    """A Ticket: the waiter's place in the queue."""
+
+    __slots__ = ("_owner", "request")
+
+    def __init__(self, owner: Scheduler, request: int) -> None:
+        self._owner = owner
+        self.request = request
+
+    def leave(self) -> None:
+        """Give the place up; a lease that was granted but not yet delivered is given back."""
+        self._owner.left(self.request)
+
+    def position(self) -> int | None:
+        """1 for the next in line."""
+        return self._owner.machine.position(self.request)
+
+
+class Scheduler:
+    """Implements `contracts.leases.Leases` over the machine."""
+
+    def __init__(self, machine: Machine, instances: Instances, *, clock: Clock, publisher: Publisher) -> None:
+        self.machine = machine
+        self.finished = asyncio.Event()
+        self._instances = instances
+        self._clock = clock
+        self._publisher = publisher
+        self._inbox: deque[events.SchedulerEvent] = deque()
+        self._busy = False
+        self._numbers = itertools.count(1)
+        self._waiters: dict[int, Waiter] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._direct: commands.Grant | commands.Refuse | None = None
+        self._asking: int = 0
+        instances.report = self.submit
+
+    # --- Leases ---------------------------------------------------------------------------------------------------
+
+    def ask(
+        self, waiter: Waiter, *, model: str, caller: str, timeout_s: float, weight: int = 1, operator: bool = False
+    ) -> Place:
+        """See `contracts.leases.Leases.ask`. A waiter's own error leaves through here, after the state is whole."""
+        request = next(self._numbers)
+        self._waiters[request] = waiter
+        place = Place(self, request)
+        deadline = self._clock.now() + timeout_s
+        event = events.Requested(request, model, caller, deadline, weight, operator)
+        if self._busy:  # asked from inside a command: the answer comes by the event loop
+            self._inbox.append(event)
+            return place
+        self._asking = request
+        self.submit(event)
+        self._asking = 0
+        answer, self._direct = self._direct, None
+        if answer is not None and self._waiters.pop(request, None) is not None:
+            self._deliver(waiter, answer)
+        return place
+
+    def left(self, request: int) -> None:
+        """The caller is gone."""
+        if self._waiters.pop(request, None) is not None:
+            self.submit(events.RequestLeft(request))
+
+    def view(self, model: str) -> InstanceView | None:
+        """The Model's state now."""
+        return self.machine.view(model)
+
+    def views(self) -> list[InstanceView]:
+        """All Models' states now."""
+        return self.machine.views()
+
+    # --- events in, commands out ----------------------------------------------------------------------------------
+
+    def submit(self, event: events.SchedulerEvent) -> None:
+        """Give the machine one event; called again from inside, it queues behind the one being handled."""
+        self._inbox.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._inbox:
+                for command in self.machine.step(self._inbox.popleft(), self._clock.now()):
+                    self._act(command)
+        finally:
+            self._busy = False
+
+    def _act(self, command: commands.Command) -> None:
+        match command:
+            case commands.Grant() | commands.Refuse():
+                if command.request == self._asking:
+                    self._direct = command
+                else:
+                    # By way of the event loop, so that a waiter's error cannot tear the machine's commands apart.
+                    asyncio.get_running_loop().call_soon(self._answer, command)
+            case commands.Tell():
+                self._publisher.publish(command.notice)
+            case commands.Wake():
+                self._set_timer(command.at)
+            case commands.Start():
+                self._instances.start(command.instance, command.model, command.digest)
+            case commands.Stop():
+                self._instances.stop(command.instance, force=command.force)
+            case commands.Check():
+                self._instances.check(command.instance)
+            case commands.Finished():
+                self.finished.set()
+
+    def _answer(self, command: commands.Grant | commands.Refuse) -> None:
+        waiter = self._waiters.pop(command.request, None)
+        if waiter is not None:
+            self._deliver(waiter, command)
+
+    def _deliver(self, waiter: Waiter, command: commands.Grant | commands.Refuse) -> None:
+        if isinstance(command, commands.Grant):
+            waiter.granted(GrantedLease(self, command.request, command.instance, command.endpoint, command.waited_s))
+        else:
+            waiter.refused(command.error)
+
+    def _set_timer(self, at: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if at is not None and at != float("inf"):
+            delay = max(0.0, at - self._clock.now())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.submit(events.Tick())
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    async def shutdown(self, *, drain_s: float) -> None:
+        """Refuse what waits, let leases end for `drain_s`, stop every instance; returns when none is left."""
+        self.submit(events.ShutdownWanted(self._clock.now() + drain_s))
+        async with asyncio.timeout(drain_s + STOP_MARGIN_S):
+            await self.finished.wait()
+
+    async def aclose(self) -> None:
+        """Drop the timer and the tasks. Instances that still run are the runtimes' business now."""
+        self._set_timer(None)
+        await self._instances.aclose()
+
+
+STOP_MARGIN_S: Final = 20.0
+"""After the drain: how long all engines together may take to be gone (grace 2 s, SIGKILL, reaping)."""
+
+
+class LeaseWaiter:
+    """A Waiter for code that awaits: `corral load`, tests. The hot path implements Waiter itself."""
+
+    def __init__(self) -> None:
+        self._answer: asyncio.Future[GrantedLease] = asyncio.get_running_loop().create_future()
+
+    def granted(self, lease: GrantedLease) -> None:
+        """Pass it on, or give it back when nobody waits any more."""
+        if self._answer.cancelled():
+            lease.release()
+        else:
+            self._answer.set_result(lease)
+
+    def refused(self, error: CorralError) -> None:
+        """Pass it on."""
+        if not self._answer.cancelled():
+            self._answer.set_exception(error)
+
+    async def result(self) -> GrantedLease:
+        """The lease. Raises the refusal. Cancelling it leaves the rest to `Place.leave`."""
+        return await self._answer

@@ -1,0 +1,297 @@
+"""
+The acts: start, watch, check and stop instances, and take over those of an earlier Corral.
+
+Each instance has one `Running` record and at most one task that changes it at a time (`starting`, then `watching`);
+`stop` cancels that task and takes over. What happened is reported as a scheduler event, exactly one per command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from corral.contracts.clock import Clock
+from corral.contracts.engine import Engine, ReadyInfo
+from corral.contracts.runtime import Runtime
+from corral.domain import events
+from corral.domain.errors import CorralError, StartFailed
+from corral.domain.fleet import ModelSpec
+from corral.domain.launch import Attach, Endpoint, ExitKind, ExitStatus, Handle, LaunchPlan
+from corral.kit.tasks import Tasks
+
+logger = logging.getLogger(__name__)
+
+LOG_TAIL: Final = 200
+"""Lines of engine output that a diagnosis reads."""
+
+CHECK_S: Final = 2.0
+"""How long a suspected engine may take to answer its health route."""
+
+
+@dataclass(slots=True)
+class Running:
+    """One instance as the acts know it."""
+
+    instance: str
+    model: ModelSpec
+    digest: str
+    engine: Engine
+    runtime: Runtime
+    handle: Handle | None = None  # None before the start and for attached engines
+    endpoint: Endpoint | None = None
+    info: ReadyInfo | None = None
+    ready_at: float | None = None  # wall seconds
+    stopping: bool = False
+    task: asyncio.Task[Any] | None = None
+
+
+class Instances:
+    """Acts for the scheduler. `report` is where results go; the loop sets it."""
+
+    def __init__(self, engines: Mapping[str, Engine], runtimes: Mapping[str, Runtime], *, clock: Clock) -> None:
+        self.report: Callable[[events.SchedulerEvent], None] = lambda event: None
+        self._engines = engines
+        self._runtimes = runtimes
+        self._clock = clock
+        self._tasks = Tasks("instances")
+        self._running: dict[str, Running] = {}
+        self._last: dict[str, Handle] = {}  # by Model: for logs after the end
+
+    def of_model(self, model: str) -> Running | None:
+        """The newest instance of a Model that has not ended."""
+        found = [running for running in self._running.values() if running.model.name == model]
+        return found[-1] if found else None
+
+    def last_handle(self, model: str) -> tuple[Runtime, Handle] | None:
+        """The runtime and handle of a Model's present or last instance: where its logs are."""
+        handle = self._last.get(model)
+        return (self._runtimes[handle.runtime], handle) if handle else None
+
+    # --- start ----------------------------------------------------------------------------------------------------
+
+    def start(self, instance: str, model: ModelSpec, digest: str) -> None:
+        """-> InstanceReady | InstanceFailed."""
+        running = Running(instance, model, digest, self._engines[model.engine], self._runtimes[model.runtime])
+        self._running[instance] = running
+        running.task = self._tasks.start(self._start(running), name=f"start {model.name} as {instance}")
+
+    async def _start(self, running: Running) -> None:
+        began = self._clock.now()
+        try:
+            info = await self._bring_up(running)
+        except CorralError as error:
+            await self._clean_up(running)
+            self._forget(running)
+            logger.warning("%s did not start: %s", running.model.name, error.sentence())
+            self.report(events.InstanceFailed(running.instance, error))
+            return
+        running.info = info
+        running.ready_at = self._clock.wall()
+        load_s = self._clock.now() - began
+        assert running.endpoint is not None
+        logger.info("%s is ready after %.2f s (%s)", running.model.name, load_s, running.instance)
+        # The machine may answer with a Stop at once: be in the watching state before it hears of it.
+        if running.handle is not None:
+            running.task = self._tasks.start(self._watch(running), name=f"watch {running.instance}")
+        else:
+            running.task = None
+        self.report(events.InstanceReady(running.instance, running.endpoint, info.slots, load_s))
+
+    async def _bring_up(self, running: Running) -> ReadyInfo:
+        """Plan, start and wait until ready. Raises the diagnosis as a CorralError."""
+        model, engine, runtime = running.model, running.engine, running.runtime
+        place = await runtime.place(running.instance)
+        plan = await engine.plan(model, place)
+        running.endpoint = plan.endpoint
+        if isinstance(plan, LaunchPlan):
+            running.handle = await self._launch(running, plan)
+            self._last[model.name] = running.handle
+        try:
+            async with asyncio.timeout(model.timeouts.load_s):
+                return await self._ready_or_exit(running, attached=isinstance(plan, Attach))
+        except TimeoutError:
+            raise await self._diagnosis(running, None) from None
+
+    async def _launch(self, running: Running, plan: LaunchPlan) -> Handle:
+        """Start the process; a cancel in the middle still learns the handle, so that nothing is left behind."""
+        task = self._tasks.start(
+            _captured(
+                running.runtime.start(plan, instance=running.instance, model=running.model.name, digest=running.digest)
+            ),
+            name=f"launch {running.instance}",
+        )
+        try:
+            handle, error = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            handle, _ = await task
+            running.handle = handle
+            raise
+        if error is not None:
+            raise error
+        return handle
+
+    async def _ready_or_exit(self, running: Running, *, attached: bool) -> ReadyInfo:
+        assert running.endpoint is not None
+        ready = self._tasks.start(
+            _captured(running.engine.wait_ready(running.model, running.endpoint)), name=f"ready {running.instance}"
+        )
+        waits: set[asyncio.Task[Any]] = {ready}
+        exited = None
+        if running.handle is not None:
+            exited = self._tasks.start(running.runtime.wait(running.handle), name=f"exit {running.instance}")
+            waits.add(exited)
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if exited is not None and exited.done():
+                raise await self._diagnosis(running, exited.result())
+            info, error = ready.result()
+            if error is not None:
+                raise error
+            assert isinstance(info, ReadyInfo)
+            return info
+        finally:
+            for task in waits:
+                task.cancel()
+
+    async def _diagnosis(self, running: Running, exit: ExitStatus | None) -> StartFailed:
+        log: list[str] = []
+        if running.handle is not None:
+            with contextlib.suppress(CorralError, TimeoutError):
+                async with asyncio.timeout(CHECK_S):
+                    async for line in running.runtime.logs(running.handle, tail=LOG_TAIL):
+                        log.append(line.text)
+        return running.engine.diagnose(running.model, exit, log)
+
+    # --- watch and check ------------------------------------------------------------------------------------------
+
+    async def _watch(self, running: Running) -> None:
+        """A ready instance ends only by `stop`; anything else is reported as its exit."""
+        assert running.handle is not None
+        status = await running.runtime.wait(running.handle)
+        await self._clean_up(running)
+        self._forget(running)
+        logger.warning("%s (%s) %s", running.model.name, running.instance, status)
+        self.report(events.InstanceExited(running.instance, status))
+
+    def check(self, instance: str) -> None:
+        """-> InstanceChecked, or the exit that the watch reports; a hung engine is stopped and counts as exited."""
+        running = self._running.get(instance)
+        if running is not None:
+            self._tasks.start(self._check(running), name=f"check {instance}")
+
+    async def _check(self, running: Running) -> None:
+        assert running.endpoint is not None
+        alive = await running.engine.alive(running.endpoint, timeout_s=CHECK_S)
+        if running.stopping or running.instance not in self._running:
+            return
+        if alive:
+            self.report(events.InstanceChecked(running.instance))
+        elif running.handle is not None:
+            logger.warning("%s (%s) does not answer: it is stopped", running.model.name, running.instance)
+            await running.runtime.stop(running.handle, grace_s=0.0)  # the watch sees the end and reports it
+        else:
+            self._forget(running)
+            gone = ExitStatus(ExitKind.LOST, detail=f"{running.endpoint} does not answer")
+            self.report(events.InstanceExited(running.instance, gone))
+
+    # --- stop -----------------------------------------------------------------------------------------------------
+
+    def stop(self, instance: str, *, force: bool) -> None:
+        """-> InstanceStopped, when every process is gone. Also for one that is still starting."""
+        running = self._running.get(instance)
+        if running is None:  # it ended by itself; its own event is on the way or was already handled
+            return
+        running.stopping = True
+        self._tasks.start(self._stop(running, force=force), name=f"stop {instance}")
+
+    async def _stop(self, running: Running, *, force: bool) -> None:
+        if running.task is not None:
+            running.task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running.task
+        if running.instance not in self._running:
+            return  # it had ended in the meantime and said so
+        error = ""
+        if running.handle is not None:
+            try:
+                grace_s = 0.0 if force else min(running.model.timeouts.stop_s, STOP_GRACE_S)
+                await running.runtime.stop(running.handle, grace_s=grace_s)
+            except CorralError as failed:
+                error = failed.sentence()
+                logger.error("%s (%s) could not be stopped: %s", running.model.name, running.instance, error)
+        await self._clean_up(running)
+        self._forget(running)
+        self.report(events.InstanceStopped(running.instance, error))
+
+    async def _clean_up(self, running: Running) -> None:
+        """Remove what the instance leaves: processes, scratch folder, socket, handle file."""
+        handle = running.handle or self._blank_handle(running)
+        try:
+            await running.runtime.destroy(handle)
+        except CorralError as error:
+            logger.error("%s: clean-up failed: %s", running.instance, error.sentence())
+
+    def _blank_handle(self, running: Running) -> Handle:
+        """Names the instance for `destroy` when it has a place but was never started."""
+        endpoint = running.endpoint or Endpoint()
+        return Handle(running.runtime.name, running.instance, running.model.name, running.digest, endpoint, 0.0)
+
+    def _forget(self, running: Running) -> None:
+        self._running.pop(running.instance, None)
+
+    # --- adoption -------------------------------------------------------------------------------------------------
+
+    async def adopt(self, models: Mapping[str, ModelSpec]) -> int:
+        """
+        Find engines that an earlier Corral left running on purpose; report the usable ones, end the others.
+
+        Call it before the Fleet's pinned Models start. Returns how many were reported.
+        """
+        adopted = 0
+        for runtime in self._runtimes.values():
+            for handle in await runtime.handles():
+                if await self._adopt_one(runtime, handle, models.get(handle.model)):
+                    adopted += 1
+        return adopted
+
+    async def _adopt_one(self, runtime: Runtime, handle: Handle, model: ModelSpec | None) -> bool:
+        if await runtime.recover(handle) is not None or model is None:
+            await runtime.destroy(handle)
+            return False
+        engine = self._engines[model.engine]
+        running = Running(handle.instance, model, handle.digest, engine, runtime, handle, handle.endpoint)
+        try:
+            async with asyncio.timeout(CHECK_S):
+                running.info = await engine.wait_ready(model, handle.endpoint)
+        except (TimeoutError, CorralError) as error:
+            logger.warning("%s (%s) of an earlier run does not answer: %s", model.name, handle.instance, error)
+            await runtime.stop(handle, grace_s=0.0)
+            await runtime.destroy(handle)
+            return False
+        self._running[handle.instance] = running
+        self._last[model.name] = handle
+        running.ready_at = self._clock.wall()
+        running.task = self._tasks.start(self._watch(running), name=f"watch {handle.instance}")
+        slots = running.info.slots
+        self.report(events.InstanceAdopted(handle.instance, model.name, handle.digest, handle.endpoint, slots))
+        return True
+
+    async def aclose(self) -> None:
+        """Cancel the tasks; processes are left to the runtimes."""
+        await self._tasks.aclose()
+
+
+STOP_GRACE_S: Final = 2.0
+"""Between SIGTERM and SIGKILL. Leases are gone by then, so an idle llama-server needs 3 ms; a busy one never ends."""
+
+
+async def _captured(coroutine: Any) -> tuple[Any, CorralError | None]:
+    """The result or the CorralError, as values: the task guard would log and lose the error."""
+    try:
+        return await coroutine, None
+    except CorralError as error:
+        return None, error
