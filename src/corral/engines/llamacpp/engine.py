@@ -1,0 +1,223 @@
+"""
+The llama.cpp engine: a Model and a Place become a LaunchPlan; a running one is recognised, a failed one explained.
+
+Two programs, one meaning: a llama-server binary, or the embedded worker with the same options. Each start has a key of
+its own, which reaches the binary through its environment and the worker through a 0600 file, never through argv.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from corral.contracts.engine import ReadyInfo
+from corral.contracts.options import OptionTable
+from corral.domain.errors import StartFailed
+from corral.domain.fleet import ModelSpec, OptionValue
+from corral.domain.launch import Attach, Endpoint, ExitStatus, LaunchPlan, Place
+from corral.engines.llamacpp import embedded, gpu, ready
+from corral.engines.llamacpp.argv import Argv, argv_of
+from corral.engines.llamacpp.binary import Program, choose, identity_of, uses_embedded, worker_argv
+from corral.engines.llamacpp.diagnose import diagnose
+from corral.engines.llamacpp.files import check_exists, check_model, parts_of
+from corral.engines.llamacpp.help import Capabilities
+from corral.engines.llamacpp.options import FILES, OPTIONS
+from corral.engines.llamacpp.probe import ENV_SCRUB, Prober
+from corral.engines.llamacpp.settings import Settings, settings_of
+
+_SPEC_FILE: Final = "worker.json"
+_KEY_FILE: Final = "engine.key"
+_FOREIGN_SECRETS: Final = (
+    "CORRAL_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_", "MISTRAL_", "OPENROUTER_", "GROQ_", "COHERE_",
+    "AWS_", "AZURE_", "GITHUB_", "GITLAB_",
+)  # fmt: skip
+_SCRUB: Final = ENV_SCRUB + _FOREIGN_SECRETS
+_STOP_GRACE_S: Final = 2.0  # llama-server waits for its requests on SIGTERM, for as long as their clients stay
+
+
+class LlamaCppEngine:
+    """Implements `contracts.engine.Engine`. `cache` is a folder where probed binaries are remembered over restarts."""
+
+    name = "llamacpp"
+    options: OptionTable = OPTIONS
+
+    def __init__(
+        self, *, cache: Path | None = None, which: Callable[[str], str | None] = shutil.which, deadline_s: float = 20.0
+    ) -> None:
+        self._which = which
+        self._prober = Prober(cache=cache, deadline_s=deadline_s)
+
+    def problems(self, model: ModelSpec) -> list[str]:
+        """What cannot work together, or not with the engine that would be used (which is found by a look at PATH)."""
+        settings = settings_of(model)
+        found = list(settings.problems)
+        if not model.source.path:
+            found.append("A llamacpp Model needs a source: a path to a .gguf file.")
+        if uses_embedded(model.binary, which=self._which):
+            found += embedded.refused(settings)
+            if any(name.startswith("LLAMA_") for name, _ in model.env):
+                found.append("The embedded engine reads no LLAMA_* environment: use options.")
+        return found
+
+    def slots(self, model: ModelSpec) -> int:
+        """The `parallel` option, wherever it is written."""
+        return settings_of(model).slots
+
+    async def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
+        """The program's and every file's identity. What is missing is part of the digest too, so nothing raises."""
+        return await asyncio.to_thread(self._identity, model)
+
+    async def plan(self, model: ModelSpec, place: Place) -> LaunchPlan | Attach:
+        """Check the files, ask the binary what it knows, and say how to start it."""
+        settings = settings_of(model)
+        wrong = self.problems(model)
+        if wrong:
+            raise StartFailed(wrong[0], hint=" ".join(wrong[1:]), permanent=True)
+        path = await asyncio.to_thread(_checked_files, model, settings)
+        program = await asyncio.to_thread(choose, model.binary, which=self._which)
+        endpoint = _endpoint(place)
+        if program.embedded:
+            return _worker_plan(model, settings, place, endpoint, path)
+        known = (await self._prober.probe(program)).known
+        if endpoint.socket and not _takes_sockets(known):
+            endpoint = Endpoint(host="127.0.0.1", port=_free_port(), key=endpoint.key)
+        return _binary_plan(program, known, model, settings, place, endpoint, path)
+
+    async def wait_ready(self, model: ModelSpec, endpoint: Endpoint) -> ReadyInfo:
+        """See `ready`: noticed within 20 ms."""
+        return await ready.wait_ready(endpoint, settings_of(model))
+
+    async def alive(self, endpoint: Endpoint, *, timeout_s: float) -> bool:
+        """True when `/health` answers 200 within the time."""
+        return await ready.alive(endpoint, timeout_s)
+
+    def diagnose(self, model: ModelSpec, exit: ExitStatus | None, log: Sequence[str]) -> StartFailed:
+        """See `diagnose`: the first known string in the log, else how it ended and what it last said."""
+        return diagnose(exit, log)
+
+    async def gpu_warning(self, model: ModelSpec) -> str:
+        """One sentence when a GPU is here and this Model's engine cannot use it, else "". For `serve` and `doctor`."""
+        present = await asyncio.to_thread(gpu.gpus_present)
+        if not present:
+            return ""
+        try:
+            program = await asyncio.to_thread(choose, model.binary, which=self._which)
+            return gpu.gpu_warning(program, present, await self._prober.devices(program))
+        except StartFailed:
+            return ""  # the start itself will say what is wrong with the program
+
+    def _identity(self, model: ModelSpec) -> dict[str, object]:
+        settings = settings_of(model)
+        try:
+            program = choose(model.binary, which=self._which).identity()
+        except StartFailed as error:
+            program = {"missing": error.message}
+        files = [*parts_of(model.source.path), *(path for path, _ in _named_files(settings))]
+        return {"program": program, "files": [[path, *identity_of(path).values()] for path in files if path]}
+
+
+def _checked_files(model: ModelSpec, settings: Settings) -> str:
+    path = os.path.abspath(check_model(os.path.expanduser(model.source.path)))
+    for file, option in _named_files(settings):
+        check_exists(file, f"options.{option}:")
+    return path
+
+
+def _named_files(settings: Settings) -> list[tuple[str, str]]:
+    """(path, option) of every file that an option or argument names."""
+    found: list[tuple[str, str]] = []
+    for option in FILES:
+        value: OptionValue = settings.options.get(option, ())
+        for path in value if isinstance(value, tuple) else (str(value),):
+            found.append((path, option))
+    return found
+
+
+def _endpoint(place: Place) -> Endpoint:
+    key = secrets.token_urlsafe(32)
+    if place.socket:
+        return Endpoint(socket=place.socket, key=key)
+    return Endpoint(host=place.host, port=place.port or _free_port(), key=key)
+
+
+def _takes_sockets(known: Capabilities) -> bool:
+    flag = known.first(("--host",))
+    return flag is not None and "UNIX" in flag.text.upper()
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _binary_plan(
+    program: Program,
+    known: Capabilities,
+    model: ModelSpec,
+    settings: Settings,
+    place: Place,
+    endpoint: Endpoint,
+    path: str,
+) -> LaunchPlan:
+    argv: Argv = [program.path, "--model", path, "--alias", model.name, "--host", endpoint.socket or endpoint.host]
+    if not endpoint.socket:
+        argv += ["--port", str(endpoint.port)]
+    argv += _closed_doors(known)
+    files: dict[str, str] = {}
+    if "--api-key" in known.flags and "LLAMA_API_KEY" not in known.text:
+        files[_KEY_FILE] = endpoint.key + "\n"
+        argv += ["--api-key-file", os.path.join(place.scratch, _KEY_FILE)]
+    return LaunchPlan(
+        argv=(*argv, *argv_of(settings, known)),
+        endpoint=endpoint,
+        env={**dict(model.env), "XDG_CONFIG_HOME": place.scratch},
+        secret_env={} if files else {"LLAMA_API_KEY": endpoint.key},
+        env_scrub=_SCRUB,
+        files=files,
+        cwd=place.scratch,
+        stop_grace_s=_STOP_GRACE_S,
+    )
+
+
+def _closed_doors(known: Capabilities) -> Argv:
+    """Routes that Corral reads are on; the network, agents and browsers are out, whatever a config.ini in /etc says."""
+    wanted = (
+        ("--metrics",),
+        ("--slots",),
+        ("--offline",),
+        ("--no-agent",),
+        ("--no-ui-mcp-proxy",),
+        ("--no-cors-credentials",),
+        ("--cors-origins", "localhost"),
+    )
+    return [part for flag in wanted if flag[0] in known.flags for part in flag]
+
+
+def _worker_plan(model: ModelSpec, settings: Settings, place: Place, endpoint: Endpoint, path: str) -> LaunchPlan:
+    spec = {
+        "model": path,
+        "alias": model.name,
+        "socket": endpoint.socket,
+        "host": endpoint.host,
+        "port": endpoint.port,
+        "key": endpoint.key,
+        "fields": embedded.fields_of(settings),
+    }
+    return LaunchPlan(
+        argv=worker_argv(os.path.join(place.scratch, _SPEC_FILE)),
+        endpoint=endpoint,
+        env={**dict(model.env), "XDG_CONFIG_HOME": place.scratch},
+        env_scrub=_SCRUB,
+        files={_SPEC_FILE: json.dumps(spec)},
+        cwd=place.scratch,
+        stop_grace_s=_STOP_GRACE_S,
+    )
