@@ -22,7 +22,6 @@ from corral.config.schema import Config
 from corral.config.sentences import add_errors
 from corral.config.settings import Settings
 
-
 FREE_PREFIX: Final = "x-"
 """Keys of the top that begin with this mean nothing: a place for anchors, and for values that templates name."""
 
