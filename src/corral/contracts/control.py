@@ -1,0 +1,44 @@
+"""What the control routes (`/api/corral/*`) ask of the running Corral. `app` provides it, the gateway calls it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+from corral.domain.events import Notice
+from corral.domain.instance import InstanceView
+
+
+class Control(Protocol):
+    """The operator's verbs. Model names are Models' own names (aliases already resolved)."""
+
+    async def load(self, model: str, *, timeout_s: float) -> InstanceView:
+        """Load it now and return when it is ready. Raises why not (StartFailed, QueueTimeout, NoMemory, ...)."""
+        ...
+
+    async def unload(self, model: str, *, force: bool, timeout_s: float) -> list[str]:
+        """
+        Unload a Model, or all of them for "", and return when they are gone; the names that were loaded.
+
+        Without `force` running answers end first. Raises Conflict when they take longer than `timeout_s`.
+        """
+        ...
+
+    def logs(self, model: str, *, tail: int | None, follow: bool) -> AsyncIterator[str]:
+        """
+        The output of a Model's present or last engine, line by line without newlines.
+
+        Raises Conflict at the first step when it has never been started.
+        """
+        ...
+
+    def events(self) -> AsyncIterator[Notice]:
+        """What happens from now on; a slow reader loses the oldest."""
+        ...
+
+    async def status(self) -> Mapping[str, object]:
+        """
+        JSON-ready: version, pid, started_at, address, config_file, memory {budget_bytes, used_bytes}, queue, and
+        `models`: one object each as `/running` shows them, plus rss_bytes, pids, context_tokens where known.
+        """
+        ...
