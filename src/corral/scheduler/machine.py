@@ -1,1 +1,0 @@
-"""The scheduler's pure machine (not yet here)."""

@@ -1,0 +1,154 @@
+"""
+The scheduler's machine: events in, commands out. It decides who runs, who waits, who leaves, and does nothing itself.
+
+No I/O, no clock, no tasks: `step` takes the time as an argument. `corral/scheduler/design.md` explains the rules.
+The parts: `state` (what is known), `leasing` (requests and leases), `loading` (who starts, and who leaves for it),
+`stopping`, `failing`, `reload`, `timers`, `views`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from corral.domain.commands import Command, Grant
+from corral.domain.events import (
+    FleetChanged,
+    InstanceAdopted,
+    InstanceChecked,
+    InstanceExited,
+    InstanceFailed,
+    InstanceReady,
+    InstanceStopped,
+    LeaseReleased,
+    MemoryChanged,
+    Requested,
+    RequestLeft,
+    SchedulerEvent,
+    ShutdownWanted,
+    Tick,
+    UnloadWanted,
+)
+from corral.domain.instance import InstanceView
+from corral.scheduler.machine import failing, leasing, loading, reload, stopping, views
+from corral.scheduler.machine.state import READY, Alarm, ModelState, World
+
+
+class Machine:
+    """All state of the scheduler. One owner calls `step`, one event after the other, with times that never go back."""
+
+    def __init__(self, *, id_prefix: str) -> None:
+        self._world = World(id_prefix=id_prefix)
+
+    def step(self, event: SchedulerEvent, now: float) -> list[Command]:
+        """What is to be done about it, in order."""
+        world = self._world
+        # The hot path: nothing waits for this Model, so nothing but a counter changes. Everything else is in `_step`.
+        if isinstance(event, Requested):
+            model = world.models.get(event.model)
+            if model is not None:
+                instance = model.serving
+                if instance is not None and instance.used < instance.slots and event.weight:
+                    instance.used += 1
+                    world.leases[event.request] = instance
+                    return [Grant(event.request, instance.id, instance.endpoint, 0.0)]
+        elif isinstance(event, LeaseReleased) and not event.broken:
+            instance = world.leases.get(event.request)
+            if instance is not None and instance.state is READY and not instance.model.queue:
+                last = instance.used == 1
+                if not last or (instance.timed and not world.watch_idle):
+                    del world.leases[event.request]
+                    instance.used -= 1
+                    instance.served = True
+                    if last:
+                        instance.idle_since = now
+                    return []
+        return self._step(event, now)
+
+    def _step(self, event: SchedulerEvent, now: float) -> list[Command]:
+        world = self._world
+        world.now = now
+        world.out = []
+        _HANDLERS[type(event)](world, event)
+        if world.dirty:
+            loading.settle(world)
+        stopping.finish(world)
+        world.rearm()
+        return world.out
+
+    def view(self, model: str) -> InstanceView | None:
+        """One Model's state; None for a Model that is not in the Fleet."""
+        found = self._world.models.get(model)
+        return None if found is None or found.removed else views.view(found)
+
+    def views(self) -> list[InstanceView]:
+        """All Models' states, in the order of the Fleet."""
+        models = self._world.models
+        return [views.view(models[name]) for name in self._world.order]
+
+    def position(self, request: int) -> int | None:
+        """1 for the next in line for its Model; None when it does not wait."""
+        waiter = self._world.waiting.get(request)
+        if waiter is None:
+            return None
+        model = waiter.model
+        return 1 + sum(w.arrival < waiter.arrival for waiters in (model.queue, model.light) for w in waiters.values())
+
+    @property
+    def queue_total(self) -> int:
+        """How many requests wait, for all Models together."""
+        return len(self._world.waiting)
+
+
+def _request_left(world: World, event: RequestLeft) -> None:
+    waiter = world.waiting.get(event.request)
+    if waiter is not None:
+        leasing.leave(world, waiter)
+    else:  # the grant was already on its way
+        stopping.released(world, LeaseReleased(event.request))
+
+
+def _instance_checked(world: World, event: InstanceChecked) -> None:
+    instance = world.instances.get(event.instance)
+    if instance is not None:  # else it was stopped in the meantime
+        leasing.cleared(world, instance)
+
+
+def _shutdown_wanted(world: World, event: ShutdownWanted) -> None:
+    stopping.shut_down(world, event.deadline)
+
+
+def _memory_changed(world: World, event: MemoryChanged) -> None:
+    reload.memory_changed(world, event.ram_budget_bytes)
+
+
+def _tick(world: World, event: Tick) -> None:
+    world.armed = None
+    for key in world.timers.due(world.now):
+        if isinstance(key, ModelState):
+            leasing.expire(world, key)
+            failing.retry_pinned(world, key)
+        elif key is Alarm.HOT:
+            world.dirty = True
+        elif key is Alarm.CLOSING:
+            stopping.cut_leases(world)
+        elif not isinstance(key, Alarm):
+            stopping.watch_ttl(world, key)
+
+
+_HANDLERS: Final[dict[type, Callable[[World, Any], None]]] = {
+    Requested: leasing.request,
+    RequestLeft: _request_left,
+    LeaseReleased: stopping.released,
+    InstanceReady: loading.ready,
+    InstanceFailed: failing.failed,
+    InstanceExited: failing.exited,
+    InstanceStopped: stopping.stopped,
+    InstanceChecked: _instance_checked,
+    InstanceAdopted: reload.adopt,
+    FleetChanged: reload.fleet_changed,
+    MemoryChanged: _memory_changed,
+    UnloadWanted: stopping.unload,
+    ShutdownWanted: _shutdown_wanted,
+    Tick: _tick,
+}

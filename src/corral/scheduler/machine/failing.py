@@ -1,0 +1,95 @@
+"""Failing: what a failed start, and an engine that ends by itself, mean for those who wait and for the next try."""
+
+from __future__ import annotations
+
+from corral.domain.errors import CorralError, EngineDied, StartFailed
+from corral.domain.events import InstanceExited, InstanceFailed, LoadFinished
+from corral.domain.instance import InstanceState
+from corral.scheduler.machine.leasing import again, refuse_waiters
+from corral.scheduler.machine.state import DRAINING, READY, STARTING, STOPPING, Instance, ModelState, World
+from corral.scheduler.policy.backoff import backoff_s, died_early
+
+
+def note_failure(world: World, model: ModelState, error: CorralError) -> None:
+    """All who wait get the error; the Model is left alone for its back-off, which doubles from failure to failure."""
+    model.failures += 1
+    permanent = isinstance(error, StartFailed) and error.permanent
+    delay_s = backoff_s(model.failures, world.limits, permanent=permanent)
+    model.error = error
+    model.retry_at = world.now + delay_s
+    model.preload = False
+    refuse_waiters(world, model, lambda: again(error, retry_after_s=delay_s))
+    if model.pinned and not model.held:
+        world.timers.ask(model, model.retry_at)
+    world.touch(model)
+
+
+def retry_pinned(world: World, model: ModelState) -> None:
+    """FAILED -> STARTING: a pinned Model comes back without a request, once its back-off is over."""
+    if model.retry_at is None or not model.pinned or model.held:
+        return
+    if world.now < model.retry_at:
+        world.timers.ask(model, model.retry_at)
+        return
+    model.retry_at = None
+    want_alone(world, model)
+
+
+def want_alone(world: World, model: ModelState) -> None:
+    """Give a Model that no request waits for its place in the line."""
+    model.wanted_since, model.wanted_arrival = world.now, world.next_arrival()
+    world.touch(model)
+
+
+def failed(world: World, event: InstanceFailed) -> None:
+    """STARTING -> FAILED."""
+    instance = world.instances.get(event.instance)
+    if instance is None:
+        return
+    model = instance.model
+    if instance.state is STOPPING:
+        _gone_while_stopping(world, instance, event.error.message)
+        return
+    assert instance.state is STARTING, f"{instance.id} was ready already"
+    waiters = len(model.queue) + len(model.light)
+    world.tell(LoadFinished(model.name, "failed", world.now - instance.since, waiters))
+    world.move(instance, InstanceState.FAILED, event.error.message)
+    world.remove(instance)
+    note_failure(world, model, event.error)
+
+
+def exited(world: World, event: InstanceExited) -> None:
+    """
+    READY | DRAINING -> FAILED: it ended by itself. Open leases are the gateway's to end; they come back as usual.
+
+    Who waits is served by a fresh start at once, unless it died early: then that is a failed start.
+    """
+    instance = world.instances.get(event.instance)
+    if instance is None:
+        return
+    model, state = instance.model, instance.state
+    text = f"The engine of {model.name!r} {event.exit}."
+    if state is STOPPING:
+        _gone_while_stopping(world, instance, text)
+        return
+    if state is STARTING:  # the exit was seen before the start's own failure was
+        failed(world, InstanceFailed(instance.id, StartFailed(text)))
+        return
+    assert state in (READY, DRAINING)
+    world.move(instance, InstanceState.FAILED, str(event.exit))
+    world.remove(instance)
+    error = EngineDied(text)
+    if state is READY and died_early(world.now - instance.ready_at, served=instance.served):
+        model.failures = instance.earlier_failures
+        note_failure(world, model, error)
+    else:
+        if model.last is instance:
+            model.error = error
+        want_alone(world, model)
+
+
+def _gone_while_stopping(world: World, instance: Instance, reason: str) -> None:
+    """STOPPING -> STOPPED: it ended by itself just before the Stop reached it. No failure: it had to go anyway."""
+    world.move(instance, InstanceState.STOPPED, reason)
+    world.remove(instance)
+    world.touch(instance.model)

@@ -1,0 +1,135 @@
+"""
+Reload: another Fleet, another budget, and engines of an earlier Corral.
+
+What an instance was started with is its load digest. Unchanged: the instance stays and the new spec applies to it at
+once. Changed: it drains, and those who wait are served by a new one, which may start beside it where memory and groups
+allow. A Model that is not in the Fleet any more serves those it has.
+"""
+
+from __future__ import annotations
+
+from corral.domain.events import FleetChanged, InstanceAdopted, InstanceReady
+from corral.domain.fleet import Fleet, GroupSpec, ModelSpec
+from corral.domain.instance import InstanceState
+from corral.scheduler.machine import leasing, loading, stopping
+from corral.scheduler.machine.failing import want_alone
+from corral.scheduler.machine.state import READY, STARTING, Instance, ModelState, World
+from corral.scheduler.policy.groups import must_leave
+
+
+def fleet_changed(world: World, event: FleetChanged) -> None:
+    """Apply another Fleet."""
+    if world.closing is not None:
+        return
+    fleet = event.fleet
+    groups = _group_index(fleet)
+    world.limits = fleet.limits
+    world.order = list(fleet.models)
+    loading.drop_all_claims(world)
+    for name, spec in fleet.models.items():
+        model = world.models.get(name)
+        if model is None:
+            model = world.models[name] = ModelState(spec, preload=spec.preload)
+        _apply(world, model, spec, groups.get(name), event)
+    for name, model in world.models.items():
+        if name not in fleet.models and not model.removed:
+            model.removed = True
+            model.preload = False
+            world.retiring[model] = None
+    _reindex(world)
+    _set_budget(world, fleet.ram_budget_bytes)
+    if not world.has_fleet:
+        world.has_fleet = True
+        for found in world.found:
+            adopt(world, found)
+        world.found.clear()
+    for model in _starters(world):
+        want_alone(world, model)
+
+
+def _group_index(fleet: Fleet) -> dict[str, GroupSpec]:
+    return {member: group for group in fleet.groups.values() for member in group.members}
+
+
+def _apply(world: World, model: ModelState, spec: ModelSpec, group: GroupSpec | None, event: FleetChanged) -> None:
+    """One Model of the new Fleet, new, known or coming back."""
+    changed = model.digest != event.digests[spec.name] or model.spec != spec
+    model.spec, model.group = spec, group
+    model.digest = event.digests[spec.name]
+    model.ram_bytes = event.footprints[spec.name].ram_bytes
+    model.removed = model.held = False
+    world.retiring.pop(model, None)
+    if changed:  # whatever made it fail may be mended
+        model.failures, model.retry_at, model.error = 0, None, None
+    instance = model.current
+    if instance is not None and instance.digest != model.digest:
+        stopping.send_away(world, instance, "reload")
+    elif instance is not None and instance.state is READY:
+        instance.slots = loading.usable_slots(instance)
+        leasing.serve(world, model)
+        stopping.watch_ttl(world, instance)
+    world.touch(model)
+
+
+def _reindex(world: World) -> None:
+    """Groups and pins may be different now. Instances that run side by side already may go on doing so."""
+    world.grouped.clear()
+    for instance in world.instances.values():
+        world.index(instance)
+
+
+def _starters(world: World) -> list[ModelState]:
+    """Who starts without a request: first the pinned, then the preloaded, each in the order of the Fleet."""
+    alone = [m for m in (world.models[name] for name in world.order) if m.wants_start() and not m.has_waiters]
+    return sorted(alone, key=lambda model: not model.pinned)
+
+
+def memory_changed(world: World, ram_budget_bytes: int | None) -> None:
+    """Another budget. What is in use stays; what is idle and too much leaves."""
+    loading.drop_all_claims(world)
+    _set_budget(world, ram_budget_bytes)
+
+
+def _set_budget(world: World, ram_budget_bytes: int | None) -> None:
+    world.budget = float("inf") if ram_budget_bytes is None else ram_budget_bytes
+    world.dirty = True
+
+
+def adopt(world: World, event: InstanceAdopted) -> None:
+    """
+    An engine of an earlier Corral: it serves, where the Fleet wants exactly this and has room for it, else it stops.
+
+    Before the first Fleet it is only noted, so that a pinned Model is not started beside its own living engine.
+    """
+    if not world.has_fleet and world.closing is None:
+        world.found.append(event)
+        return
+    known = world.models.get(event.model)
+    model = known or ModelState(ModelSpec(event.model), removed=True)
+    fits = known is not None and _fits(world, known, event.digest)
+    ram_bytes = known.ram_bytes if known else 0
+    instance = Instance(event.instance, model, event.digest, ram_bytes, STARTING, world.now)
+    model.current = instance if fits else model.current
+    world.admit(instance, InstanceState.STOPPED, "found again")
+    if fits:
+        model.preload = False
+        ready = InstanceReady(event.instance, event.endpoint, event.slots, 0.0)
+        loading.become_ready(world, instance, ready, "found again")
+        world.touch(model)
+    else:
+        stopping.send_away(world, instance, "shutdown" if world.closing is not None else "reload")
+        model.leaving[instance.id] = instance
+
+
+def _fits(world: World, model: ModelState, digest: str) -> bool:
+    """True where it can run beside everything that stays, and beside all that has been promised."""
+    beside = [i.model for i in world.instances.values() if not i.why] + list(world.claims)
+    return (
+        world.closing is None
+        and not model.removed
+        and model.current is None
+        and model not in world.claims
+        and digest == model.digest
+        and model.ram_bytes <= world.budget - world.planned
+        and not any(must_leave(model.group, m.group) or must_leave(m.group, model.group) for m in beside)
+    )

@@ -1,0 +1,280 @@
+"""
+What the machine knows: waiters, Models, instances, and the World that holds them with their indexes.
+
+Only bookkeeping is here; every rule is in the modules that use it. All times are seconds of the scheduler's clock.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from corral.domain.commands import Command, Tell, Wake
+from corral.domain.errors import CorralError
+from corral.domain.events import InstanceAdopted, Notice, StateChanged
+from corral.domain.fleet import GroupSpec, Limits, ModelSpec
+from corral.domain.instance import TRANSITIONS, InstanceState
+from corral.domain.launch import Endpoint
+from corral.scheduler.machine.timers import Timers
+from corral.scheduler.policy.groups import must_leave
+from corral.scheduler.policy.queue import Line, Rank, rank
+
+READY, STARTING = InstanceState.READY, InstanceState.STARTING
+DRAINING, STOPPING = InstanceState.DRAINING, InstanceState.STOPPING
+
+NOWHERE: Final = Endpoint()
+"""The endpoint of an instance that does not answer yet."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """A request that has no lease yet. `arrival` numbers all waiters in order."""
+
+    request: int
+    model: ModelState
+    caller: str
+    weight: int
+    since: float
+    deadline: float
+    arrival: int
+
+
+@dataclass(slots=True, eq=False)
+class Instance:
+    """An engine that holds memory, from Start until it is seen to be gone."""
+
+    id: str
+    model: ModelState
+    digest: str
+    ram_bytes: int
+    state: InstanceState
+    since: float  # when this state began
+    endpoint: Endpoint = NOWHERE
+    offered: int = 0  # slots that the engine has
+    slots: int = 0  # slots that are leased out, at most `offered`
+    used: int = 0  # leases with a slot
+    light: int = 0  # leases without one
+    ready_at: float = 0.0
+    load_s: float | None = None
+    idle_since: float = 0.0  # means something only while there is no lease
+    served: bool = False  # a lease has come back unbroken
+    suspect: bool = False  # a connection to it broke: no new lease until the Check is answered
+    timed: bool = False  # its TTL needs no attention when it becomes idle: a timer is set early enough, or none is due
+    why: str = ""  # why it leaves, once it does
+    for_model: str = ""
+    earlier_failures: int = 0  # failed starts in a row before this one became ready
+
+    @property
+    def leased(self) -> bool:
+        """True while any request uses it."""
+        return self.used + self.light > 0
+
+    @property
+    def busy(self) -> bool:
+        """True while it is in use or about to be: evicting it would cost someone something."""
+        return self.used + self.light > 0 or self.model.has_waiters
+
+
+@dataclass(slots=True, eq=False)
+class ModelState:
+    """One Model at run time: its spec, who waits for it, its instance, its failures."""
+
+    spec: ModelSpec
+    digest: str = ""
+    ram_bytes: int = 0
+    group: GroupSpec | None = None
+    queue: OrderedDict[int, Waiter] = field(default_factory=OrderedDict)  # want a slot, in order of arrival
+    light: OrderedDict[int, Waiter] = field(default_factory=OrderedDict)  # want a lease without a slot
+    current: Instance | None = None  # starting or ready: who serves, or will serve, new requests
+    serving: Instance | None = None  # the same while it may take leases: ready and not suspect
+    leaving: dict[str, Instance] = field(default_factory=dict)  # draining or stopping
+    last: Instance | None = None  # the newest instance, alive or not
+    wanted_since: float = 0.0  # with `wanted_arrival`: its place in the line while no request waits for it
+    wanted_arrival: int = 0
+    preload: bool = False  # to be started once without a request, where that costs nobody anything
+    held: bool = False  # pinned, but unloaded by hand: stays down until someone asks
+    removed: bool = False  # not in the Fleet any more; serves those it has
+    failures: int = 0
+    retry_at: float | None = None  # no start before this time
+    error: CorralError | None = None  # why it failed
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def pinned(self) -> bool:
+        return self.spec.pin and not self.removed
+
+    @property
+    def has_waiters(self) -> bool:
+        return bool(self.queue) or bool(self.light)
+
+    @property
+    def head(self) -> Waiter | None:
+        """Who has waited longest."""
+        heads = [next(iter(waiters.values())) for waiters in (self.queue, self.light) if waiters]
+        return min(heads, key=lambda waiter: waiter.arrival, default=None)
+
+    @property
+    def since(self) -> float:
+        """Since when someone has wanted it loaded."""
+        head = self.head
+        return head.since if head else self.wanted_since
+
+    @property
+    def removed_and_served(self) -> bool:
+        """True when it is not in the Fleet any more and nobody waits for it either."""
+        return self.removed and not self.has_waiters
+
+    def wants_start(self) -> bool:
+        """True while it should be running, is not, and may be started."""
+        if self.current is not None:
+            return False
+        alone = self.retry_at is None and ((self.pinned and not self.held) or self.preload)
+        return alone or self.has_waiters
+
+    def line_rank(self) -> Rank | None:
+        """Its place among the Models that wait for a load; None when it does not."""
+        if not self.wants_start():
+            return None
+        head = self.head
+        arrival = head.arrival if head else self.wanted_arrival
+        return rank(self.since, self.spec.priority, arrival)
+
+
+class Alarm(Enum):
+    """Timer keys that belong to no single Model or instance."""
+
+    HOT = "a hot Model may have to give way"
+    CLOSING = "leases that are still open at the end of a shutdown"
+
+
+class World:
+    """Everything the machine knows, and the commands of the present step."""
+
+    def __init__(self, *, id_prefix: str) -> None:
+        self.now = 0.0
+        self.out: list[Command] = []
+        self.limits = Limits()
+        self.models: dict[str, ModelState] = {}
+        self.order: list[str] = []  # the Fleet's own order
+        self.instances: dict[str, Instance] = {}  # alive
+        self.waiting: dict[int, Waiter] = {}
+        self.leases: dict[int, Instance] = {}
+        self.light_leases: dict[int, Instance] = {}
+        # Loads: who wants one, and who has been promised one (with the bytes set aside for it).
+        self.line: Line[ModelState] = Line()
+        self.claims: dict[ModelState, int] = {}
+        self.dirty = False  # something that the plan of loads depends on has changed
+        self.watch_idle = False  # someone would like an instance to become idle
+        # Memory: `used` is what is alive; `planned` is what stays: alive and not leaving, and the claims.
+        self.budget = math.inf
+        self.used = 0
+        self.planned = 0
+        # Indexes, so that no decision looks at all Models.
+        self.evictable: dict[Instance, None] = {}  # holds memory, is not leaving, its Model is not pinned
+        self.grouped: dict[str, dict[str, Instance]] = {}  # alive, by group
+        self.draining: dict[Instance, None] = {}
+        self.retiring: dict[ModelState, None] = {}  # removed from the Fleet, not gone yet
+        self.timers: Timers[Instance | ModelState | Alarm] = Timers()
+        self.armed: float | None = None  # the time of the last Wake
+        self.closing: float | None = None  # shutting down; leases are cut at this time
+        self.finished = False
+        self.has_fleet = False
+        self.found: list[InstanceAdopted] = []  # adopted before there was a Fleet
+        self._ids = (f"{id_prefix}-{number}" for number in itertools.count(1))
+        self._arrivals = itertools.count(1)
+
+    # --- the small steps ------------------------------------------------------------------------------------------
+
+    def tell(self, notice: Notice) -> None:
+        self.out.append(Tell(notice))
+
+    def next_id(self) -> str:
+        return next(self._ids)
+
+    def next_arrival(self) -> int:
+        return next(self._arrivals)
+
+    def touch(self, model: ModelState) -> None:
+        """Its wish for a load may have changed: put it in its place in the line, and plan again."""
+        self.line.place(model, model.line_rank())
+        self.dirty = True
+
+    def rearm(self) -> None:
+        """Ask for the next Tick where the time for it has changed."""
+        at = self.timers.next_at()
+        if at != self.armed:
+            self.armed = at
+            self.out.append(Wake(at))
+
+    # --- instances ------------------------------------------------------------------------------------------------
+
+    def admit(self, instance: Instance, old: InstanceState, reason: str) -> None:
+        """A new instance, in `starting`. STOPPED | FAILED -> STARTING."""
+        assert instance.id not in self.instances, f"instance {instance.id} is already known"
+        model = instance.model
+        self.instances[instance.id] = instance
+        model.last = instance
+        self.used += instance.ram_bytes
+        self.planned += instance.ram_bytes
+        self.index(instance)
+        self.tell(StateChanged(model.name, instance.id, old, instance.state, reason))
+
+    def index(self, instance: Instance) -> None:
+        """Enter an alive instance where its state, group and pin say."""
+        group = instance.model.group
+        if group is not None:
+            self.grouped.setdefault(group.name, {})[instance.id] = instance
+        if instance.why or instance.model.pinned or not instance.ram_bytes:
+            self.evictable.pop(instance, None)
+        else:
+            self.evictable[instance] = None
+
+    def move(self, instance: Instance, new: InstanceState, reason: str) -> None:
+        """Change the state and tell."""
+        old = instance.state
+        assert new in TRANSITIONS[old], f"{instance.id}: {old} -> {new}"
+        instance.state = new
+        instance.since = self.now
+        if new is DRAINING:
+            self.draining[instance] = None
+        elif old is DRAINING:
+            del self.draining[instance]
+        self.tell(StateChanged(instance.model.name, instance.id, old, new, reason))
+
+    def remove(self, instance: Instance) -> None:
+        """It is gone, and its memory with it. Leases that are still open keep pointing at it until they come back."""
+        model = instance.model
+        del self.instances[instance.id]
+        self.used -= instance.ram_bytes
+        if not instance.why:
+            self.planned -= instance.ram_bytes
+        self.evictable.pop(instance, None)
+        self.draining.pop(instance, None)
+        if model.group is not None:
+            self.grouped.get(model.group.name, {}).pop(instance.id, None)
+        if model.current is instance:
+            model.current = model.serving = None
+        model.leaving.pop(instance.id, None)
+        self.timers.forget(instance)
+
+    def in_the_way(self, group: GroupSpec | None) -> Iterator[tuple[Instance, str]]:
+        """Alive instances beside which a Model of this group must not start, each with why (`swap`, `exclusive`)."""
+        if group is None:
+            return
+        names = list(self.grouped) if group.exclusive else [group.name] if group.swap else []
+        for name in names:
+            for instance in self.grouped[name].values() if name in self.grouped else ():
+                why = must_leave(group, instance.model.group)
+                if why:
+                    yield instance, why
+
+
+MakeError = Callable[[], CorralError]

@@ -1,0 +1,219 @@
+"""
+Stopping: drains and what ends them, TTL, unloading by hand, shutdown.
+
+An instance leaves in one way: `send_away`. In use, it drains first (READY -> DRAINING, no new leases) and stops with
+its last lease; else it stops at once. Its memory counts as free when it is seen to be gone, not before.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from corral.domain.commands import Finished, Stop
+from corral.domain.errors import NoMemory, ShuttingDown, Unloaded
+from corral.domain.events import Evicted, InstanceStopped, LeaseReleased, LoadFinished, UnloadWanted
+from corral.domain.instance import InstanceState
+from corral.domain.units import FOREVER
+from corral.scheduler.machine import leasing
+from corral.scheduler.machine.failing import note_failure
+from corral.scheduler.machine.state import DRAINING, READY, STARTING, STOPPING, Alarm, Instance, World
+from corral.scheduler.policy.groups import must_leave
+from corral.scheduler.policy.ttl import expires_at
+
+REASONS: Final = {
+    "swap": "makes room for {0} (same group)",
+    "exclusive": "makes room for {0} (exclusive)",
+    "memory": "makes room for {0}",
+    "ttl": "idle for its TTL",
+    "unload": "unloaded by hand",
+    "reload": "the configuration changed",
+    "shutdown": "Corral is shutting down",
+}
+TAKEN_BACK: Final = frozenset({"swap", "exclusive", "memory", "reload"})
+"""Reasons that can vanish while an instance drains. By hand and at shutdown it was meant."""
+
+
+def send_away(world: World, instance: Instance, why: str, for_model: str = "", *, force: bool = False) -> None:
+    """It has to go: at once where nobody uses it (or by `force`), else after its last lease."""
+    if instance.state is STOPPING:
+        return
+    model = instance.model
+    if not instance.why:
+        world.planned -= instance.ram_bytes
+    instance.why, instance.for_model = why, for_model
+    world.evictable.pop(instance, None)
+    if model.current is instance:
+        model.current = model.serving = None
+        model.leaving[instance.id] = instance
+    if instance.leased and not force:
+        if instance.state is READY:
+            world.move(instance, DRAINING, _reason(instance))  # READY -> DRAINING: it still has leases
+    else:
+        _stop(world, instance, force=force)
+    world.touch(model)
+
+
+def _stop(world: World, instance: Instance, *, force: bool = False) -> None:
+    """READY | DRAINING | STARTING -> STOPPING: nothing uses it any more, or it is cut."""
+    if instance.state is STARTING:
+        world.tell(LoadFinished(instance.model.name, "aborted", world.now - instance.since))
+    world.tell(Evicted(instance.model.name, instance.why, instance.for_model))
+    world.move(instance, STOPPING, _reason(instance))
+    world.out.append(Stop(instance.id, instance.why, force=force))
+
+
+def _reason(instance: Instance) -> str:
+    if instance.why == "memory" and not instance.for_model:
+        return "the memory budget is smaller now"
+    return REASONS[instance.why].format(instance.for_model)
+
+
+def take_back(world: World, instance: Instance) -> None:
+    """DRAINING -> READY: the reason is gone, and it still serves what its Model should be."""
+    instance.why = instance.for_model = ""
+    world.planned += instance.ram_bytes
+    world.move(instance, READY, "needed no longer elsewhere")
+    world.index(instance)
+    model = instance.model
+    del model.leaving[instance.id]
+    model.current = instance
+    if not instance.suspect:
+        model.serving = instance
+        leasing.serve(world, model)
+    watch_ttl(world, instance)
+    world.touch(model)
+
+
+# --- leases come back -------------------------------------------------------------------------------------------------
+
+
+def released(world: World, event: LeaseReleased) -> None:
+    """A lease that the fast path did not take back."""
+    instance = leasing.give_back(world, event)
+    if instance is None:
+        return  # given back already, or cut together with its instance
+    if instance.state is READY:
+        leasing.serve(world, instance.model)
+        if not instance.busy:
+            instance.idle_since = world.now
+            watch_ttl(world, instance)
+            world.dirty = world.dirty or world.watch_idle
+        if instance.model.removed:
+            world.dirty = True
+    elif instance.state is DRAINING and not instance.leased:
+        _stop(world, instance)  # DRAINING -> STOPPING: that was its last lease
+
+
+# --- TTL --------------------------------------------------------------------------------------------------------------
+
+
+def watch_ttl(world: World, instance: Instance) -> None:
+    """Unload a ready instance whose time is over, else make sure that someone looks again in time."""
+    ttl_s = instance.model.spec.ttl_s
+    instance.timed = True
+    if instance.state is not READY or instance.model.pinned or ttl_s == FOREVER:
+        return
+    since = world.now if instance.busy else instance.idle_since
+    ends = expires_at(since, ttl_s, pinned=False)
+    assert ends is not None
+    if ends > world.now:
+        world.timers.ask(instance, ends)
+    elif instance.busy:
+        instance.timed = False  # a TTL of 0: look at the very moment when it becomes idle
+    else:
+        send_away(world, instance, "ttl")
+
+
+# --- by hand ----------------------------------------------------------------------------------------------------------
+
+
+def unload(world: World, event: UnloadWanted) -> None:
+    """Refuse who waits, let who runs end (or not), and forget failures: the operator wants a clean slate."""
+    names = [event.model] if event.model else list(world.models)
+    for model in (world.models[name] for name in names if name in world.models):
+        leasing.refuse_waiters(world, model, lambda name=model.name: Unloaded(_unloaded(name)))  # type: ignore[misc]
+        model.held = True
+        model.preload = False
+        model.retry_at, model.error, model.failures = None, None, 0
+        alive = [model.current] if model.current else []
+        for instance in [*alive, *model.leaving.values()]:
+            send_away(world, instance, "unload", force=event.force)
+        world.touch(model)
+
+
+def _unloaded(model: str) -> str:
+    return f"{model!r} was unloaded by hand while this request waited for it."
+
+
+def shut_down(world: World, deadline: float) -> None:
+    """Refuse who waits, stop what is idle, let leases end until the deadline. A second call can only shorten it."""
+    first = world.closing is None
+    world.closing = deadline if world.closing is None else min(world.closing, deadline)
+    if first:
+        for model in list(world.models.values()):
+            leasing.refuse_waiters(world, model, ShuttingDown)
+            model.held = True  # pinned ones too: nothing starts any more
+            model.preload = False
+            world.touch(model)
+        for instance in list(world.instances.values()):
+            send_away(world, instance, "shutdown")
+    world.timers.forget(Alarm.CLOSING)
+    if world.instances:
+        world.timers.ask(Alarm.CLOSING, world.closing)
+
+
+def cut_leases(world: World) -> None:
+    """The shutdown's deadline is there."""
+    if world.closing is not None and world.closing <= world.now:
+        for instance in list(world.draining):
+            send_away(world, instance, "shutdown", force=True)
+
+
+# --- gone -------------------------------------------------------------------------------------------------------------
+
+
+def stopped(world: World, event: InstanceStopped) -> None:
+    """STOPPING -> STOPPED: its memory is free, or the loop says that it is not."""
+    instance = world.instances.get(event.instance)
+    if instance is None:
+        return  # it ended by itself while the Stop was under way, and its own event came first
+    assert instance.state is STOPPING, f"{instance.id} was not asked to stop"
+    if event.error:
+        _refuse_dependants(world, instance, event.error)
+    world.move(instance, InstanceState.STOPPED, instance.why)
+    gone(world, instance)
+
+
+def _refuse_dependants(world: World, instance: Instance, reason: str) -> None:
+    """Memory did not come back: a load that counts on it would fail in a worse way."""
+    for model, needed in list(world.claims.items()):
+        in_its_way = instance.model is model or must_leave(model.group, instance.model.group)
+        if in_its_way or world.used + needed > world.budget:
+            text = f"{model.name!r} could not start: {instance.model.name!r} has not given its memory back ({reason})."
+            note_failure(world, model, NoMemory(text, hint="Try again in a moment."))
+
+
+def gone(world: World, instance: Instance) -> None:
+    """After the last state change of an instance."""
+    world.remove(instance)
+    world.touch(instance.model)
+
+
+def finish(world: World) -> None:
+    """The end of a shutdown: nothing is alive."""
+    if world.closing is not None and not world.instances and not world.finished:
+        world.finished = True
+        world.timers.forget(Alarm.CLOSING)
+        world.out.append(Finished())
+
+
+def retire(world: World) -> None:
+    """Removed Models: gone once they have served those who waited."""
+    for model in list(world.retiring):
+        if not model.has_waiters and model.current is not None:
+            send_away(world, model.current, "reload")
+        if not model.has_waiters and model.current is None and not model.leaving:
+            del world.retiring[model]
+            world.timers.forget(model)
+            if world.models.get(model.name) is model:
+                del world.models[model.name]

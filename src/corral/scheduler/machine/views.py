@@ -1,0 +1,51 @@
+"""Views: what the snapshot shows of a Model."""
+
+from __future__ import annotations
+
+from corral.domain.instance import InstanceState, InstanceView
+from corral.scheduler.machine.state import READY, Instance, ModelState
+from corral.scheduler.policy.ttl import expires_at
+
+
+def view(model: ModelState) -> InstanceView:
+    """The Model's present instance, else the one that leaves, else why there is none."""
+    instance = model.current or next(reversed(model.leaving.values()), None)
+    return _running(model, instance) if instance else _absent(model)
+
+
+def _running(model: ModelState, instance: Instance) -> InstanceView:
+    idle_since = instance.idle_since if instance.state is READY and not instance.leased else None
+    ends = None if idle_since is None else expires_at(idle_since, model.spec.ttl_s, pinned=model.pinned)
+    return InstanceView(
+        model=model.name,
+        instance=instance.id,
+        state=instance.state,
+        digest=instance.digest,
+        leases=instance.used,
+        slots=instance.slots,
+        waiting=len(model.queue) + len(model.light),
+        since=instance.since,
+        idle_since=idle_since,
+        expires_at=ends,
+        ram_bytes=instance.ram_bytes,
+        load_s=instance.load_s,
+        failures=model.failures,
+        pinned=model.pinned,
+    )
+
+
+def _absent(model: ModelState) -> InstanceView:
+    last = model.last
+    return InstanceView(
+        model=model.name,
+        instance=last.id if last else "",
+        state=InstanceState.FAILED if model.error else InstanceState.STOPPED,
+        digest=model.digest,
+        waiting=len(model.queue) + len(model.light),
+        since=last.since if last else 0.0,
+        load_s=last.load_s if last else None,
+        failures=model.failures,
+        retry_at=model.retry_at,
+        error=model.error.sentence() if model.error else "",
+        pinned=model.pinned,
+    )
