@@ -1,0 +1,16 @@
+import re
+from pathlib import Path
+
+from corral.observability.metrics import Metrics
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_every_metric_stands_in_the_docs_and_every_documented_one_exists() -> None:
+    names = set()
+    for family in Metrics("1", lambda model: "x").collect():
+        suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
+        names.add(family.name + suffix)
+    documented = set(re.findall(r"^\| `(corral_\w+)`", (DOCS / "metrics.md").read_text(), re.MULTILINE))
+
+    assert documented == names
