@@ -89,7 +89,9 @@ def kv_bytes(header: Header, cells: int, type_k: str, type_v: str) -> int:
 def _compute_bytes(header: Header, model: ModelSpec, cells: int) -> int:
     """Activations, logits and attention mask of one physical batch, as measured on llama.cpp b11434 without a GPU."""
     ubatch = _whole(model, "ubatch_size") or _DEFAULT_UBATCH
-    width = (header.number("embedding_length") or 0) * 6 + (header.number("feed_forward_length") or 0) * 2
+    width = (header.number("embedding_length") or 0) * 6
+    if (header.number("block_count") or 0) > 1:  # the last layer computes only tokens whose logits are wanted
+        width += (header.number("feed_forward_length") or 0) * 2
     vocabulary = header.array_length("tokenizer.ggml.tokens") or 0
     return ubatch * (4 * (width + vocabulary) + 2 * cells)
 
