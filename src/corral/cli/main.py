@@ -1,5 +1,74 @@
-"""The command `corral`."""
+"""
+The door of the command line: every error leaves here as one sentence and an exit code.
+
+0 done, 1 failed, 2 wrong usage. One of the three places where `except Exception` is meant.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from corral.version import __version__
 
 
-def main() -> None:
-    """Nothing yet."""
+def main() -> NoReturn:
+    """Run the command line of this process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    if arguments and arguments[0] in ("--version", "-V"):  # at once: no command is built for it
+        print(f"corral {__version__}")
+        return 0
+    rest = arguments.index("--") if "--" in arguments else len(arguments)
+    debug = "--debug" in arguments[:rest]
+    arguments = [word for index, word in enumerate(arguments) if word != "--debug" or index > rest]
+    try:
+        code = _run(arguments, debug=debug)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has left (`corral ps | head -1`)
+        _forget_stdout()
+        return 0
+    return code
+
+
+def _run(arguments: Sequence[str], *, debug: bool) -> int:
+    from corral.cli.commands import build
+    from corral.domain.errors import CorralError
+
+    try:
+        build(arguments)(args=list(arguments), prog_name="corral")
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else 0 if leave.code is None else 1
+    except CorralError as error:
+        if debug:
+            raise
+        _complain(error.sentence())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # the CLI's door: one of the three
+        if debug:
+            raise
+        _complain(f"Internal error: {type(error).__name__}: {error}. Run it again with --debug for the whole story.")
+        return 1
+    return 0
+
+
+def _complain(text: str) -> None:
+    try:
+        for line in text.splitlines():
+            print(f"corral: {line}", file=sys.stderr)
+    except BrokenPipeError:
+        pass
+
+
+def _forget_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush does not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -96,7 +96,7 @@ def compile_config(config: Config, *, engines: Mapping[str, EngineRules], base: 
 
 def _check_defaults(config: Config, engines: Mapping[str, EngineRules], problems: Problems) -> None:
     _check_engine(config.defaults.engine, ("defaults", "engine"), engines, problems)
-    for section in ("options", "binary"):
+    for section in ("options", "binary", "env"):
         for name in getattr(config.defaults, section):
             _check_engine(name, ("defaults", section, name), engines, problems)
     for name, options in config.defaults.options.items():
@@ -169,7 +169,7 @@ class _Compiler:
             binary=self._binary(engine),
             options=self._options(engine),
             args=arg_items(model.args),
-            env=tuple({**defaults.env, **model.env}.items()),
+            env=tuple({**defaults.env.get(engine, {}), **model.env}.items()),
             aliases=model.aliases,
             ttl_s=defaults.ttl if model.ttl is None else model.ttl,
             pin=model.pin,

@@ -16,7 +16,7 @@ from corral.domain.errors import ConfigError
 from corral.domain.names import near_names
 
 HIDDEN: Final = "(secret)"
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 _INHERITED: Final = ("engine", "ttl", "timeouts", "options", "env", "binary")
 
 
@@ -50,7 +50,7 @@ def _plain(value: Any, keys: Keys) -> Any:
 def _is_secret(keys: Keys) -> bool:
     if keys[:2] == ("server", "keys"):
         return keys[-1] == "key"
-    return len(keys) > 1 and keys[-2] == "env" and bool(_SECRET_NAME.search(str(keys[-1])))
+    return any(key in ("env", "options") for key in keys[:-1]) and bool(_SECRET_NAME.search(str(keys[-1])))
 
 
 def explain(loaded: Loaded, key: str, *, tables: Mapping[str, OptionTable]) -> Explained:
@@ -76,7 +76,7 @@ def explain(loaded: Loaded, key: str, *, tables: Mapping[str, OptionTable]) -> E
 def _shared_keys(config: Config, keys: Keys) -> Keys:
     """The key under `defaults` that stands behind a Model's key."""
     model = config.models[str(keys[1])]
-    if keys[2] in ("options", "binary"):
+    if keys[2] in ("options", "binary", "env"):
         return ("defaults", keys[2], model.engine or config.defaults.engine, *keys[3:])
     return ("defaults", *keys[2:])
 

@@ -114,7 +114,7 @@ Switch = Annotated[bool, BeforeValidator(_switch), WithJsonSchema(_SWITCH)]
 """true or false; on, off, yes, no and, from the environment, 1 and 0 are taken as well."""
 Texts = Annotated[tuple[str, ...], BeforeValidator(texts), WithJsonSchema(TEXTS_SCHEMA)]
 """A list of texts; one text alone is a list of one, text from the environment is split at commas."""
-Port = Annotated[Count, Field(ge=1, le=65535)]
+Port = Annotated[Count, Field(ge=0, le=65535)]
 
 
 def environment_value(value: Any) -> str:

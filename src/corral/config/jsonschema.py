@@ -6,6 +6,7 @@ Where a number or a word is wanted a template may stand too, so each such place 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -50,7 +51,7 @@ def _add_options(definitions: dict[str, Any], engines: list[str]) -> None:
     model = definitions["Model"]
     model["properties"]["engine"] = {**model["properties"]["engine"], "enum": ["", *engines]}
     definitions["Defaults"]["properties"]["engine"]["enum"] = engines
-    if "llamacpp" in engines:
+    if engines:
         model["allOf"] = [
             {
                 "if": {"properties": {"engine": {"const": engine}}, "required": ["engine"]},
@@ -113,3 +114,8 @@ def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
     extra = [] if section or {"type": "string"} in choices else [_TEMPLATE]
     null = [] if {"type": "null"} in choices else [{"type": "null"}]
     return {**about, "anyOf": [*choices, *null, *extra]}
+
+
+def dumps(tables: Mapping[str, OptionTable]) -> str:
+    """The schema as the published file has it."""
+    return json.dumps(json_schema(tables), indent=2, ensure_ascii=False) + "\n"

@@ -21,7 +21,7 @@ from corral.config.sentences import is_section, section_at
 from corral.domain.names import near_names
 
 PREFIX: Final = "CORRAL_"
-_FREE_FROM: Final = {("defaults", "options"): 4, ("defaults", "binary"): 3, ("defaults", "env"): 3}
+_FREE_FROM: Final = {("defaults", "options"): 4, ("defaults", "binary"): 3, ("defaults", "env"): 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def variables(env: Mapping[str, str]) -> tuple[list[Override], list[tuple[str, s
             wrong.append((name, why))
             continue
         if keys[:2] == ("defaults", "env"):
-            keys = (*keys[:2], name.removeprefix(PREFIX).split("__", 2)[2])
+            keys = (*keys[:3], name.removeprefix(PREFIX).split("__", 3)[3])  # these names keep their case
         try:
             found.append(Override(keys, _value(env[name]), name))
         except ConfigErrors as error:

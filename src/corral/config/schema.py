@@ -146,7 +146,7 @@ class Server(Section):
     host: str = Field(default="127.0.0.1", min_length=1)
     """Address to listen on. Beyond loopback Corral wants `keys`, or `open: true`."""
     port: Port = 11435
-    """TCP port to listen on."""
+    """TCP port to listen on. 0: the system chooses a free one."""
     open: Switch = False
     """Listen beyond loopback without keys, on purpose: whoever reaches the port may use every Model."""
     keys: tuple[Key, ...] = ()
@@ -238,8 +238,8 @@ class Defaults(Section):
     """Options for all Models of an engine, by engine: `options: {llamacpp: {ctx_size: 8192}}`."""
     binary: dict[str, FilePath] = {}
     """The program for all Models of an engine, by engine: `binary: {llamacpp: /opt/llama.cpp/llama-server}`."""
-    env: Env = {}
-    """Environment variables for every engine process."""
+    env: dict[str, Env] = {}
+    """Environment variables by engine: `env: {llamacpp: {HIP_VISIBLE_DEVICES: "0"}}`."""
 
 
 class Model(Section):
@@ -258,7 +258,7 @@ class Model(Section):
     args: Args = {}
     """Further flags: `true` gives the bare flag, `false` omits it, a list repeats it; log_disable is --log-disable."""
     env: Env = {}
-    """Environment variables for its process, over `defaults.env`."""
+    """Environment variables for its process, over those in `defaults.env`."""
     runtime: Literal["process"] = "process"
     """Where its engine runs: as a process of this machine."""
     ttl: Duration | None = None

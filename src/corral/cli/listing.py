@@ -1,0 +1,94 @@
+"""`corral ps` and `corral status`: what runs, and what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from corral.cli import connect, options, output
+from corral.domain.units import format_bytes, format_duration
+
+_HEAD = ("model", "state", "ram", "context", "slots", "queue", "ttl left", "pid", "load")
+_NUMBERS = ("ram", "context", "slots", "queue", "pid", "load")
+
+
+def ps(
+    all_models: Annotated[bool, typer.Option("--all", "-a", help="Show Models that are not loaded as well.")] = False,
+    state_dir: options.StateDir = "",
+    server: options.Server = "",
+    key: options.Key = "",
+    config: options.Config = "",
+    as_json: options.Json = False,
+) -> None:
+    """Show the Models that are loaded: state, memory, slots, queue."""
+    corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
+    models = [row for row in _status(corral)["models"] if all_models or row.get("state") != "stopped"]
+    if as_json:
+        output.print_json(models)
+        return
+    output.print_table(_HEAD, [_row(model) for model in models], right=_NUMBERS)
+    for model in models:
+        if model.get("error"):
+            retry = model.get("retry_in_s")
+            again = f" Next try in {format_duration(retry)}." if retry else ""
+            output.note(f"{model['model']}: {output.printable(str(model['error']))}{again}")
+
+
+def status(
+    state_dir: options.StateDir = "",
+    server: options.Server = "",
+    key: options.Key = "",
+    config: options.Config = "",
+    as_json: options.Json = False,
+) -> None:
+    """Show the server, its memory and how many Models are loaded. Exit code 1 when none runs."""
+    corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
+    found = _status(corral)
+    if as_json:
+        output.print_json(found)
+        return
+    memory, models = found.get("memory") or {}, found["models"]
+    states: dict[str, int] = {}
+    for model in models:
+        states[str(model.get("state"))] = states.get(str(model.get("state")), 0) + 1
+    counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
+    budget = memory.get("budget_bytes")
+    lines = {
+        "corral": f"{found.get('version', '?')}, pid {found.get('pid', '?')}",
+        "address": str(found.get("address", corral.place)),
+        "config": str(found.get("config_file") or "none"),
+        "memory": f"{format_bytes(memory.get('used_bytes') or 0)} of "
+        + (format_bytes(budget) if budget is not None else "all there is"),
+        "models": counted,
+        "waiting": str(found.get("queue", 0)),
+    }
+    for name, text in lines.items():
+        print(f"{name:<8} {output.printable(text)}")
+
+
+def _status(corral: connect.Corral) -> Mapping[str, Any]:
+    found = corral.ask("GET", "/api/corral/status")
+    if not isinstance(found, dict) or not isinstance(found.get("models"), list):
+        raise connect.NotRunning(f"{corral.place} is not a Corral: it has no /api/corral/status.")
+    return found
+
+
+def _row(model: Mapping[str, Any]) -> tuple[str, ...]:
+    ram = model.get("rss_bytes") or model.get("ram_bytes")
+    ttl = model.get("ttl_left_s")
+    pids = model.get("pids") or ()
+    context, load = model.get("context_tokens"), model.get("load_s")
+    loaded = model.get("state") in ("ready", "draining")
+    return (
+        str(model.get("model", "")),
+        str(model.get("state", "")),
+        format_bytes(ram) if ram else "-",
+        str(context) if context else "-",
+        f"{model.get('leases', 0)}/{model.get('slots', 0)}" if loaded else "-",
+        str(model.get("waiting", 0)),
+        "pinned" if model.get("pinned") else format_duration(ttl) if ttl is not None else "-",
+        str(pids[0]) if pids else "-",
+        format_duration(load) if load is not None else "-",
+    )

@@ -1,0 +1,75 @@
+"""A Corral of one's own for one command: a child process with a state directory of its own, that dies with us."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from corral.cli import connect
+from corral.domain.errors import PlaceFailed
+
+START_S: Final = 60.0
+STOP_S: Final = 20.0
+
+
+@contextlib.contextmanager
+def started(arguments: Sequence[str]) -> Iterator[connect.Corral]:
+    """
+    `corral serve --private ARGUMENTS`, reachable inside the block and gone after it.
+
+    The child ends when its stdin ends, so it outlives no kind of death of ours. Raises PlaceFailed with what it said
+    when it does not come up.
+    """
+    folder = tempfile.mkdtemp(prefix="corral-")  # mode 0700
+    log = os.path.join(folder, "serve.log")
+    command = [sys.executable, "-m", "corral", "serve", "--private", "--state-dir", folder, *arguments]
+    try:
+        with open(log, "wb") as output:
+            # Its own session: Ctrl-C on the terminal is for the chat, not for the server.
+            child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
+            )
+        try:
+            yield _ready(child, folder, log)
+        finally:
+            _end(child)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ready(child: subprocess.Popen[bytes], folder: str, log: str) -> connect.Corral:
+    from corral.config import paths
+
+    corral = connect.Corral(socket_path=paths.control_socket(folder, os.environ))
+    deadline = time.monotonic() + START_S
+    while not corral.running():
+        if child.poll() is not None:
+            raise PlaceFailed(_last_words(log) or "The private Corral ended at once.")
+        if time.monotonic() > deadline:
+            raise PlaceFailed(f"The private Corral did not start within {START_S:.0f} s. {_last_words(log)}")
+        time.sleep(0.02)
+    return corral
+
+
+def _last_words(log: str) -> str:
+    with open(log, encoding="utf-8", errors="replace") as file:
+        lines = [line.strip() for line in file.readlines()[-50:]]
+    told = [line.removeprefix("corral: ") for line in lines if line.startswith("corral: ")]
+    return "\n".join(told) or next((line for line in reversed(lines) if line), "")
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    assert child.stdin is not None
+    child.stdin.close()
+    try:
+        child.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait(STOP_S)

@@ -1,0 +1,95 @@
+"""`corral run`: chat with a Model in the terminal, or ask it one thing in a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from corral.cli import chat, connect, options, reading
+from corral.cli.conversation import Conversation
+from corral.domain.errors import BadRequest
+
+
+def run(
+    model: Annotated[str, typer.Argument(metavar="MODEL|FILE.gguf", help="A Model's name, or a model file.")],
+    prompt: Annotated[
+        list[str] | None, typer.Argument(metavar="[PROMPT]", show_default=False, help="Ask this and leave.")
+    ] = None,
+    system: Annotated[str, typer.Option("--system", metavar="TEXT", show_default=False, help="System message.")] = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", show_default=False, help="A parameter, such as temperature=0."),
+    ] = None,
+    hide_thinking: Annotated[bool, typer.Option("--hide-thinking", help="Do not show what it thinks.")] = False,
+    option: options.EngineOption = None,
+    state_dir: options.StateDir = "",
+    server: options.Server = "",
+    key: options.Key = "",
+    config: options.Config = "",
+) -> None:
+    """
+    Chat with a Model; /help in the chat shows its commands.
+
+    Talks to the Corral that runs here, or starts one of its own for as long as the chat lasts. With a PROMPT, or text
+    on stdin, it prints the answer alone.
+    """
+    text = " ".join(prompt) if prompt else "" if sys.stdin.isatty() else sys.stdin.read().strip()
+    interactive = not prompt and sys.stdin.isatty()
+    if not text and not interactive:
+        raise BadRequest("There is nothing to ask: give a PROMPT, or text on stdin.")
+    with _corral(model, option or [], server=server, key=key, state_dir=state_dir, config=config) as (corral, name):
+        conversation = Conversation(chat.check_model(corral, name), system=system)
+        for setting in settings or []:
+            parameter, _, value = setting.partition("=")
+            conversation.set(parameter.strip().replace("-", "_"), value.strip())
+        if interactive:
+            with contextlib.suppress(ImportError):
+                import readline  # noqa: F401  line editing and history for input()
+            chat.Chat(corral, conversation).loop()
+        else:
+            with contextlib.closing(conversation.ask(corral, text)) as pieces:
+                chat.print_answer(pieces, thinking=not hide_thinking)
+
+
+@contextlib.contextmanager
+def _corral(
+    model: str, engine_options: list[str], *, server: str, key: str, state_dir: str, config: str
+) -> Iterator[tuple[connect.Corral, str]]:
+    """The Corral to talk to, and the Model's name there."""
+    from corral.cli import private
+
+    extra = [word for option in engine_options for word in ("-o", option)]
+    if not server and (model.lower().endswith(".gguf") or os.path.isfile(model)):
+        loaded = reading_names(model, engine_options)
+        with private.started([*extra, "--", os.path.abspath(model)]) as corral:
+            yield corral, loaded
+        return
+    if engine_options:
+        raise BadRequest("-o is for a model file; a Model's options are in the config.")
+    corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
+    if server or corral.running():
+        yield corral, model
+        return
+    file = reading.find_file(config)
+    if not file:
+        raise connect.NotRunning(
+            f"No Corral runs here, and there is no config that could say what {model!r} is.",
+            hint="Give a .gguf file, or start one: corral serve.",
+        )
+    # Checked here first: an unknown name or a broken file needs no server to be told.
+    from corral.domain import names
+
+    fleet = reading.read(config).settings.fleet
+    own = names.resolve(model, names.directory(fleet.models.values()))
+    with private.started(["--config", file]) as corral:
+        yield corral, own
+
+
+def reading_names(file: str, engine_options: list[str]) -> str:
+    """The name that a served file gets. Raises ConfigErrors for a file that cannot be served."""
+    return next(iter(reading.read(files=[file], options=engine_options).settings.fleet.models))

@@ -1,0 +1,120 @@
+"""`corral serve`: the server in the foreground, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from corral.cli import options, output, reading
+
+if TYPE_CHECKING:
+    from corral.app import AppInfo
+    from corral.config.settings import Settings
+
+
+def serve(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE.gguf ...]", show_default=False, help="Model files, or folders with them."),
+    ] = None,
+    config: options.Config = "",
+    host: Annotated[str, typer.Option(metavar="ADDRESS", show_default=False, help="Listen on this address.")] = "",
+    port: Annotated[int | None, typer.Option(metavar="PORT", show_default=False, help="Listen on this port.")] = None,
+    allow_all: Annotated[
+        bool, typer.Option("--open", help="Listen beyond this machine without keys, on purpose.")
+    ] = False,
+    option: options.EngineOption = None,
+    state_dir: Annotated[
+        str, typer.Option("--state-dir", metavar="DIR", show_default=False, help="Folder for socket, handles, logs.")
+    ] = "",
+    log_level: Annotated[
+        str, typer.Option("--log-level", metavar="LEVEL", show_default=False, help="debug, info, warning or error.")
+    ] = "",
+    log_format: Annotated[
+        str, typer.Option("--log-format", metavar="FORMAT", show_default=False, help="text or json.")
+    ] = "",
+    private: Annotated[bool, typer.Option("--private", hidden=True)] = False,
+) -> None:
+    """
+    Serve the Models of the config, or these files, under one address.
+
+    With files no config is needed, and none is read unless --config names one.
+    """
+    over = {
+        "server.host": host or None,
+        "server.port": port,
+        "server.open": allow_all or None,
+        "state_dir": state_dir or None,
+        "log.level": log_level or None,
+        "log.format": log_format or None,
+    }
+    command_line: dict[str, Any] = {key: value for key, value in over.items() if value is not None}
+    if private:
+        command_line.update(_private())
+
+    def read() -> Settings:
+        return reading.read(config, files=files or (), command_line=command_line, options=option or ()).settings
+
+    if not files and not reading.find_file(config):
+        output.note("corral: there is nothing to serve: no model file is given, and there is no config file.")
+        output.note("corral: `corral serve FILE.gguf` serves a file, `corral config init` writes a config,")
+        output.note("corral: `corral demo` shows how it works without either.")
+        raise typer.Exit(2)
+    raise typer.Exit(run_server(read(), reload=read))
+
+
+def run_server(settings: Settings, *, reload: Any = None, announce: Any = None) -> int:
+    """Set the log up, run the server to its end and return its exit code."""
+    from corral import app
+    from corral.observability import logs
+
+    logs.configure(level=settings.log.level, format=settings.log.format, file=settings.log.file)
+    for warning in settings.warnings:
+        logging.getLogger("corral.config").warning(warning)
+    return app.run(settings, ready=announce or _announce, reload=reload)
+
+
+def _announce(info: AppInfo) -> None:
+    """The lines for people. Programs read the log, so with JSON logs there are none."""
+    settings = info.settings
+    if settings.log.format == "json":
+        return
+    names = list(settings.fleet.models)
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    output.note(
+        f"Corral serves {len(names)} Model{'' if len(names) == 1 else 's'} at {info.address}/v1: {shown or '-'}"
+    )
+    if settings.server.keys:
+        output.note(f"API keys: {', '.join(key.name for key in settings.server.keys)}.")
+    elif settings.server.open:
+        output.note("Everybody who reaches this address may use it: there are no keys (server.open).")
+    output.note("Ctrl-C ends it.")
+
+
+def _private() -> dict[str, Any]:
+    """
+    Settings of a Corral that serves one `corral run` alone.
+
+    It is reached through its control socket; the TCP port that it also has takes a key that nobody knows. It ends when
+    its stdin does, which the system closes however the parent dies.
+    """
+    import secrets
+
+    threading.Thread(target=_end_with_stdin, name="parent watch", daemon=True).start()
+    return {
+        "server.port": 0,
+        "server.host": "127.0.0.1",
+        "server.keys": [{"name": "private", "key": secrets.token_hex(32)}],
+    }
+
+
+def _end_with_stdin() -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,37 @@
+"""HTTP connections to a control socket or an address."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from urllib.parse import urlsplit
+
+from corral.domain.errors import BadRequest
+
+UnknownHost = socket.gaierror
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """An HTTP connection over a unix socket."""
+
+    def __init__(self, path: str, *, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the unix socket."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def connection(path: str, url: str, *, timeout_s: float) -> tuple[http.client.HTTPConnection, str]:
+    """A connection, not yet open, to `url`, else to the unix socket at `path`; and the prefix of the URL's path."""
+    if not url:
+        return UnixConnection(path, timeout_s=timeout_s), ""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    try:
+        return kind(parts.hostname or "", parts.port, timeout=timeout_s), parts.path
+    except (ValueError, http.client.HTTPException):
+        raise BadRequest(f"--server {url!r} is not an address.") from None
