@@ -109,6 +109,10 @@ class WrongMethod(Refused):
     code = "method_not_allowed"
     status = 405
 
+    def __init__(self, message: str = "", *, allow: str = "") -> None:
+        self.allow = allow  # the methods that the route takes, for the Allow header
+        super().__init__(message, hint=f"Use {allow}." if allow else "")
+
 
 class Conflict(Refused):
     """The present state does not allow this."""

@@ -1,0 +1,481 @@
+"""
+One client connection: requests in, one at a time; answers out, in order.
+
+What protects the server from a client is here, in `body` and in `kit.http_heads`: the size of heads and bodies, the
+time they may take, what may be sent ahead, who reads too slowly. While a request is served its connection is still
+read, because that is how a departure is seen: what the client sends ahead is held, up to a cap; beyond it reading
+stops and the sweeper asks the socket itself.
+
+Phases: HEAD -> BODY -> SERVING -> HEAD ..., then LINGER (the last answer is out, the client may still be sending:
+closing now could reset the connection before the answer is read) -> CLOSED.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol
+
+from corral.domain.errors import BadRequest, BodyTooLarge, Busy, CorralError
+from corral.domain.serving import Caller
+from corral.gateway import errors
+from corral.gateway.body import BodyReader
+from corral.gateway.routes.table import Route
+from corral.kit.departure import has_left
+from corral.kit.http_heads import END_OF_HEAD, STATUS_LINES, BadHead, RequestHead, parse_request_head
+
+if TYPE_CHECKING:
+    from corral.gateway.server import Gateway
+
+HEAD, BODY, SERVING, LINGER, CLOSED = range(5)
+
+HELD_LIMIT: Final = 64 * 1024  # bytes of later requests held while one is served
+WRITE_HIGH: Final = 128 * 1024  # unsent bytes at which the engine is no longer read
+WRITE_LOW: Final = 32 * 1024
+LINGER_S: Final = 2.0
+LINGER_BYTES: Final = 4 * 1024 * 1024
+BODY_TOTAL_FACTOR: Final = 20  # a body may take this many times `body_timeout_s` in all
+NEVER: Final = float("inf")
+
+
+class Serving(Protocol):
+    """What is being done about the present request."""
+
+    def gone(self) -> None:
+        """The client has left: stop, give everything back."""
+        ...
+
+    def pause(self) -> None:
+        """The client reads too slowly: write no more for now."""
+        ...
+
+    def resume(self) -> None:
+        """Go on writing."""
+        ...
+
+
+class Timed(Serving, Protocol):
+    """Serving with deadlines of its own."""
+
+    def overdue(self, now: float) -> float:
+        """A deadline may have passed: act if so, and say when to ask again."""
+        ...
+
+
+class ClientConnection(asyncio.Protocol):
+    """See the module's text. `gateway` decides about requests; this class moves bytes and watches the clock."""
+
+    __slots__ = (
+        "_bodiless",
+        "_body",
+        "_body_until",
+        "_buffer",
+        "_chunked",
+        "_closing",
+        "_lingered",
+        "_paused_reading",
+        "_phase",
+        "_pumping",
+        "_timed",
+        "_unread",
+        "_unsent",
+        "_unsent_at",
+        "arrived",
+        "caller",
+        "deadline",
+        "extra",
+        "gateway",
+        "head",
+        "held",
+        "local",
+        "peer",
+        "route",
+        "serving",
+        "transport",
+    )  # fmt: skip
+    transport: asyncio.Transport
+    head: RequestHead
+
+    def __init__(self, gateway: Gateway, *, local: bool) -> None:
+        self.gateway = gateway
+        self.local = local  # came over the control socket
+        self.peer = ""
+        self.caller: Caller | None = None
+        self.route: Route | None = None
+        self.extra = b""  # header lines that every answer to the present request carries
+        self.arrived = 0.0
+        self.deadline = NEVER
+        self.serving: Serving | None = None
+        self.held = 0  # bytes of the present body, counted in the gateway's budget
+        self._timed: Timed | None = None
+        self._phase = HEAD
+        self._buffer = b""
+        self._body: BodyReader | None = None
+        self._body_until = NEVER
+        self._pumping = False
+        self._paused_reading = False
+        self._closing = False
+        self._unread = False  # the client may still be sending a body that nobody wants
+        self._chunked = False
+        self._bodiless = False
+        self._lingered = 0
+        self._unsent = -1  # bytes unsent when they were last seen to get fewer, -1 while the client keeps up
+        self._unsent_at = 0.0
+
+    # --- asyncio ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Register with the gateway."""
+        self.transport = transport  # type: ignore[assignment]
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
+        name = transport.get_extra_info("peername")
+        self.peer = str(name[0]) if isinstance(name, tuple) else ""
+        welcome = self.gateway.opened(self)
+        self.deadline = self.gateway.now + self.gateway.spec.header_timeout_s
+        if not welcome:
+            self._refuse_connection(Busy("Too many connections are open."))
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes according to the phase."""
+        phase = self._phase
+        if phase == HEAD:
+            if self._buffer:
+                self._buffer += data
+            else:
+                self._buffer = data
+                self.deadline = self.gateway.now + self.gateway.spec.header_timeout_s
+            self._pump()
+        elif phase == BODY:
+            self._buffer = data
+            self._pump()
+        elif phase == SERVING:
+            self._buffer = self._buffer + data if self._buffer else data
+            if len(self._buffer) > HELD_LIMIT:
+                self._paused_reading = True
+                self.transport.pause_reading()
+                self.gateway.paused.add(self)
+        else:
+            self._lingered += len(data)
+            if self._lingered > LINGER_BYTES:
+                self.transport.abort()
+
+    def eof_received(self) -> None:
+        """A client that has closed its side wants no answer any more (promise 6); the transport closes itself."""
+        self._depart()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, for whatever reason."""
+        self._depart()
+        self.gateway.closed(self)
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write."""
+        self._unsent, self._unsent_at = self.transport.get_write_buffer_size(), self.gateway.now
+        self.deadline = min(self.deadline, self.gateway.now + self.gateway.spec.body_timeout_s)
+        if self.serving is not None:
+            self.serving.pause()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self._unsent = -1
+        if self.serving is not None:
+            self.serving.resume()
+
+    # --- requests ---
+
+    def _pump(self) -> None:
+        """Take requests out of the buffer, one after the other. Answers that are given at once do not recurse."""
+        if self._pumping:
+            return
+        self._pumping = True
+        going = True
+        while going and self._buffer:
+            if self._phase == HEAD:
+                going = self._take_head()
+            elif self._phase == BODY:
+                going = self._take_body()
+            else:
+                going = False
+        self._pumping = False
+
+    def _take_head(self) -> bool:
+        """One head; False when it is not complete or the connection is finished with."""
+        data, spec = self._buffer, self.gateway.spec
+        if data.startswith(b"\r\n"):  # one empty line before a request is tolerated (RFC 9112, section 2.2)
+            data = data[2:]
+        end = data.find(END_OF_HEAD)
+        if end < 0 or end > spec.header_limit_bytes:
+            return self._no_head(data, spec.header_limit_bytes)
+        try:
+            self.head = head = parse_request_head(data[: end + 4], count_limit=spec.header_count_limit)
+        except BadHead as error:
+            self._refuse_connection(BadRequest(str(error)), error.status)
+            return False
+        self._buffer = data[end + 4 :]
+        self.arrived = self.gateway.clock.now()
+        self._bodiless = head.method == b"HEAD"
+        self._closing = not head.keep_alive
+        self._phase = BODY
+        try:
+            limit = self.gateway.admit(self, head)
+            if head.length is not None and head.length > limit:
+                raise BodyTooLarge(f"The request body is larger than {limit} bytes.")
+            if (head.length and len(self._buffer) < head.length) or head.chunked:
+                self._await_body(head, limit)
+                return True
+            self._whole_body(head.length or 0)
+        except CorralError as error:
+            self._refuse_request(error)
+        return True
+
+    def _no_head(self, data: bytes, limit: int) -> bool:
+        if len(data) > limit:
+            self._refuse_connection(BadRequest(f"The request head is larger than {limit} bytes."), 431)
+        elif data.count(b"\n") != data.count(b"\r\n"):
+            self._refuse_connection(BadRequest("Lines of a request head end with CRLF."))
+        return False
+
+    def _whole_body(self, length: int) -> None:
+        """The usual case: the body has come together with the head."""
+        buffer = self._buffer
+        self.gateway.bodies.take(length)
+        self.held = length
+        body, self._buffer = (buffer, b"") if len(buffer) == length else (buffer[:length], buffer[length:])
+        self._serve(body)
+
+    def _await_body(self, head: RequestHead, limit: int) -> None:
+        expect = head.fields.get(b"expect")
+        if expect is not None and head.minor == 1:
+            if expect.lower() != b"100-continue":
+                raise BadRequest("The only expectation understood is 100-continue.")
+            if not self._buffer:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        timeout_s = self.gateway.spec.body_timeout_s
+        self._body = BodyReader(head, limit, self.gateway.bodies)
+        self._body_until = self.gateway.now + BODY_TOTAL_FACTOR * timeout_s
+        self.deadline = self.gateway.now + timeout_s
+
+    def _take_body(self) -> bool:
+        reader = self._body
+        if reader is None:
+            return False
+        data, self._buffer = self._buffer, b""
+        try:
+            reader.feed(data)
+        except CorralError as error:
+            self.held = reader.size
+            self._refuse_request(error)
+            return False
+        self.held = reader.size
+        self.deadline = min(self._body_until, self.gateway.now + self.gateway.spec.body_timeout_s)
+        if reader.done:
+            self._body = None
+            self._buffer = reader.rest
+            self._serve(reader.body())
+        return True
+
+    def _serve(self, body: bytes) -> None:
+        self._phase = SERVING
+        self.deadline = NEVER
+        self.gateway.serve(self, self.head, body)
+
+    def serve_with(self, serving: Serving, timed: Timed | None = None) -> None:
+        """The gateway has found who answers."""
+        self.serving = serving
+        self._timed = timed
+
+    # --- answers ---
+
+    def head_bytes(self, status: int, fields: bytes, length: int | None) -> bytes:
+        """The head of the answer, framed for this client: length, chunks, or (HTTP/1.0) the end of the connection."""
+        self._chunked = False
+        framing = b""
+        if status == 204 or status == 304:
+            self._bodiless = True
+        elif length is not None:
+            framing = b"content-length: %d\r\n" % length
+        elif self._bodiless:
+            pass
+        elif self.head.minor == 1:
+            self._chunked = True
+            framing = b"transfer-encoding: chunked\r\n"
+        else:
+            self._closing = True
+        if self._closing or self.gateway.draining:
+            self._closing = True
+            framing += b"connection: close\r\n"
+        elif self.head.minor == 0:
+            framing += b"connection: keep-alive\r\n"
+        line = STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        return b"%b%b%b%b%b\r\n" % (line, fields, self.extra, framing, self.gateway.date_line)
+
+    def framed(self, data: bytes, *, last: bool = False) -> bytes:
+        """Body bytes as they go out; `last` adds the end of a chunked body."""
+        if self._bodiless:
+            return b""
+        if not self._chunked:
+            return data
+        if last:
+            return b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+        return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+    def start(self, status: int, headers: list[tuple[bytes, bytes]], length: int | None) -> None:
+        """Send a head (for the ASGI bridge)."""
+        if self._phase == SERVING:
+            fields = b"".join([b"%b: %b\r\n" % (name, value) for name, value in headers])
+            self.transport.write(self.head_bytes(status, fields, length))
+
+    def body(self, data: bytes) -> None:
+        """Send a piece of the body."""
+        if self._phase == SERVING:
+            self.transport.write(self.framed(data))
+
+    def end(self) -> None:
+        """The answer is complete."""
+        if self._phase == SERVING:
+            if self._chunked:
+                self.transport.write(self.framed(b"", last=True))
+            self.finish()
+
+    def answer_error(self, error: CorralError, *, status: int = 0, extra: bytes = b"") -> int:
+        """A whole answer that is an error; its status."""
+        shown, text = status or errors.shape(error).status, errors.body(error)
+        fields = b"".join([b"%b: %b\r\n" % pair for pair in errors.headers(error)]) + extra
+        self.transport.write(self.head_bytes(shown, fields, len(text)) + self.framed(text))
+        self.finish()
+        return shown
+
+    def finish(self) -> None:
+        """The present answer is out: on to the next request, or to the end."""
+        self.serving = self._timed = None
+        self._give_back()
+        if self._closing or self.gateway.draining:
+            self._close()
+            return
+        self._phase = HEAD
+        self.deadline = self.gateway.now + self.gateway.spec.keepalive_s
+        if self._paused_reading:
+            self._paused_reading = False
+            self.gateway.paused.discard(self)
+            self.transport.resume_reading()
+        if self._buffer:
+            self.deadline = self.gateway.now + self.gateway.spec.header_timeout_s
+            self._pump()
+
+    def break_off(self) -> None:
+        """The present answer cannot be completed: end the connection without the mark of a complete body."""
+        if self._phase == SERVING:
+            self.serving = self._timed = None
+            self._give_back()
+            self._close()
+
+    def _refuse_request(self, error: CorralError) -> None:
+        """Answer without serving. A body that has not come in whole ends the connection."""
+        length = self.head.length or 0
+        if self._body is not None or self.head.chunked or len(self._buffer) < length:
+            self._body = None
+            self._closing = self._unread = True
+        else:
+            self._buffer = self._buffer[length:]
+        self._phase = SERVING
+        self.gateway.refuse(self, error)
+
+    def _refuse_connection(self, error: CorralError, status: int = 0) -> None:
+        """One too many, or its bytes make no sense or come too slowly: nothing after them can be trusted."""
+        self.head = RequestHead(b"", b"/", 1, [])
+        self._bodiless = False
+        self.extra = b""
+        self._closing = self._unread = True
+        self._phase = SERVING
+        self.answer_error(error, status=status)
+
+    # --- the end ---
+
+    def _close(self) -> None:
+        self.deadline = self.gateway.now + LINGER_S
+        self.gateway.paused.discard(self)
+        if not (self._unread or self._buffer or self._paused_reading):
+            self._phase = CLOSED
+            self.transport.close()
+            return
+        self._phase = LINGER
+        self._buffer = b""
+        if self._paused_reading:
+            self.transport.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _depart(self) -> None:
+        """The client has left, or the connection has ended."""
+        phase, self._phase = self._phase, CLOSED
+        if phase == CLOSED:
+            return
+        self._buffer = b""
+        self.deadline = self.gateway.now + LINGER_S
+        self.gateway.paused.discard(self)
+        self._body_gone()
+        self._give_back()
+        serving, self.serving, self._timed = self.serving, None, None
+        if serving is not None:
+            serving.gone()
+        elif phase == BODY:
+            self.gateway.left(self)
+
+    def _give_back(self) -> None:
+        if self.held:
+            self.gateway.bodies.give(self.held)
+            self.held = 0
+
+    def retire(self) -> None:
+        """The gateway is going down: an idle connection ends now, a busy one after its answer."""
+        if self._phase == HEAD and not self._buffer:
+            self._close()
+
+    def abort(self) -> None:
+        """End now."""
+        self._depart()
+        self.transport.abort()
+
+    # --- the clock (called by the sweeper) ---
+
+    def check_departure(self) -> None:
+        """Reading is paused: has the client left all the same?"""
+        if has_left(self.transport.get_extra_info("socket").fileno()):
+            self._depart()
+            self.transport.abort()
+
+    def overdue(self, now: float) -> None:
+        """`deadline` has passed."""
+        if self._stuck(now):
+            self.transport.abort()
+        elif self._phase == SERVING:
+            timed = self._timed
+            until = timed.overdue(now) if timed is not None else NEVER
+            if self._phase == SERVING and self._timed is timed:
+                # A client that does not read is looked at again after body_timeout_s.
+                stalled = now + self.gateway.spec.body_timeout_s if self._unsent >= 0 else NEVER
+                self.deadline = min(until, stalled)
+        elif self._phase == BODY or (self._phase == HEAD and self._buffer):
+            if self._phase == BODY:
+                self.gateway.left(self, timeout=True)
+            self._body_gone()
+            self._refuse_connection(BadRequest("The request did not arrive in time."), 408)
+        elif self._phase == HEAD:
+            self._close()
+        elif self._unsent < 0:
+            self.transport.abort()
+        else:
+            self.deadline = now + self.gateway.spec.body_timeout_s
+
+    def _body_gone(self) -> None:
+        if self._body is not None:
+            self.held, self._body = self._body.size, None
+            self._give_back()
+
+    def _stuck(self, now: float) -> bool:
+        """True when the client has taken nothing of what waits for it during `body_timeout_s`."""
+        size = self.transport.get_write_buffer_size()
+        if size == 0:
+            self._unsent = -1
+        elif self._unsent < 0 or size < self._unsent:
+            self._unsent, self._unsent_at = size, now
+        return self._unsent >= 0 and now - self._unsent_at >= self.gateway.spec.body_timeout_s

@@ -1,0 +1,447 @@
+"""
+The relay: one request, one lease, one engine connection, one answer.
+
+Bodies pass byte for byte in both directions; heads are rebuilt from allow-lists. What the engine sends is parsed before
+anything is forwarded, and framed anew, so that never a byte beyond the end of an answer passes. Of a stream only whole
+events are forwarded, so that a stream that breaks can still be ended with one clean error event.
+
+    ask -> WAITING -> granted -> CONNECTING -> SENT -> head -> STREAMING -> complete
+                 ^________________ one retry, before the first byte _____|
+
+Whatever happens, exactly once: the lease is released, the client answered (if it is still there), and one
+`RequestFinished` published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from corral.contracts.leases import Lease, Ticket
+from corral.domain.errors import (
+    Busy,
+    CorralError,
+    EngineDied,
+    EngineFailed,
+    EngineProtocolError,
+    EngineSilent,
+    QueueTimeout,
+    Refused,
+)
+from corral.domain.events import RequestFinished
+from corral.domain.fleet import ModelSpec
+from corral.gateway import errors
+from corral.gateway.links import Link, Site
+from corral.gateway.routes.table import ModelFrom, Route
+from corral.gateway.usage import Watch
+from corral.kit.sse import whole_events
+
+if TYPE_CHECKING:
+    from corral.gateway.connection import ClientConnection
+
+WAITING, CONNECTING, SENT, STREAMING, OVER = range(5)
+
+SENT_TO_ENGINES: Final = frozenset(
+    {b"content-type", b"accept", b"user-agent", b"traceparent", b"tracestate", b"x-request-id"}
+)
+SENT_RAW: Final = SENT_TO_ENGINES | {
+    b"accept-encoding", b"accept-language", b"if-none-match", b"if-modified-since", b"range",
+}  # fmt: skip
+"""Raw routes serve files too. Never on a list: credentials, cookies, Origin, X-Conversation-Id."""
+
+SENT_TO_CLIENTS: Final = frozenset(
+    {
+        b"content-type", b"cache-control", b"content-encoding", b"content-disposition", b"content-language",
+        b"etag", b"last-modified", b"retry-after", b"content-range", b"accept-ranges",
+    }
+)  # fmt: skip
+
+HELD_EVENT_LIMIT: Final = 256 * 1024  # an event that is longer is forwarded in pieces
+USAGE_BODY_LIMIT: Final = 1024 * 1024  # of an answer that is no stream, kept for its token counts
+QUEUE_GRACE_S: Final = 5.0  # the scheduler answers in time; this is the net below it
+LOADING_RETRIES: Final = 40
+LOADING_PAUSE_S: Final = 0.05
+LOOK_LIMIT: Final = 4096
+_SAW_NOTHING: Final = 499  # the status on record when the client left before there was an answer
+
+
+class Exchange:
+    """Waiter, LinkUser and Timed in one: all that one request needs, without a task of its own."""
+
+    __slots__ = (
+        "_asked_again", "_body", "_bytes_out", "_client", "_events", "_first_at", "_head", "_held", "_lease", "_link",
+        "_loading_left", "_looked_at", "_model", "_moved_at", "_path", "_paused", "_pieces", "_pieces_bytes",
+        "_queue_s", "_request_id", "_resent", "_route", "_since", "_site", "_state", "_status", "_stream", "_ticket",
+        "_timer", "_watch", "head_sent",
+    )  # fmt: skip
+
+    def __init__(
+        self, client: ClientConnection, route: Route, model: ModelSpec, path: bytes, body: bytes, *, stream: bool
+    ) -> None:
+        self._client = client
+        self._route = route
+        self._model = model
+        self._path = path
+        self._body = body
+        self._stream = stream
+        self._request_id = client.gateway.request_id(client.head)
+        self.head_sent = False
+        self._state = WAITING
+        self._status = 0
+        self._since = client.arrived  # when the present state began
+        self._moved_at = 0.0
+        self._queue_s = 0.0
+        self._first_at: float | None = None
+        self._ticket: Ticket | None = None
+        self._lease: Lease | None = None
+        self._site: Site | None = None
+        self._link: Link | None = None
+        self._head = b""
+        self._events = False  # the answer is a stream of events
+        self._held = b""  # the beginning of an event whose end has not come
+        self._watch = Watch()
+        self._pieces: list[bytes] = []
+        self._pieces_bytes = 0
+        self._bytes_out = 0
+        self._resent = False  # a reused connection died; sent once more on a fresh one
+        self._asked_again = False  # the engine died; a second lease was asked for
+        self._paused = False
+        self._looked_at: list[bytes] | None = None
+        self._loading_left = LOADING_RETRIES
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- the lease ---
+
+    def ask(self) -> None:
+        """Ask for a lease; everything else follows."""
+        client = self._client
+        caller = client.caller
+        self._state = WAITING
+        self._since = now = client.gateway.clock.now()
+        timeout_s = self._model.timeouts.queue_s
+        client.deadline = now + timeout_s + QUEUE_GRACE_S
+        ticket = client.gateway.leases.ask(
+            self,
+            model=self._model.name,
+            caller=caller.name if caller is not None else "",
+            timeout_s=timeout_s,
+            weight=self._route.weight,
+        )
+        if self._state == WAITING:
+            self._ticket = ticket
+
+    def granted(self, lease: Lease) -> None:
+        """The lease is there: on to a connection."""
+        if self._state != WAITING:
+            lease.release()
+            return
+        self._ticket = None
+        self._lease = lease
+        self._queue_s += lease.waited_s
+        self._state = CONNECTING
+        client = self._client
+        self._since = client.gateway.clock.now()
+        client.deadline = self._since + self._model.timeouts.first_token_s
+        self._site = client.gateway.links.site(lease.instance, lease.endpoint)
+        link = self._site.take(self)
+        if link is not None:
+            self.linked(link)
+
+    def refused(self, error: CorralError) -> None:
+        """There will be no lease."""
+        if self._state == WAITING:
+            self._ticket = None
+            self._queue_s += self._client.gateway.clock.now() - self._since
+            self._fail(error)
+
+    # --- the engine ---
+
+    def linked(self, link: Link) -> None:
+        """Send the request."""
+        site = self._site
+        if self._state != CONNECTING or site is None:
+            link.site.put_back(link, fresh=True)
+            return
+        self._state = SENT
+        self._link = link
+        if not self._head:
+            self._head = self._request_head(site)
+        link.send(self, self._head, self._body, bodiless=self._client.head.method == b"HEAD")
+
+    def unreachable(self, reason: str) -> None:
+        """No connection: the engine is not there."""
+        if self._state == CONNECTING:
+            self._engine_gone(EngineDied(f"The engine cannot be reached: {reason}."))
+
+    def link_failed(self, link: Link, error: CorralError | None) -> None:
+        """The connection ended in the middle, or its bytes make no sense."""
+        if self._state == OVER or link is not self._link:
+            return
+        self._link = None
+        if error is not None:
+            self._fail(error)
+        elif link.heard:
+            self._release(broken=True)
+            self._fail(EngineDied("The engine ended in the middle of its answer."))
+        elif link.reused and not self._resent and self._site is not None:
+            self._resent = True
+            self._state = CONNECTING
+            self._site.open(self)
+        else:
+            self._engine_gone(EngineDied("The engine ended before it answered."))
+
+    def _engine_gone(self, error: EngineDied) -> None:
+        """Nothing of an answer was seen: one more try with another lease, the engine may be started anew."""
+        self._release(broken=True)
+        if self._asked_again:
+            self._fail(error)
+        else:
+            self._asked_again = True
+            self._head = b""  # another instance has another key
+            self.ask()
+
+    def answered(self, link: Link, data: bytes, complete: bool) -> None:
+        """Forward what there is of the answer."""
+        if self._state == OVER or link is not self._link:
+            return None
+        if complete:
+            self._link = None
+        out = b""
+        if link.head_is_new:
+            link.head_is_new = False
+            if not 200 <= link.status <= 599:
+                return self._bad_answer(link, f"status {link.status}")
+            if (link.status == 503 and self._loading_left) or (self.head_sent and not link.was_stream):
+                self._looked_at = []
+            else:
+                out = self._take_head(link)
+        if self._looked_at is not None:
+            return self._look_at(link, data, complete)
+        return self._forward(out, data, complete)
+
+    def _bad_answer(self, link: Link, what: str) -> None:
+        self._drop_link(link)
+        self._fail(EngineProtocolError(f"The engine's answer is not valid HTTP: {what}."))
+
+    def _take_head(self, link: Link) -> bytes:
+        """The engine's head becomes ours."""
+        self._state = STREAMING
+        self._body = b""  # it cannot be sent again from here on
+        self._status = link.status
+        client = self._client
+        self._moved_at = client.gateway.now
+        client.deadline = min(
+            client.gateway.now + self._model.timeouts.idle_s, self._since + self._model.timeouts.total_s
+        )
+        self._events = link.was_stream
+        if self.head_sent:
+            return b""
+        self.head_sent = True
+        fields = [b"%b: %b\r\n" % pair for pair in link.fields if pair[0] in SENT_TO_CLIENTS]
+        fields.append(b"x-corral-source: engine\r\nx-request-id: %b\r\n" % self._request_id)
+        if self._queue_s >= 0.001:
+            fields.append(b"server-timing: queue;dur=%.1f\r\n" % (self._queue_s * 1000))
+        length = link.length
+        if self._events:
+            fields.append(b"x-accel-buffering: no\r\n")  # nginx would collect the stream
+            length = None
+        return client.head_bytes(link.status, b"".join(fields), length)
+
+    def open_early(self) -> None:
+        """
+        Send the head of a stream before the engine has answered; from then on failures are events.
+
+        For heartbeats and loading progress. Only for requests that asked for a stream.
+        """
+        if self.head_sent or self._state == OVER:
+            return
+        self.head_sent = self._events = True
+        self._status = 200
+        fields = (
+            b"content-type: text/event-stream\r\nx-corral-source: engine\r\nx-request-id: %b\r\n" % self._request_id
+        )
+        self._client.transport.write(self._client.head_bytes(200, fields + b"x-accel-buffering: no\r\n", None))
+
+    def _forward(self, out: bytes, data: bytes, complete: bool) -> None:
+        client = self._client
+        self._moved_at = client.gateway.now
+        if self._events:
+            data = self._whole_events(data, complete)
+            if data:
+                self._watch.piece(data)
+                if not self._watch.started and self._watch.saw_first_token(data):
+                    self._first_at = client.gateway.clock.now()
+        elif self._pieces_bytes <= USAGE_BODY_LIMIT:
+            self._pieces.append(data)
+            self._pieces_bytes += len(data)
+        self._bytes_out += len(data)
+        out += client.framed(data, last=complete)
+        if out:
+            client.transport.write(out)
+        if complete:
+            self._complete()
+
+    def _whole_events(self, data: bytes, complete: bool) -> bytes:
+        if self._held:
+            data, self._held = self._held + data, b""
+        if complete:
+            return data
+        end = whole_events(data)
+        if end == len(data) or len(data) - end > HELD_EVENT_LIMIT:
+            return data
+        self._held = data[end:]
+        return data[:end]
+
+    def _look_at(self, link: Link, data: bytes, complete: bool) -> None:
+        """
+        An answer whose body decides what becomes of it: a 503 right after `ready` may mean that the engine still
+        loads, and after an early head an answer that is no stream can only become an error event.
+        """
+        held = self._looked_at or []
+        self._looked_at = held
+        held.append(data)
+        body = b"".join(held)
+        if not complete and len(body) <= LOOK_LIMIT:
+            return
+        self._looked_at = None
+        if complete and self._loading_left and link.status == 503 and b"Loading model" in body:
+            self._loading_left -= 1
+            self._state = CONNECTING
+            self._timer = asyncio.get_running_loop().call_later(LOADING_PAUSE_S, self._try_again)
+        elif self.head_sent:
+            text = body[:LOOK_LIMIT].decode("utf-8", "replace")
+            self._fail(EngineFailed(f"The engine answered with status {link.status}: {text}"))
+        else:
+            self._forward(self._take_head(link), body, complete)
+
+    def _try_again(self) -> None:
+        self._timer = None
+        if self._state == CONNECTING and self._site is not None:
+            link = self._site.take(self)
+            if link is not None:
+                self.linked(link)
+
+    # --- the client ---
+
+    def gone(self) -> None:
+        """The client has left: the engine must not work for nobody (promise 6)."""
+        if self._state != OVER:
+            self._end("client_gone", self._status or _SAW_NOTHING)
+
+    def pause(self) -> None:
+        """The client reads too slowly: the engine has to wait, and its silence is not held against it."""
+        self._paused = True
+        if self._link is not None:
+            self._link.transport.pause_reading()
+
+    def resume(self) -> None:
+        """The client has caught up."""
+        self._paused = False
+        self._moved_at = self._client.gateway.now
+        if self._link is not None:
+            self._link.transport.resume_reading()
+
+    def overdue(self, now: float) -> float:
+        """See which deadline it is, if any."""
+        limits = self._model.timeouts
+        if self._state == WAITING:
+            until = self._since + limits.queue_s + QUEUE_GRACE_S
+            if now >= until:
+                self._fail(QueueTimeout())
+            return until
+        if self._state == STREAMING:
+            silent_until = float("inf") if self._paused else self._moved_at + limits.idle_s
+        else:
+            silent_until = self._since + limits.first_token_s
+        until = min(silent_until, self._since + limits.total_s)
+        if now >= until:
+            if self._link is not None:
+                self._drop_link(self._link)
+            what = "did not begin to answer" if self._state != STREAMING else "did not finish its answer"
+            self._fail(EngineSilent(f"The engine {what} in time."))
+        return until
+
+    # --- the end ---
+
+    def _complete(self) -> None:
+        if not self._events and self._status < 400:
+            self._watch.body(self._pieces)
+        self._watch.finish()
+        client = self._client
+        self._end("ok" if self._status < 400 else "engine_error", self._status)
+        client.finish()
+
+    def _fail(self, error: CorralError) -> None:
+        """Tell the client, in the way that is still possible, and end."""
+        client = self._client
+        outcome = _outcome(error)
+        if not self.head_sent:
+            self._end(outcome, errors.shape(error).status)
+            client.answer_error(error, extra=b"x-request-id: %b\r\n" % self._request_id)
+            return
+        if self._events:
+            # What is held is the beginning of an event without its end: it was never forwarded, so this one is whole.
+            client.transport.write(client.framed(errors.event(error)))
+        self._end(outcome, self._status)
+        client.break_off()
+
+    def _end(self, outcome: str, status: int) -> None:
+        """Give everything back and publish; exactly once."""
+        self._state = OVER
+        lease = self._lease
+        if self._link is not None:
+            self._drop_link(self._link)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._ticket is not None:
+            self._ticket.leave()
+        instance = lease.instance if lease is not None else ""
+        self._release()
+        client, watch = self._client, self._watch
+        caller = client.caller
+        first_at = self._first_at
+        client.gateway.publisher.publish(
+            RequestFinished(
+                model=self._model.name,
+                route=self._route.label,
+                status=status,
+                caller=caller.name if caller is not None else "",
+                stream=self._stream,
+                outcome=outcome,
+                duration_s=client.gateway.clock.now() - client.arrived,
+                queue_s=self._queue_s,
+                request_id=self._request_id.decode("latin-1"),
+                ttft_s=first_at - client.arrived if first_at is not None else None,
+                prompt_tokens=watch.prompt_tokens,
+                cached_tokens=watch.cached_tokens,
+                completion_tokens=watch.completion_tokens,
+                instance=instance,
+                bytes_out=self._bytes_out,
+            )
+        )
+
+    def _release(self, *, broken: bool = False) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.release(broken=broken)
+
+    def _drop_link(self, link: Link) -> None:
+        self._link = None
+        link.drop()
+
+    def _request_head(self, site: Site) -> bytes:
+        head = self._client.head
+        wanted = SENT_RAW if self._route.model_from is ModelFrom.PATH else self._client.gateway.request_headers
+        fields = b"".join([b"%b: %b\r\n" % pair for pair in head.headers if pair[0] in wanted])
+        length = b"content-length: %d\r\n" % len(self._body) if self._body or head.method == b"POST" else b""
+        return b"%b %b%b%b%b%b\r\n" % (head.method, site.base_path, self._path, site.prefix, fields, length)
+
+
+def _outcome(error: CorralError) -> str:
+    if isinstance(error, Refused | Busy):
+        return "refused"
+    if isinstance(error, EngineSilent):
+        return "timeout"
+    if isinstance(error, EngineDied):
+        return "engine_died"
+    return "engine_error"

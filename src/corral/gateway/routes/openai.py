@@ -1,0 +1,77 @@
+"""Reading the two fields that routing needs out of a request; the body itself goes on untouched."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+import msgspec
+
+from corral.domain.errors import BadRequest
+from corral.domain.fleet import ModelSpec
+from corral.gateway.directory import ModelDirectory
+from corral.gateway.routes.table import ModelFrom, Route
+from corral.kit.http_heads import RequestHead
+from corral.kit.multipart import form_field
+
+
+class _Wanted(msgspec.Struct):
+    """What is looked at in a JSON body."""
+
+    model: str | None = None
+    stream: bool | None = None
+
+
+class Wanted(NamedTuple):
+    """Which Model, and whether the answer shall be a stream."""
+
+    model: ModelSpec
+    stream: bool
+
+
+_decode = msgspec.json.Decoder(_Wanted).decode
+
+
+def wanted(route: Route, head: RequestHead, body: bytes, directory: ModelDirectory) -> Wanted:
+    """Raises BadRequest for what cannot be read, UnknownModel for a name that is not known."""
+    stream = False
+    if route.model_from is ModelFrom.BODY:
+        try:
+            fields = _decode(body)
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"The request body is wrong: {error}.") from None
+        except msgspec.DecodeError as error:
+            raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+        except RecursionError:
+            raise BadRequest("The request body is nested too deeply.") from None
+        name, stream = fields.model, bool(fields.stream)
+    elif route.model_from is ModelFrom.QUERY:
+        name = _from_query(head.query)
+    else:
+        name = _from_form(head, body)
+        stream = False
+    if name is None or name == "":
+        if directory.only is None:
+            raise BadRequest(
+                f"Which Model? It is named by {route.model_from.value}.", hint="GET /v1/models lists them."
+            )
+        return Wanted(directory.only, stream)
+    found = directory.find(name)
+    return Wanted(found if found is not None else directory.get(name), stream)
+
+
+def _from_query(query: bytes) -> str | None:
+    try:
+        values = parse_qs(query.decode("ascii"), max_num_fields=50).get("model", [])
+    except ValueError:
+        raise BadRequest("The query has too many fields.") from None
+    if len(values) > 1:
+        raise BadRequest("The query names more than one Model.")
+    return values[0] if values else None
+
+
+def _from_form(head: RequestHead, body: bytes) -> str | None:
+    try:
+        return form_field(body, head.fields.get(b"content-type", b"").decode("latin-1"), "model")
+    except ValueError as error:
+        raise BadRequest(f"The request body is wrong: {error}.") from None

@@ -1,0 +1,66 @@
+"""
+The routes that lead to an engine, and what each needs.
+
+An explicit list: what is not here is not reachable, whatever the engine offers (`/tools`, `/cors-proxy`,
+`/models/load`, POST `/lora-adapters` are left out on purpose).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, NamedTuple
+
+
+class ModelFrom(Enum):
+    """Where a request says which Model it wants."""
+
+    BODY = "the field `model` of the JSON body"
+    QUERY = "the query parameter `model`"
+    FORM = "the field `model` of the multipart form"
+    PATH = "the path, after /upstream/"
+
+
+class Route(NamedTuple):
+    """
+    One route to an engine. `weight` as in `Requested`: 0 takes no slot. `label` is the metric label.
+
+    `loads` False: the Model must be running already, else 409.
+    """
+
+    label: str
+    method: bytes
+    model_from: ModelFrom = ModelFrom.BODY
+    weight: int = 1
+    loads: bool = True
+
+
+_ROUTES: Final = (
+    *(
+        Route(path, b"POST")
+        for path in (
+            "/v1/chat/completions", "/chat/completions",
+            "/v1/completions", "/completion", "/completions", "/infill",
+            "/v1/responses", "/responses",
+            "/v1/messages",
+            "/v1/embeddings", "/embedding", "/embeddings",
+            "/v1/rerank", "/v1/reranking", "/rerank", "/reranking",
+        )
+    ),
+    *(
+        Route(path, b"POST", weight=0)
+        for path in (
+            "/tokenize", "/detokenize", "/apply-template",
+            "/v1/chat/completions/input_tokens", "/chat/completions/input_tokens",
+            "/v1/responses/input_tokens", "/responses/input_tokens",
+            "/v1/messages/count_tokens",
+        )
+    ),
+    *(Route(path, b"POST", ModelFrom.FORM) for path in ("/v1/audio/transcriptions", "/audio/transcriptions")),
+    *(Route(path, b"GET", ModelFrom.QUERY, weight=0, loads=False) for path in ("/props", "/slots")),
+)  # fmt: skip
+
+HOT: Final[dict[bytes, Route]] = {route.label.encode(): route for route in _ROUTES}
+"""Raw path -> route. A path that needs decoding to match is not one of these."""
+
+UPSTREAM: Final = b"/upstream/"
+UPSTREAM_LABEL: Final = "/upstream"

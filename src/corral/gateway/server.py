@@ -1,0 +1,424 @@
+"""
+The gateway: listeners, the way of a request to whoever answers it, and one clock for all connections.
+
+Our own protocol takes every connection, so that limits, framing and order live in one place; inference goes to the
+relay, everything else to an ASGI app. There are no timers per request: one sweeper looks at all deadlines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import secrets
+import socket
+import stat
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Final
+from urllib.parse import unquote
+
+from corral.contracts.clock import Clock
+from corral.contracts.control import Control
+from corral.contracts.events import Publisher
+from corral.contracts.keys import Keys
+from corral.contracts.leases import Leases
+from corral.domain.errors import (
+    BadRequest,
+    Conflict,
+    CorralError,
+    Forbidden,
+    PlaceFailed,
+    ShuttingDown,
+    Unauthorized,
+    UnknownRoute,
+    WrongMethod,
+)
+from corral.domain.events import Notice, RequestFinished, StateChanged
+from corral.domain.fleet import ModelSpec
+from corral.domain.instance import InstanceState
+from corral.domain.serving import Caller, Scope, ServerSpec
+from corral.gateway import errors
+from corral.gateway.app import CorralRoutes
+from corral.gateway.auth import OWNER, Door
+from corral.gateway.body import BodyBudget
+from corral.gateway.connection import ClientConnection
+from corral.gateway.directory import ModelDirectory
+from corral.gateway.links import LinkPool
+from corral.gateway.relay import SENT_TO_ENGINES, Exchange
+from corral.gateway.routes.openai import wanted
+from corral.gateway.routes.table import HOT, UPSTREAM, UPSTREAM_LABEL, Route
+from corral.gateway.routes.upstream import raw_target
+from corral.kit.asgi_bridge import AsgiApp, AsgiCall
+from corral.kit.http_heads import RequestHead
+from corral.kit.tasks import Tasks
+
+logger = logging.getLogger(__name__)
+
+TICK_S: Final = 0.05
+APP_BODY_LIMIT: Final = 1024 * 1024
+_BACKLOG: Final = 2048
+_ABORT_S: Final = 1.0
+_REQUEST_ID: Final = re.compile(rb"\A[A-Za-z0-9._:+/=-]{1,128}\Z")
+
+
+class Gateway:
+    """
+    One gateway over any number of listeners.
+
+    What is not a Model's route is answered by `asgi_app`, by default Corral's own over `control`. `request_headers`
+    are the names (lower case) of the request headers that engines get to see.
+    """
+
+    def __init__(
+        self,
+        spec: ServerSpec,
+        leases: Leases,
+        directory: ModelDirectory,
+        keys: Keys,
+        publisher: Publisher,
+        clock: Clock,
+        *,
+        control: Control | None = None,
+        metrics: Callable[[], bytes] = bytes,
+        asgi_app: AsgiApp | None = None,
+        request_headers: frozenset[bytes] = SENT_TO_ENGINES,
+    ) -> None:
+        self.spec = spec
+        self.leases = leases
+        self.directory = directory
+        self.publisher = publisher
+        self.clock = clock
+        self.request_headers = request_headers
+        self.bodies = BodyBudget(spec.body_total_bytes)
+        self.tasks = Tasks("gateway")
+        self.links = LinkPool(self.tasks, clock.now)
+        self.now = clock.now()  # as of the last tick: good enough for deadlines
+        self.date_line = b""
+        self.draining = False
+        self.paused: set[ClientConnection] = set()
+        self.host, self.port = spec.host, spec.port
+        self._app = asgi_app
+        if asgi_app is None and control is not None:
+            self._app = CorralRoutes(leases, directory, clock, control, metrics, self.tasks).app()
+        self._door = Door(spec, keys)
+        self._connections: set[ClientConnection] = set()
+        self._servers: list[asyncio.Server] = []
+        self._sockets: list[str] = []
+        self._ticker: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self._ids = 0
+        self._id_prefix = f"req-{secrets.token_hex(6)}-".encode()
+        self._dated_at = 0.0
+
+    # --- listeners ---
+
+    async def start(self) -> tuple[str, int]:
+        """Listen on the spec's host and port (0: any free one); the address that it became. Raises PlaceFailed."""
+        loop = asyncio.get_running_loop()
+        host, port = self.spec.host, self.spec.port
+        try:
+            server = await loop.create_server(
+                lambda: ClientConnection(self, local=False), host or None, port, backlog=_BACKLOG
+            )
+        except OSError as error:
+            raise PlaceFailed(
+                f"Cannot listen on {host}:{port}: {error.strerror or error}.",
+                hint="Is another Corral running? Choose another port with --port or server.port.",
+            ) from None
+        self._servers.append(server)
+        name = server.sockets[0].getsockname()
+        self.host, self.port = str(name[0]), int(name[1])
+        return self.host, self.port
+
+    async def serve_unix(self, path: str) -> None:
+        """Listen on a control socket that only this user can open: whoever does is the owner. Raises PlaceFailed."""
+        loop = asyncio.get_running_loop()
+        listener = _private_socket(path)
+        server = await loop.create_unix_server(lambda: ClientConnection(self, local=True), sock=listener)
+        self._servers.append(server)
+        self._sockets.append(path)
+
+    def drain(self) -> None:
+        """Accept nothing new and let running answers end; `close` waits for them."""
+        self.draining = True
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections):
+            connection.retire()
+
+    async def close(self, drain_s: float = 0.0) -> None:
+        """Give running answers `drain_s` seconds, then end everything."""
+        self.drain()
+        if not await self._emptied(drain_s):
+            logger.info("%d client connections are cut off", len(self._connections))
+        for connection in list(self._connections):
+            connection.abort()
+        self.links.close()
+        await self.tasks.aclose()
+        await self._emptied(_ABORT_S)
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+        for path in self._sockets:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        self._servers.clear()
+        self._sockets.clear()
+
+    async def _emptied(self, timeout_s: float) -> bool:
+        if self._connections:
+            self._empty.clear()
+            try:
+                await asyncio.wait_for(self._empty.wait(), timeout_s)
+            except TimeoutError:
+                return False
+        return True
+
+    # --- connections ---
+
+    @property
+    def connections(self) -> int:
+        """Open client connections."""
+        return len(self._connections)
+
+    def opened(self, connection: ClientConnection) -> bool:
+        """A client has connected; False when it is one too many."""
+        self._connections.add(connection)
+        if self._ticker is None:
+            self._tick()
+        return len(self._connections) <= self.spec.max_connections
+
+    def closed(self, connection: ClientConnection) -> None:
+        """A client's connection is gone."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+    def _tick(self) -> None:
+        self.sweep()
+        if self._connections or len(self.links):
+            self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        else:
+            self._ticker = None
+
+    def sweep(self) -> None:
+        """Look at every deadline."""
+        now = self.now = self.clock.now()
+        if now - self._dated_at >= 1 or not self.date_line:
+            self._dated_at = now
+            self.date_line = f"date: {formatdate(self.clock.wall(), usegmt=True)}\r\n".encode()
+            self.links.sweep()
+        for connection in [each for each in self._connections if each.deadline <= now]:
+            connection.overdue(now)
+        for connection in list(self.paused):
+            connection.check_departure()
+
+    # --- requests ---
+
+    def admit(self, connection: ClientConnection, head: RequestHead) -> int:
+        """Whether the request may go on, before its body is read; how long that may be. Raises CorralError."""
+        connection.caller = None
+        connection.extra = b""
+        route = connection.route = HOT.get(head.path)
+        raw = route is None and head.path.startswith(UPSTREAM)
+        if raw:
+            route = connection.route = _RAW
+        if connection.local:
+            caller: Caller | None = OWNER
+        else:
+            fields = head.fields
+            if b"origin" in fields:
+                self._allow_origin(connection, fields)
+            caller = self._door.identify(head, connection.peer)
+        connection.caller = caller
+        if b"upgrade" in head.fields and head.fields[b"upgrade"].lower() != b"h2c":
+            # h2c is only an offer (Java's client makes it with every first request) and may be passed over.
+            raise BadRequest("Upgrades, websockets among them, are not served here.")
+        if route is None or head.method == b"OPTIONS":
+            return APP_BODY_LIMIT
+        if self.draining:
+            raise ShuttingDown()
+        if not raw and head.method != route.method and not (head.method == b"HEAD" and route.method == b"GET"):
+            raise WrongMethod(allow=route.method.decode())
+        if caller is None:
+            raise Unauthorized()
+        if not caller.may(Scope.INFERENCE):
+            raise Forbidden("This key may not use Models.")
+        return self.spec.body_limit_bytes
+
+    def _allow_origin(self, connection: ClientConnection, fields: dict[bytes, bytes]) -> None:
+        origin = self._door.cors_origin(fields)
+        if origin is not None:
+            connection.extra = (
+                b"access-control-allow-origin: %b\r\nvary: origin\r\n"
+                b"access-control-expose-headers: x-request-id, x-corral-source, retry-after\r\n"
+            ) % origin
+
+    def serve(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
+        """Give a complete request to whoever answers it."""
+        route = connection.route
+        try:
+            if head.method == b"OPTIONS" and (route is not None or b"access-control-request-method" in head.fields):
+                self._options(connection, head)
+            elif route is _RAW:
+                self._serve_raw(connection, head, body)
+            elif route is not None:
+                self._serve_hot(connection, route, head, body)
+            else:
+                self._serve_app(connection, head, body)
+        except CorralError as error:
+            self.refuse(connection, error)
+
+    def _serve_hot(self, connection: ClientConnection, route: Route, head: RequestHead, body: bytes) -> None:
+        model, stream = wanted(route, head, body, self.directory)
+        if not route.loads:
+            self._must_run(model)
+        path = head.target if route.method == b"GET" else head.path
+        exchange = Exchange(connection, route, model, path, body, stream=stream)
+        connection.serve_with(exchange, exchange)
+        exchange.ask()
+
+    def _serve_raw(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
+        model, path, route = raw_target(head.method, head.path, self.directory)
+        query = b"?" + head.query if head.query else b""
+        if not path:
+            location = b"location: %b/%b\r\n" % (head.path, query)
+            connection.transport.write(connection.head_bytes(308, location, 0))
+            connection.finish()
+            return
+        if not route.loads:
+            self._must_run(model)
+        exchange = Exchange(connection, route, model, path + query, body, stream=False)
+        connection.serve_with(exchange, exchange)
+        exchange.ask()
+
+    def _must_run(self, model: ModelSpec) -> None:
+        view = self.leases.view(model.name)
+        if view is None or view.state not in (InstanceState.READY, InstanceState.DRAINING):
+            raise Conflict(f"The Model {model.name!r} is not running.", hint="A request for an answer starts it.")
+
+    def _serve_app(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
+        if self._app is None or head.target == b"*":
+            raise UnknownRoute("There is nothing here.")
+        request_id = self.request_id(head)
+        connection.extra += b"x-request-id: %b\r\n" % request_id
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1" if head.minor else "1.0",
+            "method": head.method.decode(),
+            "scheme": "http",
+            "path": unquote(head.path.decode("ascii")),
+            "raw_path": head.path,
+            "query_string": head.query,
+            "root_path": "",
+            "headers": head.headers,
+            "client": (connection.peer, 0) if connection.peer else None,
+            "server": (self.spec.host, self.spec.port),
+            "state": {"caller": connection.caller, "request_id": request_id.decode("latin-1")},
+        }
+        call = AsgiCall(self._app, scope, body, connection)
+        connection.serve_with(call)
+        call.begin(self.tasks, f"{head.method.decode()} {head.path.decode()[:100]}")
+
+    def _options(self, connection: ClientConnection, head: RequestHead) -> None:
+        """A preflight, or the plain question; Origin was judged at the door."""
+        route = connection.route
+        methods = route.method if route is not None and route is not _RAW else b"GET, POST"
+        fields = b"allow: %b, OPTIONS\r\n" % methods
+        if connection.extra:
+            fields += (
+                b"access-control-allow-methods: GET, POST, OPTIONS\r\n"
+                b"access-control-allow-headers: authorization, content-type, x-api-key, x-request-id, "
+                b"anthropic-version, anthropic-beta, openai-organization, openai-project\r\n"
+                b"access-control-max-age: 600\r\n"
+            )
+        connection.transport.write(connection.head_bytes(204, fields, None))
+        connection.finish()
+
+    def request_id(self, head: RequestHead) -> bytes:
+        """The client's own id where it is a decent one, else a new one."""
+        given = head.fields.get(b"x-request-id")
+        if given is not None and _REQUEST_ID.match(given):
+            return given
+        self._ids += 1
+        return b"%b%d" % (self._id_prefix, self._ids)
+
+    def refuse(self, connection: ClientConnection, error: CorralError) -> None:
+        """Answer a request that does not reach the relay; on a Model's route that is on record too."""
+        request_id = self.request_id(connection.head)
+        if connection.route is not None:
+            self._record(connection, "refused", errors.shape(error).status, request_id.decode("latin-1"))
+        connection.answer_error(error, extra=b"x-request-id: %b\r\n" % request_id)
+
+    def left(self, connection: ClientConnection, *, timeout: bool = False) -> None:
+        """A client has left, or fallen silent, before its request was complete."""
+        if connection.route is not None:
+            self._record(connection, "timeout" if timeout else "client_gone", 408 if timeout else 499, "")
+
+    def _record(self, connection: ClientConnection, outcome: str, status: int, request_id: str) -> None:
+        route, caller = connection.route, connection.caller
+        self.publisher.publish(
+            RequestFinished(
+                model="",
+                route=route.label if route is not None else "",
+                status=status,
+                caller=caller.name if caller is not None else "",
+                stream=False,
+                outcome=outcome,
+                duration_s=self.clock.now() - connection.arrived,
+                queue_s=0.0,
+                request_id=request_id,
+            )
+        )
+
+    # --- notices ---
+
+    def notice(self, notice: Notice) -> None:
+        """Subscriber: an engine that is being stopped must not wait for connections of ours."""
+        if isinstance(notice, StateChanged) and notice.new in _ENDING:
+            self.links.stop(notice.instance)
+
+
+_RAW: Final = Route(UPSTREAM_LABEL, b"")
+_ENDING: Final = frozenset({InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.FAILED})
+
+
+def _private_socket(path: str) -> socket.socket:
+    """A listening unix socket with mode 0600; a dead one in its place is removed, a live one is left alone."""
+    if len(os.fsencode(path)) > 100:
+        raise PlaceFailed(f"The control socket's path is longer than 100 bytes: {path}")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    umask = os.umask(0o177)
+    try:
+        _remove_dead(path)
+        listener.bind(path)
+    except OSError as error:
+        listener.close()
+        raise PlaceFailed(f"Cannot listen on {path}: {error.strerror or error}.") from None
+    except PlaceFailed:
+        listener.close()
+        raise
+    finally:
+        os.umask(umask)
+    listener.setblocking(False)
+    return listener
+
+
+def _remove_dead(path: str) -> None:
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise PlaceFailed(f"{path} exists and is not a socket.")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except OSError:
+            os.unlink(path)
+            return
+    raise PlaceFailed(f"Another Corral listens on {path}.", hint="Stop it first, or use another state directory.")

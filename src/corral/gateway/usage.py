@@ -1,0 +1,185 @@
+"""
+Watching an answer go by: token counts and the moment of the first token.
+
+Nothing is kept but the few pieces that name `usage` or `timings`, and nothing is decoded but those two objects. Quotes
+inside JSON strings are escaped, so `"usage":` in the bytes is always a key and never what a model said.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from corral.kit import sse
+
+_USAGE: Final = b'"usage":'
+_TIMINGS: Final = b'"timings":'
+_BRACE = re.compile(rb"[{}]")
+_OBJECT_LIMIT: Final = 4096
+_TAIL: Final = 16 * 1024
+
+
+class _Details(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    """The union of what OpenAI (chat and responses) and Anthropic call usage."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    input_tokens_details: _Details | None = None
+    cache_read_input_tokens: int | None = None
+
+
+class _Timings(msgspec.Struct):
+    """llama-server's own: `prompt_n` leaves out what came from the cache."""
+
+    prompt_n: int | None = None
+    cache_n: int | None = None
+    predicted_n: int | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[msgspec.Raw] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    text: str | None = None
+
+
+class _AnthropicDelta(msgspec.Struct):
+    text: str | None = None
+    thinking: str | None = None
+    partial_json: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    """The places where a first token can be, in all streams that engines speak."""
+
+    choices: list[_Choice] | None = None
+    content: str | None = None
+    type: str | None = None
+    delta: str | _AnthropicDelta | None = None
+
+
+_chunk = msgspec.json.Decoder(_Chunk, strict=False).decode
+_usage = msgspec.json.Decoder(_Usage).decode
+_timings = msgspec.json.Decoder(_Timings).decode
+
+
+class Watch:
+    """The watch over one answer. Counts stay None where the engine said nothing."""
+
+    __slots__ = ("_first", "_last", "cached_tokens", "completion_tokens", "prompt_tokens", "started")
+
+    def __init__(self) -> None:
+        self.started = False  # a first token was seen
+        self._first = b""
+        self._last = b""
+        self.prompt_tokens: int | None = None
+        self.cached_tokens: int | None = None
+        self.completion_tokens: int | None = None
+
+    def saw_first_token(self, events: bytes) -> bool:
+        """True when these events hold the first non-empty delta; to be asked until it has said so."""
+        for payload in sse.payloads(events):
+            try:
+                chunk = _chunk(payload)
+            except (msgspec.MsgspecError, RecursionError):
+                continue  # `[DONE]`, or a shape that is not known here
+            if _has_delta(chunk):
+                self.started = True
+                return True
+        return False
+
+    def piece(self, data: bytes) -> None:
+        """Keep the piece when it may tell the token counts."""
+        if _USAGE in data or _TIMINGS in data:
+            if not self._first:
+                self._first = data
+            self._last = data
+
+    def body(self, pieces: list[bytes]) -> None:
+        """The same for an answer that is no stream: the ends of its body."""
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._first = self._last = data if len(data) <= 4 * _TAIL else data[:_OBJECT_LIMIT] + data[-_TAIL:]
+
+    def finish(self) -> None:
+        """Work the counts out."""
+        if not self._last:
+            return
+        for data in (self._first, self._last) if self._first is not self._last else (self._last,):
+            self._take_usage(_object_after(data, _USAGE))
+        if self.prompt_tokens is None or self.completion_tokens is None or self.cached_tokens is None:
+            self._take_timings(_object_after(self._last, _TIMINGS))
+
+    def _take_usage(self, text: bytes | None) -> None:
+        if text is None:
+            return
+        try:
+            usage = _usage(text)
+        except msgspec.MsgspecError:
+            return
+        details = usage.prompt_tokens_details or usage.input_tokens_details
+        cached = usage.cache_read_input_tokens if details is None else details.cached_tokens
+        self.prompt_tokens = _known(usage.prompt_tokens, usage.input_tokens, self.prompt_tokens)
+        self.completion_tokens = _known(usage.completion_tokens, usage.output_tokens, self.completion_tokens)
+        self.cached_tokens = _known(cached, self.cached_tokens)
+
+    def _take_timings(self, text: bytes | None) -> None:
+        if text is None:
+            return
+        try:
+            timings = _timings(text)
+        except msgspec.MsgspecError:
+            return
+        self.cached_tokens = _known(self.cached_tokens, timings.cache_n)
+        self.completion_tokens = _known(self.completion_tokens, timings.predicted_n)
+        if self.prompt_tokens is None and timings.prompt_n is not None:
+            self.prompt_tokens = timings.prompt_n + (timings.cache_n or 0)
+
+
+def _known(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _has_delta(chunk: _Chunk) -> bool:
+    for choice in chunk.choices or ():
+        delta = choice.delta
+        if choice.text or (delta is not None and (delta.content or delta.reasoning_content or delta.tool_calls)):
+            return True
+    if chunk.content:
+        return True
+    if isinstance(chunk.delta, str):
+        return bool(chunk.delta) and str(chunk.type).endswith(".delta")
+    part = chunk.delta
+    return part is not None and bool(part.text or part.thinking or part.partial_json)
+
+
+def _object_after(data: bytes, key: bytes) -> bytes | None:
+    """The JSON object that is the value of the last such key; None for another value or one that is cut off."""
+    at = data.rfind(key)
+    while at >= 0:
+        start = data.find(b"{", at + len(key), at + len(key) + 3)
+        if start >= 0 and not data[at + len(key) : start].strip():
+            return _balanced(data, start)
+        at = data.rfind(key, 0, at)  # `"usage":null` in every chunk but one is usual
+    return None
+
+
+def _balanced(data: bytes, start: int) -> bytes | None:
+    depth = 0
+    for brace in _BRACE.finditer(data, start, start + _OBJECT_LIMIT):
+        depth += 1 if brace[0] == b"{" else -1
+        if depth == 0:
+            return data[start : brace.end()]
+    return None

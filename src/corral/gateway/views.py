@@ -1,0 +1,92 @@
+"""JSON shapes of Models and their state, as listings show them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from corral.domain.events import Notice
+from corral.domain.fleet import ModelSpec
+from corral.domain.instance import ALIVE, InstanceState, InstanceView
+
+_SERVING = frozenset({InstanceState.READY, InstanceState.DRAINING})
+
+
+def model_card(model: ModelSpec, view: InstanceView | None, *, created: int, name: str = "") -> dict[str, Any]:
+    """One entry of `/v1/models`: OpenAI's four fields, then ours. `name` is the alias it was asked by."""
+    card: dict[str, Any] = {
+        "id": name or model.name,
+        "object": "model",
+        "created": created,
+        "owned_by": "corral",
+        "state": str(view.state) if view is not None else str(InstanceState.STOPPED),
+        "aliases": list(model.aliases),
+    }
+    if model.title:
+        card["name"] = model.title
+    if model.description:
+        card["description"] = model.description
+    context = model.metadata.get("context_length")
+    if context is not None:
+        card["context_length"] = context
+    if model.metadata:
+        card["metadata"] = dict(model.metadata)
+    return card
+
+
+def running_row(view: InstanceView, now: float) -> dict[str, Any]:
+    """One entry of `/running`. Times are seconds from now, not moments of a clock that nobody else has."""
+    return {
+        "model": view.model,
+        "state": str(view.state),
+        "instance": view.instance,
+        "leases": view.leases,
+        "slots": view.slots,
+        "waiting": view.waiting,
+        "for_s": round(now - view.since, 3),
+        "ttl_left_s": _left(view.expires_at, now),
+        "ram_bytes": view.ram_bytes,
+        "load_s": view.load_s,
+        "pinned": view.pinned,
+        "error": view.error,
+        "retry_in_s": _left(view.retry_at, now),
+    }
+
+
+def _left(moment: float | None, now: float) -> float | None:
+    return None if moment is None or moment == float("inf") else max(0.0, round(moment - now, 3))
+
+
+def running(views: Iterable[InstanceView], now: float) -> list[dict[str, Any]]:
+    """What holds memory, waits for it, or has failed."""
+    return [
+        running_row(view, now)
+        for view in views
+        if view.state in ALIVE or view.waiting or view.state is InstanceState.FAILED
+    ]
+
+
+def missing(models: Iterable[ModelSpec], views: Iterable[InstanceView]) -> dict[str, str]:
+    """
+    Models that should be up and are not, with their state.
+
+    Pinned ones must serve now. Preloaded ones must have been loaded once: later they come and go like any other.
+    """
+    states = {view.model: view for view in views}
+    out: dict[str, str] = {}
+    for model in models:
+        view = states.get(model.name)
+        state = view.state if view is not None else InstanceState.STOPPED
+        up = state in _SERVING
+        was_up = view is not None and view.load_s is not None and state is not InstanceState.FAILED
+        if (model.pin and not up) or (model.preload and not (up or was_up)):
+            out[model.name] = str(state)
+    return out
+
+
+def notice_event(notice: Notice) -> bytes:
+    """One notice as JSON with its kind in `type`."""
+    fields = msgspec.to_builtins(notice)
+    return msgspec.json.encode({"type": type(notice).__name__, **fields})
