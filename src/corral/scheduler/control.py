@@ -1,0 +1,132 @@
+"""The operator's verbs over the scheduler: load, unload, logs, events, status."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from corral.contracts.clock import Clock
+from corral.domain import events
+from corral.domain.errors import Conflict, CorralError, UnknownModel
+from corral.domain.instance import ALIVE, InstanceState, InstanceView
+from corral.scheduler.instances import Instances
+from corral.scheduler.loop import LeaseWaiter, Scheduler
+
+
+class SchedulerControl:
+    """Implements `contracts.control.Control`. `facts` gives what only the app knows (version, address, ...)."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        instances: Instances,
+        *,
+        clock: Clock,
+        feed: Callable[[], AsyncIterator[events.Notice]],
+        facts: Callable[[], Mapping[str, object]],
+    ) -> None:
+        self._scheduler = scheduler
+        self._instances = instances
+        self._clock = clock
+        self._feed = feed
+        self._facts = facts
+
+    async def load(self, model: str, *, timeout_s: float) -> InstanceView:
+        """A lease without a slot, asked by hand and given back at once."""
+        waiter = LeaseWaiter()
+        ticket = self._scheduler.ask(
+            waiter, model=model, caller="operator", timeout_s=timeout_s, weight=0, operator=True
+        )
+        try:
+            lease = await waiter.result()
+        finally:
+            ticket.leave()
+        lease.release()
+        view = self._scheduler.view(model)
+        if view is None:
+            raise UnknownModel(model)
+        return view
+
+    async def unload(self, model: str, *, force: bool, timeout_s: float) -> list[str]:
+        """Returns when they are gone."""
+        loaded = [view.model for view in self._views(model) if view.state in ALIVE]
+        self._scheduler.submit(events.UnloadWanted(model, force))
+        deadline = self._clock.now() + timeout_s
+        while left := [view for view in self._views(model) if view.model in loaded and view.state in ALIVE]:
+            if self._clock.now() > deadline:
+                busy = ", ".join(f"{view.model} ({view.leases} running)" for view in left)
+                raise Conflict(f"Still busy: {busy}.", hint="They stop when their answers end; use force to cut them.")
+            await asyncio.sleep(POLL_S)
+        return loaded
+
+    def _views(self, model: str) -> list[InstanceView]:
+        if not model:
+            return self._scheduler.views()
+        view = self._scheduler.view(model)
+        if view is None:
+            raise UnknownModel(model)
+        return [view]
+
+    async def logs(self, model: str, *, tail: int | None, follow: bool) -> AsyncIterator[str]:
+        """Lines of the present or last engine."""
+        found = self._instances.last_handle(model)
+        if found is None:
+            raise Conflict(f"{model} has not been started since Corral began, so it has no log.")
+        runtime, handle = found
+        async for line in runtime.logs(handle, tail=tail, follow=follow):
+            yield line.text
+
+    def events(self) -> AsyncIterator[events.Notice]:
+        """What happens from now on."""
+        return self._feed()
+
+    async def status(self) -> Mapping[str, object]:
+        """See `contracts.control.Control.status`."""
+        views = self._scheduler.views()
+        models = await asyncio.gather(*(self._model_status(view) for view in views))
+        return {
+            **self._facts(),
+            "queue": sum(view.waiting for view in views),
+            "models": models,
+        }
+
+    async def _model_status(self, view: InstanceView) -> dict[str, object]:
+        now = self._clock.now()
+        row: dict[str, object] = {
+            "model": view.model,
+            "state": str(view.state),
+            "instance": view.instance,
+            "leases": view.leases,
+            "slots": view.slots,
+            "waiting": view.waiting,
+            "for_s": round(now - view.since, 3),
+            "ttl_left_s": None if view.expires_at is None else max(0.0, round(view.expires_at - now, 3)),
+            "ram_bytes": view.ram_bytes,
+            "load_s": view.load_s,
+            "pinned": view.pinned,
+            "error": view.error,
+            "retry_in_s": None if view.retry_at is None else max(0.0, round(view.retry_at - now, 3)),
+        }
+        running = self._instances.of_model(view.model) if view.state in ALIVE else None
+        if running is not None:
+            row["engine"] = running.model.engine
+            if running.info is not None and view.state is not InstanceState.STARTING:
+                row["context_tokens"] = running.info.context_tokens
+                row["build"] = running.info.build
+            if running.handle is not None:
+                row.update(await self._usage(running.handle.runtime, view.model))
+        return row
+
+    async def _usage(self, runtime: str, model: str) -> dict[str, object]:
+        found = self._instances.last_handle(model)
+        if found is None:
+            return {}
+        try:
+            usage = await found[0].usage(found[1])
+        except CorralError:
+            return {}
+        return {} if usage is None else {"rss_bytes": usage.rss_bytes, "pids": list(usage.pids), "runtime": runtime}
+
+
+POLL_S = 0.02
+"""How often `unload` looks whether they are gone; a person waits for the answer."""
