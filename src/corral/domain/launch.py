@@ -58,7 +58,7 @@ class LaunchPlan:
     env: Mapping[str, str] = field(default_factory=dict)
     secret_env: Mapping[str, str] = field(default_factory=dict, repr=False)
     env_scrub: tuple[str, ...] = ()
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold the engine's key
     cwd: str = ""
     stop_signal: str = "SIGTERM"
     stop_grace_s: float = 2.0  # between stop_signal and SIGKILL to the process group

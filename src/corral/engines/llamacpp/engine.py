@@ -26,7 +26,7 @@ from corral.engines.llamacpp import embedded, gpu, ready
 from corral.engines.llamacpp.argv import Argv, argv_of
 from corral.engines.llamacpp.binary import Program, choose, identity_of, uses_embedded, worker_argv
 from corral.engines.llamacpp.diagnose import diagnose
-from corral.engines.llamacpp.files import check_exists, check_model, parts_of
+from corral.engines.llamacpp.files import check_exists, check_folder, check_model, parts_of
 from corral.engines.llamacpp.help import Capabilities
 from corral.engines.llamacpp.options import FILES, OPTIONS
 from corral.engines.llamacpp.probe import ENV_SCRUB, Prober
@@ -127,6 +127,8 @@ def _checked_files(model: ModelSpec, settings: Settings) -> str:
     path = os.path.abspath(check_model(os.path.expanduser(model.source.path)))
     for file, option in _named_files(settings):
         check_exists(file, f"options.{option}:")
+    if "slot_save_path" in settings.options:
+        check_folder(str(settings.options["slot_save_path"]), "options.slot_save_path:")
     return path
 
 

@@ -61,6 +61,12 @@ def check_exists(path: str, what: str) -> None:
         raise FileMissing(f"{what} {path} cannot be read: {_reason(error)}.", hint="Correct the path.") from error
 
 
+def check_folder(path: str, what: str) -> None:
+    """Raises FileMissing for a folder that an option names and that is not there."""
+    if not os.path.isdir(path):
+        raise FileMissing(f"{what} {path} is not a folder.", hint="Create it, or correct the path.")
+
+
 def _check_one(path: str) -> None:
     try:
         with open(path, "rb") as file:
