@@ -27,6 +27,7 @@ class Tasks:
         task = asyncio.get_running_loop().create_task(self._guard(coroutine, name), name=f"{self.owner}: {name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: coroutine.close())  # cancelled before its first step, it was never awaited
         return task
 
     async def _guard(self, coroutine: Coroutine[Any, Any, Any], name: str) -> Any:

@@ -26,6 +26,10 @@ HELLO_TIMEOUT_S = 15.0
 REQUEST_TIMEOUT_S = 10.0
 
 
+_KEPT: dict[int, subprocess.Popen[bytes]] = {}
+"""Keepers that live on without us, by pid. They stay our children: whoever connects again must reap them."""
+
+
 class KeeperGone(Exception):
     """The connection to the keeper ended."""
 
@@ -138,7 +142,7 @@ class KeeperClient(asyncio.Protocol):
     def let_go(self) -> None:
         """Leave the keeper running without us."""
         if self.process is not None:
-            self.process.returncode = 0  # it is not our child to wait for any more: no warning about it
+            _KEPT[self.pid] = self.process
             self.process = None
 
 
@@ -215,6 +219,7 @@ async def _hello(client: KeeperClient, keep_s: float) -> Any:
         raise PlaceFailed(f"The keeper refused: {error}.", hint="Only one Corral can use a state directory.") from None
     client.pid = answer["pid"]
     client.start_ticks = procs.start_ticks(client.pid)
+    client.process = client.process or _KEPT.pop(client.pid, None)
     return answer
 
 

@@ -84,8 +84,8 @@ class KeeperLink:
     async def end_of(self, handle: Handle) -> asyncio.Future[ExitStatus]:
         """The future of the handle's end; done when it has ended already."""
         pid = handle.data.get("pid")
-        if handle.instance not in self.lives and not self._closed:
-            await self.keeper()
+        if pid is not None and handle.instance not in self.lives and not self._closed:
+            await self.keeper()  # it may know; a new one has first killed what the last one left
         life = self.lives.get(handle.instance)
         if life is not None and life.pid == pid:
             return life.end
@@ -94,7 +94,9 @@ class KeeperLink:
         return end
 
     async def _end_of_stranger(self, handle: Handle, *, known: bool) -> ExitStatus:
-        """How a handle ended that no living keeper knows."""
+        """How a handle ended that no living keeper knows. One without a pid was placed and never started."""
+        if handle.data.get("pid") is None:
+            return ExitStatus(ExitKind.LOST, detail="it was never started")
         status = self._files.exit_status(handle.instance, handle.data.get("pid"))
         if status is not None:
             return status

@@ -48,9 +48,12 @@ class Places:
         self.state_id = ""
         self._wanted_runtime_dir = runtime_dir
         self._owner_fd = -1
+        self._released = False
 
     def prepare(self) -> None:
         """Make the folders and become the owner. Raises PlaceFailed when another Corral owns them."""
+        if self._released:
+            raise PlaceFailed("The process runtime is closed.")
         if self._owner_fd >= 0:
             return
         try:
@@ -66,7 +69,8 @@ class Places:
         self.sockets = self._socket_folder()
 
     def release(self) -> None:
-        """Let another Corral own the state directory."""
+        """Let another Corral own the state directory; this one has ended."""
+        self._released = True
         if self._owner_fd >= 0:
             os.close(self._owner_fd)
             self._owner_fd = -1
