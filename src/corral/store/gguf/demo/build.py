@@ -6,6 +6,7 @@ The `gguf` package writes the file. It is imported here, when a model is built, 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -37,7 +38,6 @@ def build(path: str | os.PathLike[str], spec: DemoSpec) -> list[Path]:
     _need_gguf()
     words, tensors, dim = _model(spec)
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     return _write(target, spec, words, tensors, dim)
 
 
@@ -69,6 +69,7 @@ def _need_gguf() -> None:
         raise StoreFailed(
             "Writing a demo model needs the Python package gguf.", hint="pip install 'corral[embedded]' brings it."
         ) from error
+    logging.getLogger("gguf").setLevel(logging.ERROR)  # its progress lines are meant for its own tools
 
 
 def _model(spec: DemoSpec) -> tuple[vocabulary.Vocabulary, Tensors, Dimensions]:
@@ -141,25 +142,27 @@ def _write(target: Path, spec: DemoSpec, words: vocabulary.Vocabulary, tensors: 
     if spec.parts > len(tensors):
         raise StoreFailed(f"A model of {len(tensors)} tensors cannot be split into {spec.parts} parts.")
     per_part = -(-len(tensors) // spec.parts) if spec.parts > 1 else 0
-    quiet = logging.getLogger("gguf.gguf_writer")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.gguf")
     writer = gguf.GGUFWriter(None, spec.arch, split_max_tensors=per_part)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         _metadata(writer, spec, words, dim)
         for name, tensor in tensors.items():
             writer.add_tensor(name, tensor)
-        temporary = target.with_name(f".{target.stem}.{os.getpid()}.gguf")
         writer.write_header_to_file(temporary)
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
+        writer.close()
+        files = writer.format_shard_names(target)
+        for source, goal in zip(writer.format_shard_names(temporary), files, strict=True):
+            source.replace(goal)
+    except OSError as error:
+        raise StoreFailed(f"{target} cannot be written: {error.strerror or error}.") from error
     finally:
         writer.close()
-        quiet.setLevel(level)
-    written = writer.format_shard_names(temporary)
-    files = writer.format_shard_names(target)
-    for source, goal in zip(written, files, strict=True):
-        source.replace(goal)
+        for left in writer.format_shard_names(temporary):
+            with contextlib.suppress(OSError):
+                left.unlink()
     return files
 
 
