@@ -32,12 +32,6 @@ def retry_pinned(world: World, model: ModelState) -> None:
         world.timers.ask(model, model.retry_at)
         return
     model.retry_at = None
-    want_alone(world, model)
-
-
-def want_alone(world: World, model: ModelState) -> None:
-    """Give a Model that no request waits for its place in the line."""
-    model.wanted_since, model.wanted_arrival = world.now, world.next_arrival()
     world.touch(model)
 
 
@@ -85,7 +79,7 @@ def exited(world: World, event: InstanceExited) -> None:
     else:
         if model.last is instance:
             model.error = error
-        want_alone(world, model)
+        world.touch(model)
 
 
 def _gone_while_stopping(world: World, instance: Instance, reason: str) -> None:

@@ -117,6 +117,7 @@ def refuse_waiters(world: World, model: ModelState, make: MakeError) -> int:
     for waiter in sorted(waiters, key=lambda waiter: waiter.arrival):
         _dequeue(world, waiter)
         refuse(world, waiter.request, make())
+    world.timers.forget(model)  # it was for their deadlines
     if waiters:
         world.touch(model)
     return len(waiters)

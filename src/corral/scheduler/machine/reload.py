@@ -12,7 +12,6 @@ from corral.domain.events import FleetChanged, InstanceAdopted, InstanceReady
 from corral.domain.fleet import Fleet, GroupSpec, ModelSpec
 from corral.domain.instance import InstanceState
 from corral.scheduler.machine import leasing, loading, stopping
-from corral.scheduler.machine.failing import want_alone
 from corral.scheduler.machine.state import READY, STARTING, Instance, ModelState, World
 from corral.scheduler.policy.groups import must_leave
 
@@ -29,7 +28,7 @@ def fleet_changed(world: World, event: FleetChanged) -> None:
     for name, spec in fleet.models.items():
         model = world.models.get(name)
         if model is None:
-            model = world.models[name] = ModelState(spec, preload=spec.preload)
+            model = world.models[name] = ModelState(spec, world.next_arrival(), preload=spec.preload)
         _apply(world, model, spec, groups.get(name), event)
     for name, model in world.models.items():
         if name not in fleet.models and not model.removed:
@@ -43,8 +42,9 @@ def fleet_changed(world: World, event: FleetChanged) -> None:
         for found in world.found:
             adopt(world, found)
         world.found.clear()
-    for model in _starters(world):
-        want_alone(world, model)
+    # Who starts without a request: first the pinned, then the preloaded, each in the order of the Fleet.
+    for model in sorted((world.models[name] for name in world.order), key=lambda model: not model.pinned):
+        world.touch(model)
 
 
 def _group_index(fleet: Fleet) -> dict[str, GroupSpec]:
@@ -68,7 +68,6 @@ def _apply(world: World, model: ModelState, spec: ModelSpec, group: GroupSpec | 
         instance.slots = loading.usable_slots(instance)
         leasing.serve(world, model)
         stopping.watch_ttl(world, instance)
-    world.touch(model)
 
 
 def _reindex(world: World) -> None:
@@ -76,12 +75,6 @@ def _reindex(world: World) -> None:
     world.grouped.clear()
     for instance in world.instances.values():
         world.index(instance)
-
-
-def _starters(world: World) -> list[ModelState]:
-    """Who starts without a request: first the pinned, then the preloaded, each in the order of the Fleet."""
-    alone = [m for m in (world.models[name] for name in world.order) if m.wants_start() and not m.has_waiters]
-    return sorted(alone, key=lambda model: not model.pinned)
 
 
 def memory_changed(world: World, ram_budget_bytes: int | None) -> None:
@@ -105,7 +98,7 @@ def adopt(world: World, event: InstanceAdopted) -> None:
         world.found.append(event)
         return
     known = world.models.get(event.model)
-    model = known or ModelState(ModelSpec(event.model), removed=True)
+    model = known or ModelState(ModelSpec(event.model), world.next_arrival(), removed=True)
     fits = known is not None and _fits(world, known, event.digest)
     ram_bytes = known.ram_bytes if known else 0
     instance = Instance(event.instance, model, event.digest, ram_bytes, STARTING, world.now)

@@ -85,6 +85,8 @@ class ModelState:
     """One Model at run time: its spec, who waits for it, its instance, its failures."""
 
     spec: ModelSpec
+    wanted_arrival: int  # with `wanted_since`: its place in the line while no request waits for it
+    wanted_since: float = 0.0
     digest: str = ""
     ram_bytes: int = 0
     group: GroupSpec | None = None
@@ -94,8 +96,6 @@ class ModelState:
     serving: Instance | None = None  # the same while it may take leases: ready and not suspect
     leaving: dict[str, Instance] = field(default_factory=dict)  # draining or stopping
     last: Instance | None = None  # the newest instance, alive or not
-    wanted_since: float = 0.0  # with `wanted_arrival`: its place in the line while no request waits for it
-    wanted_arrival: int = 0
     preload: bool = False  # to be started once without a request, where that costs nobody anything
     held: bool = False  # pinned, but unloaded by hand: stays down until someone asks
     removed: bool = False  # not in the Fleet any more; serves those it has
@@ -204,6 +204,8 @@ class World:
 
     def touch(self, model: ModelState) -> None:
         """Its wish for a load may have changed: put it in its place in the line, and plan again."""
+        if not model.has_waiters and model not in self.line and model.wants_start():
+            model.wanted_since, model.wanted_arrival = self.now, self.next_arrival()
         self.line.place(model, model.line_rank())
         self.dirty = True
 

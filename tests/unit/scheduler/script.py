@@ -1,0 +1,224 @@
+"""
+Transcripts of the machine: things happen at times, and short lines say what it wants done.
+
+    s = Script("a", "b", groups=[swap("a", "b")])
+    assert s.ask(1, "a") == ["start a"]
+    assert s.ready("a") == ["grant 1 a"]
+
+Lines: `start a`, `stop a (why)`, `stop a (why, force)`, `check a`, `grant 1 a`, `refuse 1 code`, `finished`. Notices are
+kept in `told`, the last Wake in `wake`. `wait` moves the clock and sends the Ticks that the machine asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from corral.domain import commands, events
+from corral.domain.errors import CorralError, StartFailed
+from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec
+from corral.domain.instance import InstanceState, InstanceView
+from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Footprint
+from corral.domain.units import FOREVER
+from corral.scheduler.machine import Machine
+from .consistency import check_books
+
+LONG = 1e9
+CRASH = ExitStatus(ExitKind.SIGNALLED, signal=9)
+
+
+def spec(
+    name: str,
+    *,
+    slots: int = 1,
+    ttl: float = FOREVER,
+    pin: bool = False,
+    preload: bool = False,
+    priority: int = 0,
+    queue: int = 0,
+) -> ModelSpec:
+    """A Model that lives for ever unless said otherwise, so that tests see only the wakes they are about."""
+    return ModelSpec(name, slots=slots, ttl_s=ttl, pin=pin, preload=preload, priority=priority, queue_limit=queue)
+
+
+def swap(*members: str, name: str = "", exclusive: bool = False, persistent: bool = False) -> GroupSpec:
+    """A group of which one member runs at a time."""
+    return GroupSpec(name or "+".join(members), members, swap=True, exclusive=exclusive, persistent=persistent)
+
+
+def together(*members: str, name: str = "", exclusive: bool = False, persistent: bool = False) -> GroupSpec:
+    """A group whose members run side by side."""
+    return GroupSpec(name or "+".join(members), members, swap=False, exclusive=exclusive, persistent=persistent)
+
+
+class Script:
+    """A machine, a clock, and the instances as the loop would know them."""
+
+    def __init__(
+        self,
+        *models: str | ModelSpec,
+        groups: Sequence[GroupSpec] = (),
+        ram: int | None = None,
+        sizes: dict[str, int] | None = None,
+        limits: Limits | None = None,
+        configured: bool = True,
+    ) -> None:
+        self.machine = Machine(id_prefix="i")
+        self.now = 0.0
+        self.wake: float | None = None
+        self.told: list[events.Notice] = []
+        self.errors: dict[int, CorralError] = {}
+        self.granted: dict[int, commands.Grant] = {}
+        self.names: dict[str, str] = {}  # instance -> Model
+        self.pending: dict[str, str] = {}  # instance -> starting | stopping | ready
+        self.fleet = Fleet()
+        self.sizes = dict(sizes or {})
+        self.digests: dict[str, str] = {}
+        if configured:
+            self.first = self.configure(*models, groups=groups, ram=ram, limits=limits or Limits())
+
+    # --- events ---------------------------------------------------------------------------------------------------
+
+    def configure(
+        self,
+        *models: str | ModelSpec,
+        groups: Sequence[GroupSpec] = (),
+        ram: int | None = None,
+        limits: Limits | None = None,
+        digests: dict[str, str] | None = None,
+    ) -> list[str]:
+        """A Fleet; every Model has the digest `d` and 1 byte unless `digests` and `sizes` say otherwise."""
+        specs = [spec(model) if isinstance(model, str) else model for model in models]
+        self.fleet = Fleet({s.name: s for s in specs}, {g.name: g for g in groups}, ram, limits or Limits())
+        self.digests = {s.name: (digests or {}).get(s.name, "d") for s in specs}
+        footprints = {s.name: Footprint(self.sizes.get(s.name, 1)) for s in specs}
+        return self.step(events.FleetChanged(self.fleet, self.digests, footprints))
+
+    def ask(
+        self, request: int, model: str, *, timeout: float = LONG, weight: int = 1, operator: bool = False
+    ) -> list[str]:
+        return self.step(events.Requested(request, model, "caller", self.now + timeout, weight, operator))
+
+    def leave(self, request: int) -> list[str]:
+        return self.step(events.RequestLeft(request))
+
+    def release(self, *requests: int, broken: bool = False) -> list[str]:
+        return [line for request in requests for line in self.step(events.LeaseReleased(request, broken))]
+
+    def ready(self, model: str, *, slots: int = 99, load_s: float = 1.0) -> list[str]:
+        """Its instance that is starting answers now; the engine has plenty of slots unless said otherwise."""
+        instance = self.instance(model, "starting")
+        self.pending[instance] = "ready"
+        return self.step(events.InstanceReady(instance, Endpoint(socket=instance), slots, load_s))
+
+    def load(self, *models: str) -> None:
+        """Each is loaded, used once and idle."""
+        for number, model in enumerate(models):
+            request = 9000 + number
+            self.ask(request, model)
+            self.ready(model)
+            self.release(request)
+
+    def fail(self, model: str, error: CorralError | None = None) -> list[str]:
+        instance = self.instance(model, "starting")
+        del self.pending[instance]
+        return self.step(events.InstanceFailed(instance, error or StartFailed("It broke.")))
+
+    def exit(self, model: str, status: ExitStatus = CRASH) -> list[str]:
+        instance = self.instance(model, "ready")
+        del self.pending[instance]
+        return self.step(events.InstanceExited(instance, status))
+
+    def stopped(self, model: str, error: str = "") -> list[str]:
+        """Its instance that was asked to stop first is gone."""
+        instance = self.instance(model, "stopping")
+        del self.pending[instance]
+        return self.step(events.InstanceStopped(instance, error))
+
+    def checked(self, model: str) -> list[str]:
+        return self.step(events.InstanceChecked(self.instance(model, "ready")))
+
+    def adopt(self, instance: str, model: str, *, digest: str = "d", slots: int = 99) -> list[str]:
+        self.names[instance] = model
+        self.pending[instance] = "ready"
+        return self.step(events.InstanceAdopted(instance, model, digest, Endpoint(socket=instance), slots))
+
+    def unload(self, model: str = "", *, force: bool = False) -> list[str]:
+        return self.step(events.UnloadWanted(model, force))
+
+    def memory(self, ram: int | None) -> list[str]:
+        return self.step(events.MemoryChanged(ram))
+
+    def shut_down(self, within: float = 30.0) -> list[str]:
+        return self.step(events.ShutdownWanted(self.now + within))
+
+    def wait(self, seconds: float) -> list[str]:
+        """Let time pass; Ticks come when the machine asked for them."""
+        end, lines = self.now + seconds, []
+        while self.wake is not None and self.wake <= end:
+            self.now = max(self.now, self.wake)
+            self.wake = None
+            lines += self.step(events.Tick())
+        self.now = end
+        return lines
+
+    # --- what comes of it -----------------------------------------------------------------------------------------
+
+    def step(self, event: events.SchedulerEvent) -> list[str]:
+        lines = [line for command in self.machine.step(event, self.now) if (line := self._line(command))]
+        check_books(self.machine)
+        return lines
+
+    def _line(self, command: commands.Command) -> str:
+        match command:
+            case commands.Start():
+                self.names[command.instance] = command.model.name
+                self.pending[command.instance] = "starting"
+                return f"start {command.model.name}"
+            case commands.Stop():
+                self.pending[command.instance] = "stopping"
+                return f"stop {self.names[command.instance]} ({command.reason}{', force' if command.force else ''})"
+            case commands.Check():
+                return f"check {self.names[command.instance]}"
+            case commands.Grant():
+                self.granted[command.request] = command
+                return f"grant {command.request} {self.names[command.instance]}"
+            case commands.Refuse():
+                self.errors[command.request] = command.error
+                return f"refuse {command.request} {command.error.code}"
+            case commands.Wake():
+                self.wake = command.at
+                assert command.at is None or not math.isinf(command.at)
+            case commands.Tell():
+                self.told.append(command.notice)
+            case commands.Finished():
+                return "finished"
+        return ""
+
+    def instance(self, model: str, doing: str) -> str:
+        found = [i for i, what in self.pending.items() if what == doing and self.names[i] == model]
+        assert found, f"no instance of {model} is {doing}: {self.pending}"
+        return found[0]
+
+    def view(self, model: str) -> InstanceView:
+        view = self.machine.view(model)
+        assert view is not None
+        return view
+
+    def state(self, model: str) -> InstanceState:
+        return self.view(model).state
+
+    def states_told(self, model: str) -> list[str]:
+        """All states that were told of a Model, in order."""
+        return [n.new.value for n in self.told if isinstance(n, events.StateChanged) and n.model == model]
+
+    def loads_told(self) -> list[tuple[str, str, int]]:
+        return [(n.model, n.outcome, n.waiters) for n in self.told if isinstance(n, events.LoadFinished)]
+
+    def evictions_told(self) -> list[tuple[str, str, str]]:
+        return [(n.model, n.why, n.for_model) for n in self.told if isinstance(n, events.Evicted)]
+
+
+def models_in(lines: Iterable[str], verb: str) -> list[str]:
+    """The Models of all lines that begin with a verb."""
+    return [line.split()[1] for line in lines if line.split()[0] == verb]
