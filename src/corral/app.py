@@ -67,12 +67,12 @@ class AppInfo:
 class Corral:
     """One Corral: `async with Corral(settings).running() as info`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, extra_engines: Mapping[str, Engine] | None = None) -> None:
         self.settings = settings
         self._clock = SystemClock()
         self._started_at = self._clock.wall()
         self._tasks = Tasks("corral")
-        self._engines = engines()
+        self._engines = {**engines(), **(extra_engines or {})}
         keep_s = settings.keep_engines_s
         self._process = ProcessRuntime(
             settings.state_dir, on_exit="stop" if keep_s is None else "keep", keep_s=keep_s or 0.0

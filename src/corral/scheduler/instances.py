@@ -31,6 +31,9 @@ LOG_TAIL: Final = 200
 CHECK_S: Final = 2.0
 """How long a suspected engine may take to answer its health route."""
 
+DEATH_S: Final = 0.5
+"""How long the keeper may take to notice that a silent engine is dead."""
+
 
 @dataclass(slots=True)
 class Running:
@@ -46,6 +49,7 @@ class Running:
     info: ReadyInfo | None = None
     ready_at: float | None = None  # wall seconds
     stopping: bool = False
+    hung: bool = False  # it did not answer any more and is being ended for that
     task: asyncio.Task[Any] | None = None
 
 
@@ -172,6 +176,8 @@ class Instances:
         """A ready instance ends only by `stop`; anything else is reported as its exit."""
         assert running.handle is not None
         status = await running.runtime.wait(running.handle)
+        if running.hung:
+            status = ExitStatus(ExitKind.STOPPED, detail="it did not answer any more")
         await self._clean_up(running)
         self._forget(running)
         logger.warning("%s (%s) %s", running.model.name, running.instance, status)
@@ -191,7 +197,13 @@ class Instances:
         if alive:
             self.report(events.InstanceChecked(running.instance))
         elif running.handle is not None:
+            # Usually it is dead and the watch is about to say how; only one that hangs must be ended.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DEATH_S):
+                    await running.runtime.wait(running.handle)
+                return
             logger.warning("%s (%s) does not answer: it is stopped", running.model.name, running.instance)
+            running.hung = True
             await running.runtime.stop(running.handle, grace_s=0.0)  # the watch sees the end and reports it
         else:
             self._forget(running)

@@ -1,0 +1,82 @@
+"""
+FakeProgramEngine: an Engine over `fakes.engine_program`, whose failures are options of the Model.
+
+It lets whole journeys run in milliseconds, with real processes and real sockets: `flags` are the program's arguments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from corral.contracts.engine import ReadyInfo
+from corral.contracts.options import OptionKind, OptionSpec, OptionTable
+from corral.domain.errors import StartFailed
+from corral.domain.fleet import ModelSpec
+from corral.domain.launch import Attach, Endpoint, ExitStatus, LaunchPlan, Place
+from corral.kit.localhttp import LocalConnection, NotHttp
+
+POLL_S: Final = 0.01
+CONTEXT: Final = 4096
+
+
+class FakeProgramEngine:
+    """Implements `contracts.engine.Engine`."""
+
+    name = "fake"
+    options: OptionTable = (
+        OptionSpec("parallel", OptionKind.INT, "Requests served at one time.", default=4, minimum=1, unit="slots"),
+        OptionSpec("flags", OptionKind.LIST, "Arguments of the fake engine program: how it fails."),
+    )
+
+    def problems(self, model: ModelSpec) -> list[str]:
+        """Anything goes."""
+        return []
+
+    def slots(self, model: ModelSpec) -> int:
+        """The `parallel` option."""
+        slots = model.options.get("parallel", 4)
+        assert isinstance(slots, int)
+        return slots
+
+    async def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
+        """The options say it all."""
+        return {}
+
+    async def plan(self, model: ModelSpec, place: Place) -> LaunchPlan | Attach:
+        """The program with the Model's flags."""
+        endpoint = Endpoint(place.socket, place.host, place.port, key=secrets.token_hex(16))
+        where = ("--socket", place.socket) if place.socket else ("--port", str(place.port))
+        flags = model.options.get("flags", ())
+        assert isinstance(flags, tuple)
+        return LaunchPlan(
+            argv=(
+                sys.executable, "-m", "corral.fakes.engine_program", *where, "--name", model.name,
+                "--slots", str(self.slots(model)), "--key-env", "FAKE_KEY", *flags,
+            ),
+            endpoint=endpoint,
+            env=dict(model.env),
+            secret_env={"FAKE_KEY": endpoint.key},
+        )  # fmt: skip
+
+    async def wait_ready(self, model: ModelSpec, endpoint: Endpoint) -> ReadyInfo:
+        """Return once it is healthy."""
+        while not await self.alive(endpoint, timeout_s=1.0):
+            await asyncio.sleep(POLL_S)
+        return ReadyInfo(slots=self.slots(model), context_tokens=CONTEXT)
+
+    async def alive(self, endpoint: Endpoint, *, timeout_s: float) -> bool:
+        """True when it answers 200."""
+        async with LocalConnection(socket=endpoint.socket, host=endpoint.host, port=endpoint.port) as link:
+            try:
+                return (await link.get("/health", timeout_s=timeout_s)).status == 200
+            except (OSError, TimeoutError, NotHttp):
+                return False
+
+    def diagnose(self, model: ModelSpec, exit: ExitStatus | None, log: Sequence[str]) -> StartFailed:
+        """What happened, and the last lines."""
+        what = f"ended: it {exit}" if exit else "never became ready"
+        return StartFailed(f"The fake engine of {model.name} {what}.", log_tail=tuple(log[-20:]))
