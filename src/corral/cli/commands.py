@@ -17,14 +17,14 @@ import typer
 from corral.version import __version__
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "serve": ("serve", "Serve the Models of the config, or these files, under one address."),
-    "demo": ("demo", "Serve three tiny models, made on the spot: no download, no config."),
+    "serve": ("serve", "Serve the Models of the config, or these files."),
+    "demo": ("demo", "Serve three tiny models that are made on the spot."),
     "run": ("run", "Chat with a Model; /help in the chat shows its commands."),
     "ps": ("listing", "Show the Models that are loaded: state, memory, slots, queue."),
     "load": ("loading", "Load Models now and wait until they answer."),
     "unload": ("loading", "Unload Models and free their memory."),
     "logs": ("logs", "Show the output of a Model's engine."),
-    "status": ("listing", "Show the server, its memory and how many Models are loaded."),
+    "status": ("listing", "Show the server, its memory and its Models."),
     "config": ("config", "Look at the configuration, check it, begin one."),
 }
 """Name -> module in this package (its function has the command's name; a group has `build`), and the line of help."""

@@ -38,7 +38,7 @@ def init(
 
 
 def show(config: options.Config = "", as_json: options.Json = False) -> None:
-    """Show the whole configuration as it counts, defaults and overrides included. Secrets are hidden."""
+    """Show the configuration as it counts, without secrets."""
     from corral.config import explain as explaining
 
     data = explaining.shown_config(reading.read(config).config)
@@ -51,7 +51,7 @@ def show(config: options.Config = "", as_json: options.Json = False) -> None:
 
 
 def path(config: options.Config = "", as_json: options.Json = False) -> None:
-    """Show which config file is read, and where one is looked for."""
+    """Show which config file is read."""
     from corral.config import paths
 
     found = reading.find_file(config)
@@ -76,7 +76,7 @@ def validate(
     config: options.Config = "",
     as_json: options.Json = False,
 ) -> None:
-    """Check the configuration and tell everything that is wrong with it. Nothing is started."""
+    """Check the configuration; nothing is started."""
     from corral.config.problems import ConfigErrors
 
     try:
@@ -130,7 +130,7 @@ def explain(
 
 
 def schema() -> None:
-    """Print the JSON Schema of the config file, for editors and other programs."""
+    """Print the JSON Schema of the config file."""
     from corral.config import jsonschema
 
     sys.stdout.write(jsonschema.dumps({name: engine.options for name, engine in reading.engines().items()}))

@@ -24,7 +24,8 @@ def ps(
 ) -> None:
     """Show the Models that are loaded: state, memory, slots, queue."""
     corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
-    models = [row for row in _status(corral)["models"] if all_models or row.get("state") != "stopped"]
+    rows = _status(corral)["models"]
+    models = [row for row in rows if all_models or row.get("state") != "stopped" or row.get("waiting")]
     if as_json:
         output.print_json(models)
         return
@@ -43,7 +44,7 @@ def status(
     config: options.Config = "",
     as_json: options.Json = False,
 ) -> None:
-    """Show the server, its memory and how many Models are loaded. Exit code 1 when none runs."""
+    """Show the server, its memory and its Models. Exit code 1 when none runs."""
     corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
     found = _status(corral)
     if as_json:

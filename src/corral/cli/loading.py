@@ -14,7 +14,7 @@ from corral.cli import connect, options, output
 from corral.domain.errors import BadRequest
 from corral.domain.units import format_duration
 
-LONGEST_S = 7 * 86400.0  # the server has its own deadlines, and they are shorter; this only bounds a server that hangs
+LONGEST_S = 86400.0  # the most that the server takes; the Model's own timeouts are shorter
 
 
 def load(
@@ -52,16 +52,24 @@ def unload(
     corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
     results = []
     for model in models or [""]:
-        body = {"model": model, "force": force}
+        body = {"model": model, "all": not model, "force": force}
         results.append(_during(f"Unloading {model or 'all Models'}", partial(_post, corral, "unload", body)))
         if not as_json:
-            print(f"{model} is unloaded." if model else "All Models are unloaded.", flush=True)
+            gone = results[-1].get("unloaded") or []
+            print(
+                f"Unloaded: {', '.join(gone)}."
+                if gone
+                else f"{model} was not loaded."
+                if model
+                else "Nothing was loaded.",
+                flush=True,
+            )
     if as_json:
         output.print_json(results)
 
 
 def _post(corral: connect.Corral, verb: str, body: dict[str, Any]) -> Any:
-    return corral.ask("POST", f"/api/corral/{verb}", body, timeout_s=LONGEST_S)
+    return corral.ask("POST", f"/api/corral/{verb}", {**body, "timeout_s": LONGEST_S}, timeout_s=LONGEST_S + 60)
 
 
 def _during(what: str, work: Callable[[], Any]) -> Any:

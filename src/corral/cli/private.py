@@ -17,24 +17,28 @@ from corral.domain.errors import PlaceFailed
 
 START_S: Final = 60.0
 STOP_S: Final = 20.0
+KEY_VARIABLE: Final = "CORRAL_PRIVATE_KEY"
+"""How a parent tells its private Corral a key: the environment is the owner's alone to see, argv is everybody's."""
 
 
 @contextlib.contextmanager
-def started(arguments: Sequence[str]) -> Iterator[connect.Corral]:
+def started(arguments: Sequence[str], *, key: str = "") -> Iterator[connect.Corral]:
     """
     `corral serve --private ARGUMENTS`, reachable inside the block and gone after it.
 
+    `key` is the one that its TCP port will take; without it nobody knows one.
     The child ends when its stdin ends, so it outlives no kind of death of ours. Raises PlaceFailed with what it said
     when it does not come up.
     """
     folder = tempfile.mkdtemp(prefix="corral-")  # mode 0700
     log = os.path.join(folder, "serve.log")
     command = [sys.executable, "-m", "corral", "serve", "--private", "--state-dir", folder, *arguments]
+    env = {**os.environ, KEY_VARIABLE: key} if key else dict(os.environ)
     try:
         with open(log, "wb") as output:
             # Its own session: Ctrl-C on the terminal is for the chat, not for the server.
             child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
+                command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=env, start_new_session=True
             )
         try:
             yield _ready(child, folder, log)

@@ -42,7 +42,7 @@ def serve(
     private: Annotated[bool, typer.Option("--private", hidden=True)] = False,
 ) -> None:
     """
-    Serve the Models of the config, or these files, under one address.
+    Serve the Models of the config, or these files.
 
     With files no config is needed, and none is read unless --config names one.
     """
@@ -106,11 +106,14 @@ def _private() -> dict[str, Any]:
     """
     import secrets
 
+    from corral.cli import private as private_child
+
     threading.Thread(target=_end_with_stdin, name="parent watch", daemon=True).start()
+    key = os.environ.pop(private_child.KEY_VARIABLE, "") or secrets.token_hex(32)
     return {
         "server.port": 0,
         "server.host": "127.0.0.1",
-        "server.keys": [{"name": "private", "key": secrets.token_hex(32)}],
+        "server.keys": [{"name": "private", "key": key, "scopes": ["inference", "admin"]}],
     }
 
 

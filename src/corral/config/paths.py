@@ -22,6 +22,11 @@ def state_dir(env: Mapping[str, str]) -> str:
     return os.path.join(_xdg(env, "XDG_STATE_HOME", os.path.join(".local", "state")), "corral")
 
 
+def cache_dir(env: Mapping[str, str]) -> str:
+    """`$XDG_CACHE_HOME/corral`, else `~/.cache/corral`: what is in it can be made again."""
+    return os.path.join(_xdg(env, "XDG_CACHE_HOME", ".cache"), "corral")
+
+
 def control_socket(state_dir: str, env: Mapping[str, str]) -> str:
     """
     Where the Corral of this state directory listens for its owner.
