@@ -14,7 +14,7 @@ from corral.engines.llamacpp.binary import EMBEDDED, Program, choose, uses_embed
 from corral.engines.llamacpp.gpu import gpu_warning, gpus_present
 from corral.engines.llamacpp.probe import Prober, clean_env
 
-HELP = "----- common -----\\n-m,    --model FNAME   model\\n--port PORT   port\\n"
+HELP = "usage:\\n-m,    --model FNAME   model\\n--port PORT   port\\n"
 Script = Callable[[str], Program]
 
 
