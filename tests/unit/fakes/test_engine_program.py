@@ -78,8 +78,7 @@ async def engine(folder: Path, *options: str, key: str = "") -> AsyncIterator[En
     )  # fmt: skip
     try:
         async with asyncio.timeout(10):
-            while not socket.exists():
-                await asyncio.sleep(0.005)
+            await _listening(socket)
         yield Engine(process, socket)
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -87,6 +86,18 @@ async def engine(folder: Path, *options: str, key: str = "") -> AsyncIterator[En
         # The rest of its log is read, else the pipe keeps its transport.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.communicate(), 2.0)
+
+
+async def _listening(socket: Path) -> None:
+    """The file is there a moment before the program listens, so only a connection tells."""
+    while True:
+        try:
+            _, writer = await asyncio.open_unix_connection(socket)
+        except OSError:
+            await asyncio.sleep(0.005)
+        else:
+            writer.close()
+            return
 
 
 async def test_it_loads_then_answers_with_its_name(short_tmp: Path) -> None:
