@@ -381,9 +381,13 @@ class Exchange:
             return
         if self._events:
             # What is held is the beginning of an event without its end: it was never forwarded, so this one is whole.
-            client.transport.write(client.framed(errors.event(error)))
+            # The body ends properly: the event tells of the failure, and clients drop the tail of a torn body.
+            client.transport.write(client.framed(errors.event(error), last=True))
         self._end(outcome, self._status)
-        client.break_off()
+        if self._events:
+            client.finish()
+        else:
+            client.break_off()
 
     def _end(self, outcome: str, status: int) -> None:
         """Give everything back and publish; exactly once."""
