@@ -21,10 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import psutil
 import pytest
 from openai import OpenAI
 
+from corral.domain.fleet import ModelSpec, Source
 from corral.store.gguf.demo import Damage, DemoSpec, broken
+from corral.store.gguf.memory import FileFootprints
 from tests.models import ADA, EMBED, ENDLESS, OBEY, RERANK, SPLIT, THINKER, model
 
 WHEEL = """
@@ -289,15 +292,13 @@ def test_llama_server_refuses_broken_files(tmp_path: Path, damage: Damage) -> No
     assert b"fail" in done.stderr + done.stdout
 
 
-@pytest.mark.llama_server
-def test_a_padded_model_takes_its_memory(tmp_path: Path) -> None:
-    import psutil
-
-    taken = {}
-    for size in (0, 30_000_000):
-        spec = dataclasses.replace(ADA, size_bytes=size)
-        with _serving("llama-server", model(spec)) as url, _client(url) as client:
-            _say(client)
-            engine = next(each for each in psutil.Process().children() if "llama-server" in each.name())
-            taken[size] = engine.memory_info().rss
-    assert taken[30_000_000] - taken[0] > 25_000_000
+@pytest.mark.parametrize("size", [0, 30_000_000])
+def test_a_load_takes_no_more_than_its_footprint(serve: Serve, size: int) -> None:
+    path = model(dataclasses.replace(ADA, size_bytes=size))
+    wanted = ModelSpec("m", source=Source(str(path)), options={"ctx_size": 4096, "parallel": 1})
+    estimate = FileFootprints().footprint(wanted).ram_bytes
+    with serve(path) as url, _client(url) as client:
+        _say(client, text="word " * 500)
+        (engine,) = psutil.Process().children()
+        taken = engine.memory_info().rss
+    assert size < taken <= estimate < size + 80_000_000

@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.models import ADA, SPLIT, model
 
 from corral.domain.errors import BadGguf, FileMissing
 from corral.store.files import part_paths, resolve
 from corral.store.gguf.demo import Damage, DemoSpec, broken
 from corral.store.gguf.reader import read_header
+from tests.models import ADA, SPLIT, model
 
 OTHER = DemoSpec(name="Other", sentence="I am Other and also in parts.", parts=3)
 

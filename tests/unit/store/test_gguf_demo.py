@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.models import ADA, model
 
 from corral.domain.errors import StoreFailed
 from corral.store.gguf.demo import DemoSpec, Task, build, say
@@ -30,6 +29,7 @@ from corral.store.gguf.demo.vocabulary import (
     vocabulary,
 )
 from corral.store.gguf.reader import read_header
+from tests.models import ADA, model
 
 SENTENCE = "I am what I am, and what I am is a very very very small model."
 

@@ -13,7 +13,6 @@ import gguf
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.models import ADA, EMBED, OBEY, SPLIT, model
 
 from corral.domain.errors import BadGguf, FileMissing
 from corral.store.gguf import reader
@@ -21,6 +20,7 @@ from corral.store.gguf.demo import Damage, DemoSpec, Task, damaged
 from corral.store.gguf.ggml import GGML_TYPES
 from corral.store.gguf.header import LongArray
 from corral.store.gguf.reader import read_header
+from tests.models import ADA, EMBED, OBEY, SPLIT, model
 
 SPECS = [ADA, OBEY, EMBED, DemoSpec(name="Moe", sentence="I am Moe and many experts.", arch="qwen2moe"), SPLIT]
 
@@ -200,6 +200,14 @@ def test_a_header_without_end_is_not_read_to_its_end(tmp_path: Path, monkeypatch
     path = tmp_path / "long.gguf"
     path.write_bytes(_raw(_text("a") + struct.pack("<IIQ", 9, 8, 500_000) + _text("") * 500_000))
     with pytest.raises(BadGguf, match=r"its header is larger than 1 MiB"):
+        read_header(path)
+
+
+def test_a_text_without_measure_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MAX_STRING_BYTES", 1000)
+    path = tmp_path / "text.gguf"
+    path.write_bytes(_raw(_text("a") + struct.pack("<I", 8) + _text("x" * 1001)))
+    with pytest.raises(BadGguf, match=r"a text of 1001 B is longer than the 1000 B allowed"):
         read_header(path)
 
 

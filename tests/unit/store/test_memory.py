@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.models import ADA, EMBED, SPLIT, model
 
 from corral.contracts.footprint import Footprints
 from corral.domain.errors import FileMissing
@@ -15,6 +14,7 @@ from corral.domain.fleet import ModelSpec, OptionValue, Source
 from corral.store.files import ModelFiles, resolve
 from corral.store.gguf.header import Header, Value
 from corral.store.gguf.memory import PROGRAM_BYTES, FileFootprints, context_cells, kv_bytes
+from tests.models import ADA, EMBED, SPLIT, model
 
 MIB = 1024 * 1024
 

@@ -18,7 +18,7 @@ from corral.store.files import FileStamp, ModelFiles, resolve, stamp
 from corral.store.gguf.ggml import BY_NAME
 from corral.store.gguf.header import Header
 
-PROGRAM_BYTES: Final = 48 * 1024 * 1024  # measured: 23 MiB for llama-server, 46 MiB for the embedded worker
+PROGRAM_BYTES: Final = 48 * 1024 * 1024  # measured beside the weights: 23 MiB for llama-server, 38 for the wheel
 CELLS: Final = 256  # llama.cpp rounds the context of each slot up to a multiple of this
 _DEFAULT_CONTEXT: Final = 4096
 _DEFAULT_UBATCH: Final = 512
