@@ -5,8 +5,8 @@ Transcripts of the machine: things happen at times, and short lines say what it 
     assert s.ask(1, "a") == ["start a"]
     assert s.ready("a") == ["grant 1 a"]
 
-Lines: `start a`, `stop a (why)`, `stop a (why, force)`, `check a`, `grant 1 a`, `refuse 1 code`, `finished`. Notices are
-kept in `told`, the last Wake in `wake`. `wait` moves the clock and sends the Ticks that the machine asked for.
+Lines: `start a`, `stop a (why)`, `stop a (why, force)`, `check a`, `grant 1 a`, `refuse 1 code`, `finished`. Notices
+are kept in `told`, the last Wake in `wake`. `wait` moves the clock and sends the Ticks that the machine asked for.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from corral.domain.instance import InstanceState, InstanceView
 from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Footprint
 from corral.domain.units import FOREVER
 from corral.scheduler.machine import Machine
+
 from .consistency import check_books
 
 LONG = 1e9

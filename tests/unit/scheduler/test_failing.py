@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from corral.domain.errors import BadGguf, StartFailed
@@ -192,7 +194,7 @@ def test_a_crash_loop_backs_off_further_each_time() -> None:
         s.exit("k")
         while s.view("k").state is InstanceState.FAILED:
             s.wait(0.5)
-    assert [b - a for a, b in zip(starts, starts[1:], strict=False)] == [1, 2, 4, 8]
+    assert [b - a for a, b in itertools.pairwise(starts)] == [1, 2, 4, 8]
 
 
 def test_an_engine_that_has_served_is_restarted_at_once_for_a_pinned_model() -> None:

@@ -1,4 +1,4 @@
-"""Memory: the budget is never exceeded, idle instances leave first, and the memory of the evicted is seen to be free."""
+"""Memory: never over the budget, idle instances leave first, and what they held is seen to be free before use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reload: unchanged Models stay, changed ones change over without losing anybody, removed ones serve those they have."""
+"""Reload: unchanged Models stay, changed ones change over and lose nobody, removed ones serve those they have."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from corral.domain.instance import InstanceState
+
 from .script import Script, models_in, spec, together
 
 

@@ -35,6 +35,7 @@ def fleet_changed(world: World, event: FleetChanged) -> None:
             model.removed = True
             model.preload = False
             world.retiring[model] = None
+            world.touch(model)
     _reindex(world)
     _set_budget(world, fleet.ram_budget_bytes)
     if not world.has_fleet:
@@ -97,11 +98,13 @@ def adopt(world: World, event: InstanceAdopted) -> None:
     if not world.has_fleet and world.closing is None:
         world.found.append(event)
         return
-    known = world.models.get(event.model)
-    model = known or ModelState(ModelSpec(event.model), world.next_arrival(), removed=True)
-    fits = known is not None and _fits(world, known, event.digest)
-    ram_bytes = known.ram_bytes if known else 0
-    instance = Instance(event.instance, model, event.digest, ram_bytes, STARTING, world.now)
+    model = world.models.get(event.model)
+    if model is None:  # like a Model that was just removed: known until its engine is gone
+        model = ModelState(ModelSpec(event.model), world.next_arrival(), digest=event.digest, removed=True)
+        world.models[event.model] = model
+        world.retiring[model] = None
+    fits = _fits(world, model, event.digest)
+    instance = Instance(event.instance, model, event.digest, model.ram_bytes, STARTING, world.now)
     model.current = instance if fits else model.current
     world.admit(instance, InstanceState.STOPPED, "found again")
     if fits:

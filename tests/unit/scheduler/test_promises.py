@@ -1,0 +1,423 @@
+"""
+The promises as invariants: a simulated world does whatever it likes, and what the machine answers must always hold.
+
+The referee knows only events and commands, not the machine's insides. At the end the world calms down (every start
+becomes ready, every stop ends, every lease comes back), and then everyone who waits must be answered, although one
+Model stays hot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from corral.domain import commands, events
+from corral.domain.errors import StartFailed
+from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec
+from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Footprint
+from corral.domain.units import FOREVER
+from corral.scheduler.machine import Machine
+
+from .consistency import check_books
+
+NAMES = ("a", "b", "c", "d", "e")
+LIMITS = Limits(queue_per_model=5, queue_total=12, max_wait_hot_s=10, backoff_first_s=1, backoff_max_s=8)
+PATIENT = 1e6
+CALM_ROUNDS = 400
+CRASH = ExitStatus(ExitKind.SIGNALLED, signal=11)
+
+
+@dataclass
+class Engine:
+    """An instance as the world sees it."""
+
+    id: str
+    model: str
+    digest: str
+    size: int
+    doing: str = "starting"  # starting, ready, stopping, gone
+    slots: int = 0
+    leases: set[int] = field(default_factory=set)  # requests, with or without a slot
+    checking: bool = False
+
+
+@dataclass
+class Asked:
+    """A request as its caller sees it."""
+
+    number: int
+    model: str
+    weight: int
+    since: float
+    deadline: float
+    state: str = "waiting"  # waiting, granted, refused, left, done
+    engine: Engine | None = None
+
+
+specs = st.builds(
+    lambda slots, ttl, pin, preload, priority: {
+        "slots": slots, "ttl_s": ttl, "pin": pin, "preload": preload, "priority": priority,
+    },
+    st.integers(1, 3),
+    st.sampled_from([0.0, 5.0, 60.0, FOREVER]),
+    st.sampled_from([False, False, False, True]),
+    st.sampled_from([False, False, True]),
+    st.integers(0, 2),
+)  # fmt: skip
+groupings = st.sampled_from(
+    [
+        (),
+        (GroupSpec("g", ("a", "b", "c")),),
+        (GroupSpec("g", ("a", "b")), GroupSpec("h", ("c", "d"))),
+        (GroupSpec("g", ("a", "b")), GroupSpec("x", ("c", "d"), swap=False, exclusive=True)),
+        (
+            GroupSpec("p", ("a",), persistent=True),
+            GroupSpec("x", ("b", "c"), exclusive=True),
+            GroupSpec("h", ("d", "e")),
+        ),
+        (GroupSpec("x", ("a", "b"), exclusive=True), GroupSpec("y", ("c", "d"), exclusive=True)),
+    ]
+)
+fleets = st.fixed_dictionaries(
+    {
+        "specs": st.fixed_dictionaries(dict.fromkeys(NAMES, specs)),
+        "present": st.sets(st.sampled_from(NAMES), min_size=2),
+        "versions": st.fixed_dictionaries(dict.fromkeys(NAMES, st.integers(0, 1))),
+        "sizes": st.fixed_dictionaries(dict.fromkeys(NAMES, st.integers(0, 6))),
+        "groups": groupings,
+        "ram": st.sampled_from([None, 6, 8, 10, 14]),
+    }
+)
+waits = st.sampled_from([0.1, 1.0, 4.0, 9.9, 10.0, 35.0])
+
+
+class Promises(RuleBasedStateMachine):
+    """Random events; the referee is `_judge`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.machine = Machine(id_prefix="i")
+        self.now = 100.0
+        self.wake: float | None = None
+        self.engines: dict[str, Engine] = {}
+        self.asked: dict[int, Asked] = {}
+        self.fleet = Fleet()
+        self.digests: dict[str, str] = {}
+        self.sizes: dict[str, int] = {}
+        self.groups: dict[str, GroupSpec] = {}
+        self.budget: int | None = None
+        self.cut_allowed = False
+        self.closing: float | None = None
+        self.finished = False
+        self.found = 0
+        self.whole = True  # False after a failed check: then there is no end to play
+
+    # --- rules: what may happen -----------------------------------------------------------------------------------
+
+    @initialize(fleet=fleets)
+    def first_fleet(self, fleet: dict) -> None:  # type: ignore[type-arg]
+        self._change_fleet(fleet)
+
+    @rule(fleet=fleets)
+    def reload(self, fleet: dict) -> None:  # type: ignore[type-arg]
+        self._change_fleet(fleet)
+
+    @rule(
+        model=st.sampled_from(NAMES),
+        weight=st.sampled_from([1, 1, 1, 0]),
+        patience=st.sampled_from([5.0, 40.0, PATIENT]),
+    )
+    def ask(self, model: str, weight: int, patience: float) -> None:
+        number = len(self.asked) + 1
+        self.asked[number] = Asked(number, model, weight, self.now, self.now + patience)
+        self._step(events.Requested(number, model, "caller", self.now + patience, weight))
+
+    @rule(model=st.sampled_from(NAMES), count=st.integers(2, 8))
+    def burst(self, model: str, count: int) -> None:
+        for _ in range(count):
+            self.ask(model, 1, PATIENT)
+
+    @precondition(lambda self: self._in_state("waiting"))
+    @rule(pick=st.integers(0))
+    def leave_the_queue(self, pick: int) -> None:
+        request = self._pick("waiting", pick)
+        request.state = "left"
+        self._step(events.RequestLeft(request.number))
+
+    @precondition(lambda self: self._in_state("granted"))
+    @rule(pick=st.integers(0), broken=st.sampled_from([False, False, False, True]), leave=st.booleans())
+    def give_back(self, pick: int, broken: bool, leave: bool) -> None:
+        request = self._pick("granted", pick)
+        self._end(request, broken=broken, leave=leave)
+
+    @precondition(lambda self: self._doing("starting"))
+    @rule(pick=st.integers(0), slots=st.integers(1, 3))
+    def become_ready(self, pick: int, slots: int) -> None:
+        engine = self._engine("starting", pick)
+        engine.doing, engine.slots = "ready", slots
+        self._step(events.InstanceReady(engine.id, Endpoint(socket=engine.id), slots, 1.0))
+
+    @precondition(lambda self: self._doing("starting"))
+    @rule(pick=st.integers(0), permanent=st.booleans())
+    def fail(self, pick: int, permanent: bool) -> None:
+        engine = self._engine("starting", pick)
+        engine.doing = "gone"
+        self._step(events.InstanceFailed(engine.id, StartFailed("No.", permanent=permanent)))
+
+    @precondition(lambda self: self._doing("ready"))
+    @rule(pick=st.integers(0))
+    def crash(self, pick: int) -> None:
+        engine = self._engine("ready", pick)
+        engine.doing = "gone"
+        self._step(events.InstanceExited(engine.id, CRASH))
+
+    @precondition(lambda self: self._doing("stopping"))
+    @rule(pick=st.integers(0), how=st.sampled_from(["stopped", "stopped", "late ready", "died", "failed", "memory"]))
+    def stop_ends(self, pick: int, how: str) -> None:
+        engine = self._engine("stopping", pick)
+        if how == "late ready":  # it was on its way when the Stop was decided
+            self._step(events.InstanceReady(engine.id, Endpoint(), 1, 1.0))
+            return
+        engine.doing = "gone"
+        if how == "died":
+            self._step(events.InstanceExited(engine.id, CRASH))
+        elif how == "failed":
+            self._step(events.InstanceFailed(engine.id, StartFailed("No.")))
+        self._step(events.InstanceStopped(engine.id, "still in use" if how == "memory" else ""))
+
+    @precondition(lambda self: any(e.checking for e in self.engines.values()))
+    @rule(alive=st.booleans())
+    def check_ends(self, alive: bool) -> None:
+        engine = next(e for e in self.engines.values() if e.checking)
+        engine.checking = False
+        if alive or engine.doing != "ready":
+            self._step(events.InstanceChecked(engine.id))
+        else:
+            engine.doing = "gone"
+            self._step(events.InstanceExited(engine.id, CRASH))
+
+    @rule(model=st.sampled_from((*NAMES, "")), force=st.booleans())
+    def unload(self, model: str, force: bool) -> None:
+        self.cut_allowed = force
+        self._step(events.UnloadWanted(model, force))
+        self.cut_allowed = False
+
+    @rule(ram=st.sampled_from([None, 3, 6, 10, 14]))
+    def change_memory(self, ram: int | None) -> None:
+        self.budget = ram
+        self._step(events.MemoryChanged(ram))
+
+    @rule(model=st.sampled_from(NAMES), version=st.integers(0, 1))
+    def find_an_engine(self, model: str, version: int) -> None:
+        self.found += 1
+        known = self.sizes.get(model, 0) if model in self.machine._world.models else 0
+        engine = Engine(f"old-{self.found}", model, f"{model}{version}", known, "ready", 2)
+        self.engines[engine.id] = engine
+        self._step(events.InstanceAdopted(engine.id, model, engine.digest, Endpoint(), 2))
+
+    @rule(seconds=waits)
+    def time_passes(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.wake is not None and self.wake <= end:
+            self.now = max(self.now, self.wake)
+            self.wake = None
+            self._step(events.Tick())
+        self.now = end
+
+    @rule()
+    def tick_for_no_reason(self) -> None:
+        self.wake = None
+        self._step(events.Tick())
+
+    @rule(odds=st.integers(0, 9), within=st.sampled_from([0.0, 20.0]))
+    def shut_down(self, odds: int, within: float) -> None:
+        if odds == 0:
+            self.closing = min(self.now + within, self.closing if self.closing is not None else FOREVER)
+            self._step(events.ShutdownWanted(self.now + within))
+
+    # --- the referee ----------------------------------------------------------------------------------------------
+
+    def _step(self, event: events.SchedulerEvent) -> None:
+        self.whole = False
+        for command in self.machine.step(event, self.now):
+            self._judge(command)
+        check_books(self.machine)
+        deadlines = [request.deadline for request in self.asked.values() if request.state == "waiting"]
+        if deadlines:
+            assert self.wake is not None
+            assert self.wake <= min(deadlines), "nobody will be there when a deadline comes"
+        assert self.machine.queue_total == len(deadlines) <= LIMITS.queue_total
+        self.whole = True
+
+    def _judge(self, command: commands.Command) -> None:
+        match command:
+            case commands.Start():
+                self._judge_start(command)
+            case commands.Stop():
+                self._judge_stop(command)
+            case commands.Grant():
+                self._judge_grant(command)
+            case commands.Refuse():
+                request = self.asked[command.request]
+                assert request.state == "waiting", f"{request} gets a second answer"
+                request.state = "refused"
+                if command.error.code == "queue_timeout":
+                    assert request.deadline <= self.now
+            case commands.Check():
+                engine = self.engines[command.instance]
+                assert engine.doing == "ready"
+                assert not engine.checking
+                engine.checking = True
+            case commands.Wake():
+                self.wake = command.at
+            case commands.Finished():
+                assert self.closing is not None
+                assert not self._alive()
+                assert not self.finished
+                self.finished = True
+
+    def _judge_start(self, command: commands.Start) -> None:
+        name, digest = command.model.name, command.digest
+        assert self.closing is None
+        assert command.instance not in self.engines
+        assert not [e for e in self._alive() if (e.model, e.digest) == (name, digest)], "two loads of one load digest"
+        if name in self.fleet.models:
+            assert digest == self.digests[name]
+        if self.budget is not None:
+            used = sum(e.size for e in self._alive())
+            assert used + self.sizes[name] <= self.budget, "a start beyond the budget"
+        for other in self._alive():
+            assert not self._sends_away(name, other.model), f"{name} starts beside {other}"
+        self.engines[command.instance] = Engine(command.instance, name, digest, self.sizes[name])
+
+    def _sends_away(self, newcomer: str, other: str) -> bool:
+        own, others = self.groups.get(newcomer), self.groups.get(other)
+        if own is None or others is None:
+            return False
+        if own.name == others.name:
+            return own.swap
+        return own.exclusive and not others.persistent
+
+    def _judge_stop(self, command: commands.Stop) -> None:
+        engine = self.engines[command.instance]
+        assert engine.doing in {"starting", "ready"}, "stopped twice, or after its end"
+        if command.force:
+            assert self.cut_allowed or (self.closing is not None and self.closing <= self.now)
+        else:
+            assert not engine.leases, "an instance with a lease is stopped"
+        spec = self.fleet.models.get(engine.model)
+        if spec is not None and spec.pin:
+            assert command.reason in {"unload", "reload", "shutdown"}, "a pinned Model is evicted"
+        engine.doing = "stopping"
+
+    def _judge_grant(self, command: commands.Grant) -> None:
+        request, engine = self.asked[command.request], self.engines[command.instance]
+        assert request.state == "waiting", f"{request} gets a second answer"
+        assert engine.doing == "ready"
+        assert not engine.checking, "a lease on an instance that may be dead"
+        assert engine.model == request.model
+        if engine.model in self.fleet.models:
+            assert engine.digest == self.digests[engine.model]
+        if request.weight:
+            before = [r for r in self._in_state("waiting") if r.model == request.model and r.weight]
+            assert before[0] is request, "first come, first served"
+            in_use = sum(self.asked[number].weight for number in engine.leases)
+            assert in_use < engine.slots, "more leases than slots"
+        assert command.waited_s == self.now - request.since
+        request.state, request.engine = "granted", engine
+        engine.leases.add(request.number)
+
+    # --- the end: everyone gets an answer -------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        if not self.fleet.models or not self.whole:
+            return
+        hot = min(self.fleet.models)
+        patient = [r for r in self._in_state("waiting") if r.deadline - self.now > PATIENT / 2]
+        for round_ in range(CALM_ROUNDS):
+            if self.closing is None and round_ < CALM_ROUNDS // 2:
+                self.ask(hot, 1, PATIENT)  # it never cools down
+            self._calm_round()
+            if round_ >= CALM_ROUNDS // 2 and not self._in_state("waiting"):
+                break
+            if round_ == CALM_ROUNDS // 2:
+                starved = [r for r in patient if r.state == "waiting" and r.model != hot]
+                assert not starved, f"starved behind {hot}: {starved}"
+        assert not self._in_state("waiting"), "waits for ever"
+        if self.closing is not None:
+            assert self.finished
+
+    def _calm_round(self) -> None:
+        for request in self._in_state("granted"):
+            self._end(request)
+        while any(e.checking for e in self.engines.values()):
+            self.check_ends(True)
+        for engine in self._doing("stopping"):
+            engine.doing = "gone"
+            self._step(events.InstanceStopped(engine.id))
+        for engine in self._doing("starting"):
+            if engine.doing == "starting":  # it may have been aborted by what happened just before
+                engine.doing, engine.slots = "ready", 1
+                self._step(events.InstanceReady(engine.id, Endpoint(), 1, 1.0))
+        self.time_passes(1.0)
+
+    # --- helpers --------------------------------------------------------------------------------------------------
+
+    def _change_fleet(self, fleet: dict) -> None:  # type: ignore[type-arg]
+        present = sorted(fleet["present"])
+        models = {name: ModelSpec(name, **fleet["specs"][name]) for name in present}
+        if self.closing is None:
+            self.fleet = Fleet(models, {g.name: g for g in fleet["groups"]}, fleet["ram"], LIMITS)
+            self.budget = fleet["ram"]
+            self.sizes |= {name: fleet["sizes"][name] for name in present}
+            self.digests |= {name: f"{name}{fleet['versions'][name]}" for name in present}
+            for name in present:
+                self.groups.pop(name, None)
+                if (group := self.fleet.group_of(name)) is not None:
+                    self.groups[name] = group
+        footprints = {name: Footprint(self.sizes.get(name, 0)) for name in present}
+        digests = {name: self.digests.get(name, "") for name in present}
+        self._step(events.FleetChanged(Fleet(models, self.fleet.groups, self.budget, LIMITS), digests, footprints))
+
+    def _end(self, request: Asked, *, broken: bool = False, leave: bool = False) -> None:
+        assert request.engine is not None
+        request.state = "done"
+        request.engine.leases.discard(request.number)
+        self._step(events.RequestLeft(request.number) if leave else events.LeaseReleased(request.number, broken))
+
+    def _in_state(self, state: str) -> list[Asked]:
+        return [request for request in self.asked.values() if request.state == state]
+
+    def _pick(self, state: str, pick: int) -> Asked:
+        found = self._in_state(state)
+        return found[pick % len(found)]
+
+    def _alive(self) -> list[Engine]:
+        return [engine for engine in self.engines.values() if engine.doing != "gone"]
+
+    def _doing(self, what: str) -> list[Engine]:
+        return [engine for engine in self.engines.values() if engine.doing == what]
+
+    def _engine(self, doing: str, pick: int) -> Engine:
+        found = self._doing(doing)
+        return found[pick % len(found)]
+
+
+def test_the_promises_hold_whatever_happens() -> None:
+    run_state_machine_as_test(
+        Promises,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=True,
+            # Shrinking takes minutes; a failure comes back as it is. Add Phase.shrink to look at one.
+            phases=[Phase.generate],
+            report_multiple_bugs=False,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
