@@ -170,7 +170,7 @@ async def spawn(
     ours, theirs = socket.socketpair()
     argv = [sys.executable, "-P", "-m", "corral.runtimes.process.keeper"]
     argv += [f"lock={places.keeper_lock}", f"id={places.state_id}", f"fd={theirs.fileno()}"]
-    argv += [f"socket={places.socket('keeper')}", f"oom={oom_counter}"]
+    argv += [f"socket={places.keeper_socket}", f"oom={oom_counter}"]
     env = {name: value for name, value in os.environ.items() if name != procs.MARKER}
     log = os.open(places.keeper_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:

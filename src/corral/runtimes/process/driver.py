@@ -51,6 +51,7 @@ class ProcessRuntime:
     ) -> None:
         self._places = Places(Path(state_dir), Path(runtime_dir) if runtime_dir else None)
         self._files = HandleFiles(self._places.handles)
+        self._mine: set[str] = set()  # started or recovered by this Corral
         self._keep_s = keep_s if on_exit == "keep" else 0.0
         self._link = KeeperLink(self._places, self._files, keep_s=self._keep_s, oom_counter=oom_counter)
 
@@ -61,10 +62,9 @@ class ProcessRuntime:
     async def place(self, instance: str) -> Place:
         """See contracts.runtime."""
         self._places.prepare()
-        name = slug(instance)
         try:
-            scratch = str(self._places.fresh_scratch(name))
-            path = self._places.socket(name)
+            scratch = str(self._places.fresh_scratch(slug(instance)))
+            path = self._places.socket(instance)
             return Place(instance, scratch, socket=path) if path else Place(instance, scratch, port=free_port())
         except OSError as error:
             raise PlaceFailed(f"There is no place for {instance}: {error}.", hint="Is the disk full?") from error
@@ -72,20 +72,21 @@ class ProcessRuntime:
     async def start(self, plan: LaunchPlan, *, instance: str, model: str, digest: str) -> Handle:
         """See contracts.runtime."""
         self._places.prepare()
-        keeper = await self._link.keeper()
+        keeper_pid = (await self._link.keeper()).pid
         if instance in self._link.lives:
             raise PlaceFailed(f"An instance {instance} exists already.", hint="Destroy it first.")
         life = self._link.lives[instance] = Life(grace_s=plan.stop_grace_s)
         started = False
         try:
-            answer = await keeper.request("start", **self._prepare_start(plan, instance))
+            answer = await self._link.ask("start", **self._prepare_start(plan, instance))
             life.pid = answer["pid"]
-            handle = self._handle(plan, instance, model, digest, answer, keeper.pid)
+            handle = self._handle(plan, instance, model, digest, answer, keeper_pid)
             self._files.write(handle)
+            self._mine.add(instance)
             started = True
         except KeeperGone:
             raise PlaceFailed(f"The keeper died while {instance} was started.", hint="Try again.") from None
-        except (OSError, KeeperRefused, TimeoutError) as error:
+        except (OSError, KeeperRefused) as error:
             hint = f"Is {plan.argv[0]} installed and executable?" if isinstance(error, KeeperRefused) else ""
             raise PlaceFailed(f"{plan.argv[0]} could not be started: {error}.", hint=hint) from error
         finally:
@@ -99,12 +100,13 @@ class ProcessRuntime:
         found = self._files.all()
         # What belongs to none was placed and never started, or its start was cut off.
         sweep.clear_files(self._places, {handle.instance for handle in found} | set(self._link.lives))
-        return [handle for handle in found if handle.instance not in self._link.lives]
+        return [handle for handle in found if handle.instance not in self._mine]
 
     async def recover(self, handle: Handle) -> ExitStatus | None:
         """See contracts.runtime."""
         self._places.prepare()
         end = await self._link.end_of(handle)
+        self._mine.add(handle.instance)
         return end.result() if end.done() else None
 
     async def wait(self, handle: Handle) -> ExitStatus:
@@ -134,6 +136,7 @@ class ProcessRuntime:
         if life is None or life.pid == handle.data.get("pid"):  # else the files are those of its successor
             if life is not None:
                 await self._link.discard(handle.instance)
+            self._mine.discard(handle.instance)
             await self._remove_files(handle.instance, handle.endpoint.socket)
 
     async def logs(self, handle: Handle, *, tail: int | None = None, follow: bool = False) -> AsyncIterator[LogLine]:

@@ -44,6 +44,7 @@ class KeeperLink:
 
     def __init__(self, places: Places, files: HandleFiles, *, keep_s: float, oom_counter: str) -> None:
         self.lives: dict[str, Life] = {}
+        self._early: dict[str, dict[str, Any]] = {}  # ends that came while an earlier Corral's engines are taken over
         self._places = places
         self._files = files
         self._keep_s = keep_s
@@ -76,10 +77,16 @@ class KeeperLink:
             return client
 
     async def ask(self, op: str, *, timeout_s: float | None = keepers.REQUEST_TIMEOUT_S, **fields: Any) -> Any:
-        """A request to the keeper that runs. Raises KeeperGone, KeeperRefused."""
+        """A request to the keeper that runs. Raises KeeperGone, KeeperRefused, PlaceFailed when it does not answer."""
         if self._client is None:
             raise KeeperGone
-        return await self._client.request(op, timeout_s=timeout_s, **fields)
+        try:
+            return await self._client.request(op, timeout_s=timeout_s, **fields)
+        except TimeoutError:
+            raise PlaceFailed(
+                f"The keeper (pid {self._client.pid}) did not answer within {timeout_s:g} s.",
+                hint="The machine may be overloaded. Ending the keeper ends its engines.",
+            ) from None
 
     async def end_of(self, handle: Handle) -> asyncio.Future[ExitStatus]:
         """The future of the handle's end; done when it has ended already."""
@@ -137,15 +144,18 @@ class KeeperLink:
         return await keepers.spawn(self._new_client, self._places, self._keep_s, self._oom_counter)
 
     async def _take_over(self, client: KeeperClient, engines: list[dict[str, Any]]) -> None:
+        # Nothing is awaited before all are known: an end that comes later finds its instance.
         with_file = {handle.instance for handle in self._files.all()}
         for engine in engines:
             instance = engine["instance"]
             life = self.lives[instance] = Life(engine["pid"], engine["stop_grace_s"])
-            if engine["status"] is not None:
-                life.end.set_result(exit_status(engine["status"]))
-            if instance not in with_file:
-                # Its start was cut off before the handle was written: nobody will ever ask for it.
-                await self.discard(instance)
+            status = engine["status"] or self._early.pop(instance, None)
+            if status is not None:
+                life.end.set_result(exit_status(status))
+        self._early.clear()
+        for instance in self.lives.keys() - with_file:
+            # Its start was cut off before the handle was written: nobody will ever ask for it.
+            await self.discard(instance)
 
     async def discard(self, instance: str) -> None:
         """End it, if it has not ended, and forget it."""
@@ -158,13 +168,15 @@ class KeeperLink:
             await self.ask("forget", instance=instance)
         except KeeperGone:
             await self.cleaned()
-        except (KeeperRefused, TimeoutError) as error:
+        except (KeeperRefused, PlaceFailed, TimeoutError) as error:
             logger.debug("The keeper cannot forget %s: %s", instance, error)
         self.lives.pop(instance, None)
 
     def _ended(self, instance: str, status: dict[str, Any]) -> None:
         life = self.lives.get(instance)
-        if life is not None and not life.end.done():
+        if life is None:
+            self._early[instance] = status
+        elif not life.end.done():
             life.end.set_result(exit_status(status))
 
     def _lost(self, client: KeeperClient) -> None:

@@ -7,7 +7,7 @@ Where things lie: folders of the state directory, sockets in a short path, a fre
     STATE/handles/      NAME.json (handle) and NAME.exit (how it ended, written by the keeper)
     STATE/logs/         NAME.<number of the first line>.log
     STATE/scratch/NAME/ private folder of one instance
-    RUN/<8 hex>/        sockets: keeper.sock and NAME.sock
+    RUN/<8 hex>/        sockets: keeper, and NAME.sock
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 
 def slug(instance: str) -> str:
     """A file name for an instance: its id where that is plain and short, else a hash of it."""
-    return instance if _PLAIN.fullmatch(instance) else hashlib.sha256(instance.encode()).hexdigest()[:16]
+    return instance if _PLAIN.fullmatch(instance) else short_slug(instance)
+
+
+def short_slug(instance: str) -> str:
+    """A file name of 16 characters, for socket paths."""
+    return hashlib.sha256(instance.encode()).hexdigest()[:16]
 
 
 class Places:
@@ -45,6 +50,7 @@ class Places:
         self.keeper_lock = self.state / "keeper.lock"
         self.keeper_log = self.state / "keeper.log"
         self.sockets: Path | None = None  # None: no path is short enough
+        self.keeper_socket = ""
         self.state_id = ""
         self._wanted_runtime_dir = runtime_dir
         self._owner_fd = -1
@@ -67,6 +73,8 @@ class Places:
                 hint="Make it writable for this user, or set another one.",
             ) from error
         self.sockets = self._socket_folder()
+        # No instance can have this name: theirs end in .sock.
+        self.keeper_socket = str(self.sockets / "keeper") if self.sockets else ""
 
     def release(self) -> None:
         """Let another Corral own the state directory; this one has ended."""
@@ -75,10 +83,14 @@ class Places:
             os.close(self._owner_fd)
             self._owner_fd = -1
 
-    def socket(self, name: str) -> str:
-        """A socket's path, or "" where it would be too long."""
-        path = str(self.sockets / f"{name}.sock") if self.sockets else ""
-        return path if len(os.fsencode(path)) <= SOCKET_PATH_BYTES else ""
+    def socket(self, instance: str) -> str:
+        """The path of an instance's socket, "" where it would be too long."""
+        if self.sockets is None:
+            return ""
+        path = str(self.sockets / f"{slug(instance)}.sock")
+        return (
+            path if len(os.fsencode(path)) <= SOCKET_PATH_BYTES else str(self.sockets / f"{short_slug(instance)}.sock")
+        )
 
     def fresh_scratch(self, name: str) -> Path:
         """An empty private folder."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from corral.domain.launch import Handle
 from corral.runtimes.process.keeper import procs
-from corral.runtimes.process.places import Places, slug
+from corral.runtimes.process.places import Places, short_slug, slug
 
 LOGS_KEPT_BYTES = 256 * 1024 * 1024
 
@@ -53,7 +53,7 @@ def clear_files(places: Places, instances: Collection[str]) -> None:
         if folder.name not in names:
             shutil.rmtree(folder, ignore_errors=True)
     for path in places.sockets.glob("*.sock") if places.sockets else ():
-        if path.stem not in names | {"keeper"}:
+        if path.stem not in names | {short_slug(instance) for instance in instances}:
             path.unlink(missing_ok=True)
     _prune_logs(places.logs, names)
 
