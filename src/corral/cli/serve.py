@@ -111,6 +111,9 @@ def _private() -> dict[str, Any]:
     threading.Thread(target=_end_with_stdin, name="parent watch", daemon=True).start()
     key = os.environ.pop(private_child.KEY_VARIABLE, "") or secrets.token_hex(32)
     return {
+        "on_exit": "stop",  # nothing of it may live on, and its log is its parent's, whatever the config says
+        "log.file": "",
+        "log.format": "text",
         "server.port": 0,
         "server.host": "127.0.0.1",
         "server.keys": [{"name": "private", "key": key, "scopes": ["inference", "admin"]}],

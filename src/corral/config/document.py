@@ -27,7 +27,9 @@ MAX_DEPTH: Final = 50
 MAX_VALUES: Final = 200_000  # after aliases are expanded; a thousand Models need about 20,000
 
 _INT = re.compile(r"-?(?:0|[1-9][0-9]{0,30})\Z")
-_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)?(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,4})?\Z")
+_FLOAT = re.compile(
+    r"-?(?=[0-9]*[.eE])(?:(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?|\.[0-9]{1,30})(?:[eE][-+]?[0-9]{1,2})?\Z"
+)
 _WORDS: Final[dict[str, Any]] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True,
@@ -144,11 +146,16 @@ def _syntax_error(error: yaml.YAMLError, text: str) -> tuple[str, int | None]:
         problem += " (a text with `: ` in it needs quotes, and `key:value` needs a space)"
     elif "cannot start any token" in problem:
         problem += " (a text that begins with this character needs quotes)"
-    elif mark is not None and re.search(r"\$\{|\{\{", text.splitlines()[min(mark.line, text.count("\n"))]):
+    elif mark is not None and re.search(r"\$\{|\{\{", _line_text(text, mark.line)):
         problem += " (a template inside brackets or braces needs quotes)"
     elif start is not None and mark is not None and start.line != mark.line and error.context:
         problem += f", {error.context} that begins in line {start.line + 1}"
     return f"this is not valid YAML: {problem}", line
+
+
+def _line_text(text: str, number: int) -> str:
+    lines = text.split("\n")
+    return lines[number] if number < len(lines) else ""
 
 
 class _Builder:

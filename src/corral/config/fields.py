@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from corral.config.document import EnvText
-from corral.domain.units import FOREVER, format_bytes, format_duration, parse_bytes, parse_duration
+from corral.domain.units import FOREVER, parse_bytes, parse_duration
 
 _DURATION = {
     "anyOf": [
@@ -27,14 +28,25 @@ _SWITCH = {"anyOf": [{"type": "boolean"}, {"enum": ["on", "off", "yes", "no"]}]}
 TEXTS_SCHEMA = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
 
 
-def _shown(value: object) -> str:
-    text = repr(str(value)) if isinstance(value, str) else repr(value)
+def shown(value: object) -> str:
+    """A value as the file writes it, cut short; text from the environment is not shown, it may be a secret."""
+    if isinstance(value, EnvText):
+        return "the text that the environment has there"
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _duration(value: object) -> float:
     if not isinstance(value, str | int | float):
-        raise ValueError(f"must be a duration such as 30s or 10m, not {_shown(value)}")
+        raise ValueError(f"must be a duration such as 30s or 10m, not {shown(value)}")
     return parse_duration(value)
 
 
@@ -54,7 +66,7 @@ def _timeout(value: object) -> float:
 
 def _size(value: object) -> int:
     if not isinstance(value, str | int):
-        raise ValueError(f"must be a size such as 4GiB, not {_shown(value)}")
+        raise ValueError(f"must be a size such as 4GiB, not {shown(value)}")
     return parse_bytes(value)
 
 
@@ -82,7 +94,7 @@ def _switch(value: object) -> bool:
         return True
     if word in ("false", "off", "no") or (isinstance(value, EnvText) and word in ("0", "")):
         return False
-    raise ValueError(f"must be true or false, not {_shown(value)}")
+    raise ValueError(f"must be true or false, not {shown(value)}")
 
 
 def texts(value: object) -> object:
@@ -93,18 +105,40 @@ def texts(value: object) -> object:
     return value
 
 
-Duration = Annotated[float, BeforeValidator(_duration), PlainSerializer(format_duration), WithJsonSchema(_DURATION)]
+def exact_duration(seconds: float) -> str | float:
+    """As short as it can be written without losing anything: `10m`, `1h30m`, `never`."""
+    if seconds == FOREVER:
+        return "never"
+    if seconds == 0 or seconds != int(seconds):
+        return f"{seconds * 1000:g}ms" if seconds and seconds * 1000 == int(seconds * 1000) else seconds
+    rest, text = int(seconds), ""
+    for unit, size in (("h", 3600), ("m", 60), ("s", 1)):
+        if rest >= size:
+            text += f"{rest // size}{unit}"
+            rest %= size
+    return text
+
+
+def exact_size(count: int) -> str | int:
+    """`64MiB` where that is the whole truth, else the number of bytes."""
+    for unit, size in (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if count and count % size == 0:
+            return f"{count // size}{unit}"
+    return count
+
+
+Duration = Annotated[float, BeforeValidator(_duration), PlainSerializer(exact_duration), WithJsonSchema(_DURATION)]
 """Seconds, or `never`."""
-Finite = Annotated[float, BeforeValidator(_finite), PlainSerializer(format_duration), WithJsonSchema(_FINITE)]
+Finite = Annotated[float, BeforeValidator(_finite), PlainSerializer(exact_duration), WithJsonSchema(_FINITE)]
 """Seconds; never is refused."""
-Timeout = Annotated[float, BeforeValidator(_timeout), PlainSerializer(format_duration), WithJsonSchema(_FINITE)]
+Timeout = Annotated[float, BeforeValidator(_timeout), PlainSerializer(exact_duration), WithJsonSchema(_FINITE)]
 """Seconds, more than 0; never is refused."""
-Size = Annotated[int, BeforeValidator(_size), PlainSerializer(format_bytes), WithJsonSchema(_SIZE)]
+Size = Annotated[int, BeforeValidator(_size), PlainSerializer(exact_size), WithJsonSchema(_SIZE)]
 """Bytes."""
 Budget = Annotated[
     int | str,
     BeforeValidator(_budget),
-    PlainSerializer(lambda value: value if isinstance(value, str) else format_bytes(value)),
+    PlainSerializer(lambda value: value if isinstance(value, str) else exact_size(value)),
     WithJsonSchema({"anyOf": [{"enum": ["auto", "unlimited"]}, *_SIZE["anyOf"]]}),
 ]
 """Bytes, or a word."""
@@ -125,7 +159,7 @@ def environment_value(value: Any) -> str:
         return str(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise ValueError(f"must be a text; write it in quotes, not as {_shown(value)}")
+    raise ValueError(f"must be a text; write it in quotes, not as {shown(value)}")
 
 
 EnvValue = Annotated[

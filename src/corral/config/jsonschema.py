@@ -31,7 +31,7 @@ def json_schema(tables: Mapping[str, OptionTable]) -> dict[str, Any]:
     for name in list(definitions):
         if name != "template":
             definitions[name] = _open_to_templates(definitions[name])
-    schema["properties"] = {key: _open_to_templates(value) for key, value in schema["properties"].items()}
+    schema["properties"] = {key: _nullable(_open_to_templates(value)) for key, value in schema["properties"].items()}
     schema["properties"]["version"] = {"const": 1, "default": 1, "description": "The version of this schema."}
     for engine, table in tables.items():
         definitions[f"options_{engine}"] = {
@@ -51,14 +51,17 @@ def _add_options(definitions: dict[str, Any], engines: list[str]) -> None:
     model = definitions["Model"]
     model["properties"]["engine"] = {**model["properties"]["engine"], "enum": ["", *engines]}
     definitions["Defaults"]["properties"]["engine"]["enum"] = engines
-    if engines:
-        model["allOf"] = [
-            {
-                "if": {"properties": {"engine": {"const": engine}}, "required": ["engine"]},
-                "then": {"properties": {"options": {"$ref": f"#/$defs/options_{engine}"}}},
-            }
-            for engine in engines
-        ]
+    if not engines:
+        return
+    model["allOf"] = [
+        {
+            "if": {"properties": {"engine": {"const": engine}}, "required": ["engine"]},
+            "then": {"properties": {"options": {"$ref": f"#/$defs/options_{engine}"}}},
+        }
+        for engine in engines
+    ]
+    any_engine = [{"$ref": f"#/$defs/options_{engine}"} for engine in engines]
+    model["allOf"].append({"if": {"required": ["engine"]}, "else": {"properties": {"options": {"anyOf": any_engine}}}})
 
 
 def _option(spec: OptionSpec) -> dict[str, Any]:
@@ -91,7 +94,8 @@ def _option(spec: OptionSpec) -> dict[str, Any]:
 
 def _open_to_templates(schema: dict[str, Any]) -> dict[str, Any]:
     """The same schema in which every number, boolean, word and sized text may be a template, and every key null."""
-    result = dict(schema)
+    # pydantic leaves the bounds of a field with a validator of its own under its own names
+    result = {{"ge": "minimum", "le": "maximum"}.get(key, key): value for key, value in schema.items()}
     if "properties" in result:
         result["properties"] = {name: _nullable(_open_to_templates(sub)) for name, sub in result["properties"].items()}
         required = set(result.get("required", ()))
@@ -111,6 +115,8 @@ def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
         return about
     choices = value["anyOf"] if set(value) == {"anyOf"} else [value]
     section = any("$ref" in choice or choice.get("type") == "object" for choice in choices)
+    if section:
+        about.pop("default", None)  # every key in it has its own
     extra = [] if section or {"type": "string"} in choices else [_TEMPLATE]
     null = [] if {"type": "null"} in choices else [{"type": "null"}]
     return {**about, "anyOf": [*choices, *null, *extra]}

@@ -9,6 +9,7 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from corral.config.document import EnvText
+from corral.config.fields import shown
 from corral.config.problems import Keys, Problems, dotted
 from corral.config.schema import Config, Model
 from corral.contracts.options import OptionTable
@@ -94,7 +95,7 @@ def _sentence(found: Any) -> str:
         return f"must be {_MUST_BE[kind]}, not {shown(value)}"
     match kind:
         case "value_error":
-            text = str(context["error"])
+            text = _without_secret(str(context["error"]), value)
             return text if text.startswith(("must", "cannot", "has", "would")) else f"is wrong: {text}"
         case "literal_error":
             return f"must be {context['expected']}, not {shown(value)}"
@@ -110,20 +111,13 @@ def _sentence(found: Any) -> str:
             return f"is wrong: {found['msg']}"
 
 
-def shown(value: object) -> str:
-    """A value as the file writes it, cut short; text from the environment is not shown, it may be a secret."""
-    if isinstance(value, EnvText):
-        return "the text that the environment has there"
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return "a list"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _without_secret(text: str, value: object) -> str:
+    """The sentence with what came from the environment taken out."""
+    if not isinstance(value, EnvText) or not value:
+        return text
+    for quoted in (repr(str(value)), repr(str(value)[:60]), str(value)):
+        text = text.replace(quoted, shown(value))
+    return text
 
 
 def is_section(annotation: Any) -> bool:

@@ -51,8 +51,12 @@ def write_new(path: str, text: str, *, force: bool = False) -> None:
     Raises Conflict when the file is there already and `force` is not given, ConfigError when it cannot be written.
     """
     try:
-        if os.path.dirname(path):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+        folder = os.path.dirname(path)
+        if folder and not os.path.isdir(folder):
+            os.makedirs(folder)
+    except OSError as error:
+        raise ConfigError(f"its folder cannot be made: {error.strerror}", file=path) from None
+    try:
         if force:
             _write(f"{path}.{os.getpid()}.new", text)
             os.replace(f"{path}.{os.getpid()}.new", path)

@@ -1,0 +1,65 @@
+"""Models from nothing but files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corral.config.adhoc import document_for, model_name
+from corral.config.document import parse
+from corral.config.problems import ConfigErrors
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def models(folder: Path, *files: str) -> dict[str, Any]:
+    data: dict[str, Any] = document_for(files, cwd=str(folder)).data["models"]
+    return {name: Path(model["source"]).relative_to(folder).as_posix() for name, model in data.items()}
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("Qwen3-8B-Q4_K_M.gguf", "Qwen3-8B-Q4_K_M"),
+        ("/a/b/big-00001-of-00003.gguf", "big"),
+        ("my model (1).GGUF", "my-model-1-"),
+        ("--x.gguf", "x"),
+        ("モデル.gguf", "model"),
+        ("noext", "noext"),
+    ],
+)
+def test_the_name_is_the_stem(file: str, name: str) -> None:
+    assert model_name(file) == name
+
+
+def test_names_are_unique(tmp_path: Path) -> None:
+    touch(tmp_path, "a/m.gguf", "b/m.gguf", "c/m.gguf")
+    assert models(tmp_path, "a/m.gguf", "b/m.gguf", "c/m.gguf", "a/m.gguf") == {
+        "m": "a/m.gguf", "m-2": "b/m.gguf", "m-3": "c/m.gguf",
+    }  # fmt: skip
+
+
+def test_a_folder_gives_its_models_and_a_split_one_is_one(tmp_path: Path) -> None:
+    touch(tmp_path, "d/a.gguf", "d/s-00001-of-00002.gguf", "d/s-00002-of-00002.gguf", "d/mmproj-x.gguf", "d/note.txt")
+    assert models(tmp_path, "d") == {"a": "d/a.gguf", "s": "d/s-00001-of-00002.gguf"}
+
+
+def test_files_that_cannot_be_served_are_told_together(tmp_path: Path) -> None:
+    touch(tmp_path, "s-00002-of-00002.gguf", "c.yaml", "empty/x.txt")
+    with pytest.raises(ConfigErrors) as caught:
+        models(tmp_path, "none.gguf", "s-00002-of-00002.gguf", "c.yaml", "empty")
+    told = [problem.message for problem in caught.value.problems]
+    for part in ("no such file", "give part 1", "--config", "no .gguf file in this folder"):
+        assert any(part in message for message in told), told
+
+
+def test_files_join_the_models_of_a_config(tmp_path: Path) -> None:
+    touch(tmp_path, "a.gguf")
+    found = document_for(["a.gguf"], cwd=str(tmp_path), onto=parse("models: {a: {source: /x}}"))
+    assert list(found.data["models"]) == ["a", "a-2"]

@@ -1,0 +1,44 @@
+"""The starter file, and never losing a config."""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from corral.config.write import STARTER, write_new
+from corral.domain.errors import ConfigError, Conflict
+from tests.unit.config.conftest import Loader
+
+
+def test_the_starter_is_a_config(config: Loader) -> None:
+    settings = config(STARTER).settings
+    assert (settings.server.port, settings.fleet.models) == (11435, {})
+
+
+def test_what_the_starter_shows_in_comments_is_right_too(config: Loader) -> None:
+    text = re.sub(r"(?m)^(\s+)# (?=[ a-z_-]+:|  -)", r"\1", STARTER.replace("  host: 127.0.0.1\n", ""))
+    text = text.replace("models: {}", "models:").replace("groups: {}", "groups:")
+    settings = config(text).settings
+    assert list(settings.fleet.models) == ["my-model"] and list(settings.fleet.groups) == ["big"]
+    assert settings.server.host == "0.0.0.0" and settings.server.keys[0].name == "me"
+
+
+def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
+    file = tmp_path / "sub" / "corral.yaml"
+    write_new(str(file), "a: 1\n")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    with pytest.raises(Conflict, match="exists already"):
+        write_new(str(file), "b: 2\n")
+    assert file.read_text() == "a: 1\n"
+    write_new(str(file), "b: 2\n", force=True)
+    assert file.read_text() == "b: 2\n"
+    assert [path.name for path in file.parent.iterdir()] == ["corral.yaml"]
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be made"):
+        write_new(str(tmp_path / "file" / "corral.yaml"), "a: 1\n")
