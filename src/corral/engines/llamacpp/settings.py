@@ -8,13 +8,14 @@ slots, footprint and checks see the same value however it was written.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from corral.contracts.options import OptionKind, with_defaults
 from corral.domain.fleet import ArgValue, ModelSpec, OptionValue
-from corral.engines.llamacpp.options import BY_NAME, OPTIONS, QUANTISED_KV, plain
+from corral.engines.llamacpp.options import BY_NAME, FILES, OPTIONS, QUANTISED_KV, plain
 from corral.engines.llamacpp.spellings import OWNED, OWNED_ENV, OWNED_ENV_PREFIXES, recognised
 
 _KNOWN: Final = recognised(tuple(BY_NAME))
@@ -109,6 +110,7 @@ def _conflicts(options: Mapping[str, OptionValue], chosen: Mapping[str, OptionVa
     found += _batches(options, chosen)
     found += _task(options)
     found += _templates(options)
+    found += _paths(options)
     mlock, mmap, mode = (options.get(name) for name in ("mlock", "mmap", "load_mode"))
     if mode is not None and (mlock is not None or mmap is not None):
         found.append("options.load_mode says the same as mlock and mmap: keep the one or the others.")
@@ -181,6 +183,17 @@ def _templates(options: Mapping[str, OptionValue]) -> list[str]:
         if not ok:
             found.append("options.chat_template_kwargs must be a JSON object in quotes, for example '{\"key\": 1}'.")
     return found
+
+
+def _paths(options: Mapping[str, OptionValue]) -> list[str]:
+    """An engine runs in a folder of its own. The config makes single paths of `options` absolute, no others."""
+    named = {name: options.get(name, ()) for name in (*FILES, "slot_save_path")}
+    return [
+        f"options.{name}: {path} is not a whole path: begin it with /."
+        for name, value in named.items()
+        for path in (value if isinstance(value, tuple) else (str(value),))
+        if not os.path.isabs(path)
+    ]
 
 
 def _env_problems(model: ModelSpec) -> list[str]:

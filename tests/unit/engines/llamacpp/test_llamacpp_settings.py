@@ -43,6 +43,8 @@ def test_nothing_is_wrong_with_nothing() -> None:
         ({"draft_min": 9, "draft_max": 3}, ("9", "larger")),
         ({"keep": 512, "ctx_size": 512}, ("keep (512)",)),
         ({"embeddings": True, "context_shift": True}, ("context_shift",)),
+        ({"lora": ("/a", "b.gguf")}, ("lora: b.gguf", "whole path")),
+        ({"mmproj": "~/p.gguf"}, ("mmproj: ~/p.gguf", "whole path")),
         ({"parallel": 0}, ("parallel must be a whole number of slots from 1 to 256",)),
         ({"n_gpu_layers": "some"}, ("auto or all",)),
         ({"flash_attn": "maybe"}, ("on, off, auto",)),
