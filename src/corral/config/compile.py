@@ -6,24 +6,20 @@ against each other, keys hashed, paths made absolute.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import ipaddress
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from corral.config import paths
 from corral.config.document import EnvText, plain_value
 from corral.config.fields import shown
 from corral.config.problems import Keys, Problems, dotted
-from corral.config.schema import Config, Key, Model, TimeoutsSection, arg_items
+from corral.config.schema import Config, Model, TimeoutsSection, arg_items
+from corral.config.serving import server_spec
 from corral.config.settings import LogSpec, Settings
 from corral.contracts.options import OptionKind, OptionSpec, OptionTable
 from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec, OptionValue, Source, Timeouts
 from corral.domain.names import near_names
-from corral.domain.serving import KeySpec, Scope, ServerSpec
-
-MIN_KEY_LENGTH: Final = 16
 
 
 class EngineRules(Protocol):
@@ -84,7 +80,7 @@ def compile_config(config: Config, *, engines: Mapping[str, EngineRules], base: 
     log, state = config.log, config.state_dir
     return Settings(
         fleet=fleet,
-        server=_server(config, problems),
+        server=server_spec(config.server, problems),
         log=LogSpec(log.level, log.format, base.resolve(log.file, ("log", "file")) if log.file else ""),
         state_dir=base.resolve(state, ("state_dir",)) if state else paths.state_dir(base.env),
         ram_auto=auto,
@@ -275,83 +271,6 @@ def _groups(config: Config, problems: Problems) -> dict[str, GroupSpec]:
     return groups
 
 
-def _server(config: Config, problems: Problems) -> ServerSpec:
-    server = config.server
-    keys = _keys(server.keys, problems)
-    if not server.keys and not server.open and not is_loopback(server.host):
-        problems.add(
-            f"server.host {server.host} is not loopback and there are no keys.",
-            keys=("server", "host"),
-            hint="Add server.keys, or say `open: true` if everybody who reaches the port may use it.",
-        )
-    for index, origin in enumerate(server.cors_origins):
-        if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
-            where: Keys = ("server", "cors_origins", index)
-            problems.add(f"{origin!r} is not an origin such as https://chat.example.org", keys=where)
-    return ServerSpec(
-        host=server.host,
-        port=server.port,
-        keys=keys,
-        open=server.open,
-        allowed_hosts=server.allowed_hosts,
-        cors_origins=server.cors_origins,
-        body_limit_bytes=server.body_limit,
-        body_total_bytes=max(server.body_limit, server.body_total),
-        header_limit_bytes=server.header_limit,
-        header_timeout_s=server.header_timeout,
-        body_timeout_s=server.body_timeout,
-        keepalive_s=server.keepalive,
-        max_connections=server.max_connections,
-        drain_s=server.drain,
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """True for an address that only this machine reaches."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
-def _keys(keys: tuple[Key, ...], problems: Problems) -> tuple[KeySpec, ...]:
-    specs: list[KeySpec] = []
-    names: dict[str, int] = {}
-    hashes: dict[str, str] = {}
-    for index, key in enumerate(keys):
-        here: Keys = ("server", "keys", index)
-        digest = _key_hash(key, here, problems)
-        if key.name in names:
-            problems.add(f"two keys are named {key.name!r}", keys=(*here, "name"))
-        elif digest and digest in hashes:
-            problems.add(f"{key.name!r} is the same key as {hashes[digest]!r}", keys=here)
-        names.setdefault(key.name, index)
-        hashes.setdefault(digest, key.name)
-        specs.append(KeySpec(key.name, digest, frozenset(Scope(scope) for scope in key.scopes)))
-    return tuple(specs)
-
-
-def _key_hash(key: Key, here: Keys, problems: Problems) -> str:
-    """The key's SHA-256. No message ever shows the key."""
-    if bool(key.key) == bool(key.sha256):
-        problems.add(f"the key {key.name!r} needs either `key` or `sha256`", keys=here)
-        return ""
-    if key.sha256:
-        digest = key.sha256.lower()
-        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-            problems.add("sha256 must be 64 hex digits", keys=(*here, "sha256"))
-        return digest
-    if not all(33 <= ord(char) <= 126 for char in key.key):
-        problems.add(f"the key {key.name!r} must be printable ASCII without spaces", keys=(*here, "key"))
-    elif len(key.key) < MIN_KEY_LENGTH:
-        problems.add(
-            f"the key {key.name!r} is shorter than {MIN_KEY_LENGTH} characters.",
-            keys=(*here, "key"),
-            hint="`openssl rand -hex 32` makes a good one.",
-        )
-    return hashlib.sha256(key.key.encode()).hexdigest()
-
-
 def _warnings(fleet: Fleet) -> tuple[str, ...]:
     found = []
     for group in fleet.groups.values():
@@ -359,6 +278,3 @@ def _warnings(fleet: Fleet) -> tuple[str, ...]:
         if group.swap and pinned and len(group.members) > 1:
             found.append(f"{pinned[0]} is pinned in the swap group {group.name}: the other members can never start.")
     return tuple(found)
-
-
-__all__ = ["Base", "EngineRules", "check_options", "compile_config", "is_loopback"]

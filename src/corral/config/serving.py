@@ -1,0 +1,90 @@
+"""The section `server` of the config -> ServerSpec: who may call, keys hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from typing import Final
+
+from corral.config.problems import Keys, Problems
+from corral.config.schema import Key, Server
+from corral.domain.serving import KeySpec, Scope, ServerSpec
+
+MIN_KEY_LENGTH: Final = 16
+
+
+def server_spec(server: Server, problems: Problems) -> ServerSpec:
+    """The gateway's settings; what is wrong is added to `problems`."""
+    keys = _keys(server.keys, problems)
+    if not server.keys and not server.open and not is_loopback(server.host):
+        problems.add(
+            f"server.host {server.host} is not loopback and there are no keys.",
+            keys=("server", "host"),
+            hint="Add server.keys, or say `open: true` if everybody who reaches the port may use it.",
+        )
+    for index, origin in enumerate(server.cors_origins):
+        if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
+            where: Keys = ("server", "cors_origins", index)
+            problems.add(f"{origin!r} is not an origin such as https://chat.example.org", keys=where)
+    return ServerSpec(
+        host=server.host,
+        port=server.port,
+        keys=keys,
+        open=server.open,
+        allowed_hosts=server.allowed_hosts,
+        cors_origins=server.cors_origins,
+        body_limit_bytes=server.body_limit,
+        body_total_bytes=max(server.body_limit, server.body_total),
+        header_limit_bytes=server.header_limit,
+        header_timeout_s=server.header_timeout,
+        body_timeout_s=server.body_timeout,
+        keepalive_s=server.keepalive,
+        max_connections=server.max_connections,
+        drain_s=server.drain,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """True for an address that only this machine reaches."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _keys(keys: tuple[Key, ...], problems: Problems) -> tuple[KeySpec, ...]:
+    specs: list[KeySpec] = []
+    names: dict[str, int] = {}
+    hashes: dict[str, str] = {}
+    for index, key in enumerate(keys):
+        here: Keys = ("server", "keys", index)
+        digest = _key_hash(key, here, problems)
+        if key.name in names:
+            problems.add(f"two keys are named {key.name!r}", keys=(*here, "name"))
+        elif digest and digest in hashes:
+            problems.add(f"{key.name!r} is the same key as {hashes[digest]!r}", keys=here)
+        names.setdefault(key.name, index)
+        hashes.setdefault(digest, key.name)
+        specs.append(KeySpec(key.name, digest, frozenset(Scope(scope) for scope in key.scopes)))
+    return tuple(specs)
+
+
+def _key_hash(key: Key, here: Keys, problems: Problems) -> str:
+    """The key's SHA-256. No message ever shows the key."""
+    if bool(key.key) == bool(key.sha256):
+        problems.add(f"the key {key.name!r} needs either `key` or `sha256`", keys=here)
+        return ""
+    if key.sha256:
+        digest = key.sha256.lower()
+        if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            problems.add("sha256 must be 64 hex digits", keys=(*here, "sha256"))
+        return digest
+    if not all(33 <= ord(char) <= 126 for char in key.key):
+        problems.add(f"the key {key.name!r} must be printable ASCII without spaces", keys=(*here, "key"))
+    elif len(key.key) < MIN_KEY_LENGTH:
+        problems.add(
+            f"the key {key.name!r} is shorter than {MIN_KEY_LENGTH} characters.",
+            keys=(*here, "key"),
+            hint="`openssl rand -hex 32` makes a good one.",
+        )
+    return hashlib.sha256(key.key.encode()).hexdigest()
