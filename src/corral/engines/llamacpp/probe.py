@@ -50,6 +50,7 @@ class Prober:
         self._probed: dict[str, Probed] = {}
         self._devices: dict[str, tuple[str, ...]] = {}
         self._lock = asyncio.Lock()
+        self._devices_lock = asyncio.Lock()  # a driver that takes long to wake must not hold up a start
 
     async def probe(self, program: Program) -> Probed:
         """Flags and version of a binary. Raises StartFailed for one that cannot say."""
@@ -64,16 +65,14 @@ class Prober:
     async def devices(self, program: Program) -> tuple[str, ...]:
         """Names of the devices it can use beside the CPU. Wakes the GPU driver: only when somebody asks."""
         key = _key(program)
-        async with self._lock:
+        async with self._devices_lock:
             if key not in self._devices:
                 argv = worker_argv("--list-devices") if program.embedded else (program.path, "--list-devices")
                 self._devices[key] = parse_devices(await self._output(argv))
         return self._devices[key]
 
     async def _ask(self, program: Program, key: str) -> Probed:
-        help_text, version = await asyncio.gather(
-            self._output((program.path, "--help")), self._output((program.path, "--version"))
-        )
+        help_text = await self._output((program.path, "--help"))
         known = parse_help(help_text)
         if not {"--model", "--port"} <= known.flags.keys():
             raise StartFailed(
@@ -82,6 +81,7 @@ class Prober:
                 log_tail=tuple(help_text.splitlines()[-20:]),
                 permanent=True,
             )
+        version = await self._output((program.path, "--version"))
         await asyncio.to_thread(self._store, key, help_text, version)
         return _probed(help_text, version)
 

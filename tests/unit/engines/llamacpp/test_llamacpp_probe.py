@@ -96,7 +96,7 @@ async def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
 async def test_hidden_settings_do_not_reach_the_probe(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLAMA_ARG_HOST", "evil")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    program = script(f'printf "{HELP}"; env | grep -E "LLAMA_|HF_" && exit 9; exit 0')
+    program = script(f'printf "{HELP}"; env | grep -E "^(LLAMA_|HF_)" && exit 9; exit 0')
     await Prober().probe(program)
     assert "HF_TOKEN" not in clean_env(os.environ) and "PATH" in clean_env(os.environ)
 
