@@ -42,6 +42,7 @@ class Engine:
     slots: int = 0
     leases: set[int] = field(default_factory=set)  # requests, with or without a slot
     checking: bool = False
+    pinned: bool = True  # whenever it could have been asked to leave
 
 
 @dataclass
@@ -213,8 +214,10 @@ class Promises(RuleBasedStateMachine):
     @rule(model=st.sampled_from(NAMES), version=st.integers(0, 1))
     def find_an_engine(self, model: str, version: int) -> None:
         self.found += 1
-        known = self.sizes.get(model, 0) if model in self.machine._world.models else 0
-        engine = Engine(f"old-{self.found}", model, f"{model}{version}", known, "ready", 2)
+        if model not in self.machine._world.models:  # nobody can know what an unknown Model needs
+            self.sizes[model] = 0
+            self.groups.pop(model, None)
+        engine = Engine(f"old-{self.found}", model, f"{model}{version}", self.sizes[model], "ready", 2)
         self.engines[engine.id] = engine
         self._step(events.InstanceAdopted(engine.id, model, engine.digest, Endpoint(), 2))
 
@@ -308,8 +311,7 @@ class Promises(RuleBasedStateMachine):
             assert self.cut_allowed or (self.closing is not None and self.closing <= self.now)
         else:
             assert not engine.leases, "an instance with a lease is stopped"
-        spec = self.fleet.models.get(engine.model)
-        if spec is not None and spec.pin:
+        if engine.pinned and self._pinned(engine.model):
             assert command.reason in {"unload", "reload", "shutdown"}, "a pinned Model is evicted"
         engine.doing = "stopping"
 
@@ -364,11 +366,16 @@ class Promises(RuleBasedStateMachine):
                 self._step(events.InstanceReady(engine.id, Endpoint(), 1, 1.0))
         self.time_passes(1.0)
 
+    def _pinned(self, model: str) -> bool:
+        return model in self.fleet.models and self.fleet.models[model].pin
+
     # --- helpers --------------------------------------------------------------------------------------------------
 
     def _change_fleet(self, fleet: dict) -> None:  # type: ignore[type-arg]
         present = sorted(fleet["present"])
         models = {name: ModelSpec(name, **fleet["specs"][name]) for name in present}
+        for engine in self._alive():
+            engine.pinned = engine.pinned and self._pinned(engine.model)
         if self.closing is None:
             self.fleet = Fleet(models, {g.name: g for g in fleet["groups"]}, fleet["ram"], LIMITS)
             self.budget = fleet["ram"]
