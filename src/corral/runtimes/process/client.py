@@ -27,7 +27,7 @@ REQUEST_TIMEOUT_S = 10.0
 
 
 _KEPT: dict[int, subprocess.Popen[bytes]] = {}
-"""Keepers that live on without us, by pid. They stay our children: whoever connects again must reap them."""
+"""Keepers that live on without us, by pid. They stay our children: whoever comes next here must reap them."""
 
 
 class KeeperGone(Exception):
@@ -153,6 +153,8 @@ async def connect(client: Callable[[], KeeperClient], places: Places, keep_s: fl
     Returns the client and the keeper's answer to `hello`. Raises KeeperGone where there is none to speak to, and
     PlaceFailed when it belongs to another Corral.
     """
+    for pid in [pid for pid, kept in _KEPT.items() if kept.poll() is not None]:
+        del _KEPT[pid]
     path = _keeper_socket(places)
     if not path:
         raise KeeperGone

@@ -156,6 +156,7 @@ class KeeperLink:
         for instance in self.lives.keys() - with_file:
             # Its start was cut off before the handle was written: nobody will ever ask for it.
             await self.discard(instance)
+            self._files.remove(instance)
 
     async def discard(self, instance: str) -> None:
         """End it, if it has not ended, and forget it."""
