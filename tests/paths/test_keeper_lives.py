@@ -12,6 +12,7 @@ import pytest
 
 from corral.domain.errors import PlaceFailed
 from corral.domain.launch import ExitKind, ExitStatus
+from corral.runtimes.process.keeper import procs
 from tests.paths.keeper_kit import STUBBORN, Home, corral, launch, open_fds, said, until
 
 WRAPPER = "setsid sleep 1000 & echo up; sleep 1000 & wait"
@@ -161,6 +162,16 @@ async def test_engines_do_not_outlive_a_corral_killed_while_it_starts(home: Home
             await runtime.destroy(handle)
         handle = await launch(runtime, "exec sleep 1000")
         assert await runtime.recover(handle) is None
+
+
+async def test_an_engine_dies_with_its_keeper_when_nobody_sweeps(home: Home) -> None:
+    async with corral(home, "echo up; exec sleep 1000") as output:
+        while await output.readline() != b"running\n":
+            pass
+        os.kill(home.keeper(), signal.SIGSTOP)
+    (engine,) = home.alive()
+    os.kill(home.keeper(), signal.SIGKILL)
+    await until(lambda: not procs.start_ticks(engine), 1.0)  # the parent-death signal
 
 
 async def test_corral_and_keeper_killed_together(home: Home) -> None:

@@ -55,17 +55,20 @@ def test_what_is_no_handle_is_named_and_ignored(tmp_path: Path, caplog: pytest.L
     assert [name for name in ("x.json", "y.json", "z.json") if name in caplog.text] == ["x.json", "y.json", "z.json"]
 
 
+EXIT = '{"pid": 7, "kind": "exited", "code": 3, "signal": null, "detail": "x"}'
+
+
 @pytest.mark.parametrize(
     ("text", "status"),
     [
-        ('{"pid": 7, "kind": "exited", "code":3, "signal":null, "detail":"x"}', ExitStatus(ExitKind.EXITED, 3, detail="x")),
-        ('{"pid": 8, "kind": "exited", "code": 3, "signal": null, "detail": ""}', None),  # an earlier life of the name
-        ('{"pid": 7, "kind": "melted", "code": 3, "signal": null, "detail": ""}', None),
+        (EXIT, ExitStatus(ExitKind.EXITED, code=3, detail="x")),
+        (EXIT.replace("7", "8"), None),  # an earlier life of the name
+        (EXIT.replace("exited", "melted"), None),
         ('{"pid": 7}', None),
         ("[]", None),
         ("{", None),
     ],
-)  # fmt: skip
+)
 def test_exit_files(tmp_path: Path, text: str, status: ExitStatus | None) -> None:
     files = HandleFiles(tmp_path)
     assert files.exit_status("one", 7) is None
