@@ -7,7 +7,7 @@ from corral.domain.events import InstanceExited, InstanceFailed, LoadFinished
 from corral.domain.instance import InstanceState
 from corral.scheduler.machine.leasing import again, refuse_waiters
 from corral.scheduler.machine.state import DRAINING, READY, STARTING, STOPPING, Instance, ModelState, World
-from corral.scheduler.policy.backoff import backoff_s, died_early
+from corral.scheduler.policy.backoff import FORGIVEN, backoff_s, died_early
 
 
 def note_failure(world: World, model: ModelState, error: CorralError) -> None:
@@ -56,7 +56,8 @@ def exited(world: World, event: InstanceExited) -> None:
     """
     READY | DRAINING -> FAILED: it ended by itself. Open leases are the gateway's to end; they come back as usual.
 
-    Who waits is served by a fresh start at once, unless it died early: then that is a failed start.
+    Who waits is served by a fresh start at once, unless engines of this Model keep dying early: then that is a failed
+    start.
     """
     instance = world.instances.get(event.instance)
     if instance is None:
@@ -75,7 +76,12 @@ def exited(world: World, event: InstanceExited) -> None:
     error = EngineDied(text)
     if state is READY and died_early(world.now - instance.ready_at, served=instance.served):
         model.failures = instance.earlier_failures
-        note_failure(world, model, error)
+        if model.failures >= FORGIVEN:
+            note_failure(world, model, error)
+        else:
+            model.failures += 1
+            model.error = error
+            world.touch(model)
     else:
         if model.last is instance:
             model.error = error

@@ -9,6 +9,9 @@ from corral.domain.fleet import Limits
 SETTLED_S: Final = 10.0
 """An engine that ends by itself sooner than this after ready, with no request served, counts as a failed start."""
 
+FORGIVEN: Final = 2
+"""Early deaths in a row that cost no back-off: one poisonous request and its retry must not lock out everybody else."""
+
 
 def backoff_s(failures: int, limits: Limits, *, permanent: bool) -> float:
     """Seconds until the next try after so many failures in a row (1 or more); `permanent` goes straight to the most."""
