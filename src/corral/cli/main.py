@@ -32,7 +32,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has left (`corral ps | head -1`)
         _forget_stdout()
-        return 0
+        return 1
     return code
 
 

@@ -29,9 +29,9 @@ def connection(path: str, url: str, *, timeout_s: float) -> tuple[http.client.HT
     """A connection, not yet open, to `url`, else to the unix socket at `path`; and the prefix of the URL's path."""
     if not url:
         return UnixConnection(path, timeout_s=timeout_s), ""
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     try:
+        parts = urlsplit(url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         return kind(parts.hostname or "", parts.port, timeout=timeout_s), parts.path
     except (ValueError, http.client.HTTPException):
         raise BadRequest(f"--server {url!r} is not an address.") from None

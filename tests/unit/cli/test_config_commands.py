@@ -1,0 +1,63 @@
+"""`corral config ...`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.unit.cli.conftest import Command
+
+GOOD = "server: {port: 7777, keys: [{name: me, key: 0123456789abcdef}]}\nmodels: {a: {source: a.gguf}}\n"
+
+
+def test_init_then_validate(corral: Command) -> None:
+    assert corral("config", "init").code == 0
+    assert "is valid: 0 Models." in corral("config", "validate").out
+    again = corral("config", "init")
+    assert (again.code, again.err) == (1, "corral: corral.yaml exists already. `--force` replaces it.\n")
+    assert corral("config", "init", "--force").code == 0
+
+
+def test_path(corral: Command) -> None:
+    ran = corral("config", "path")
+    assert ran.code == 1 and "/work/corral.yaml (the working directory)" in ran.err
+    assert json.loads(corral("config", "path", "--json").out)["path"] is None
+    Path("corral.yaml").touch()
+    assert corral("config", "path").out == f"{Path.cwd()}/corral.yaml\n"
+
+
+def test_validate_tells_all_and_warns(corral: Command) -> None:
+    Path("corral.yaml").write_text(GOOD)
+    ran = corral("config", "validate")
+    assert ran.out == f"{Path.cwd()}/corral.yaml is valid: 1 Model.\n"
+    assert "a.gguf does not exist" in ran.err
+    Path("bad.yaml").write_text("server: {prot: 1}\nlog: {level: x}\n")
+    bad = corral("config", "validate", "bad.yaml")
+    assert bad.code == 1 and len(bad.err.splitlines()) == 2
+    found = json.loads(corral("config", "validate", "--json", "bad.yaml").out)
+    assert [problem["line"] for problem in found["problems"]] == [1, 2]
+
+
+def test_show_is_a_config_without_secrets(corral: Command) -> None:
+    Path("corral.yaml").write_text(GOOD)
+    ran = corral("config", "show")
+    assert "0123456789abcdef" not in ran.out
+    assert yaml.safe_load(ran.out)["server"]["port"] == 7777
+    assert json.loads(corral("config", "show", "--json").out) == yaml.safe_load(ran.out)
+
+
+def test_explain(corral: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("corral.yaml").write_text(GOOD)
+    lines = corral("config", "explain", "server.port").out.splitlines()
+    assert lines[:2] == ["server.port = 7777", f"from: {Path.cwd()}/corral.yaml:1"]
+    monkeypatch.setenv("CORRAL_SERVER__PORT", "1")
+    assert json.loads(corral("config", "explain", "server.port", "--json").out)["origin"] == "CORRAL_SERVER__PORT"
+    assert "Did you mean 'port'?" in corral("config", "explain", "server.prot").err
+    assert "(not set)" in corral("config", "explain", "models.a.options.ctx_size").out
+
+
+def test_schema_is_json(corral: Command) -> None:
+    assert json.loads(corral("config", "schema").out)["title"] == "corral.yaml"

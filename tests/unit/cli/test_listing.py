@@ -1,0 +1,32 @@
+"""Tables: what a row shows, and that logs and names cannot steer the terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from corral.cli.listing import _row
+from corral.cli.output import print_table, printable
+
+
+def test_a_row_of_a_loaded_model() -> None:
+    model = {
+        "model": "m", "state": "ready", "rss_bytes": 3 * 1024**3, "ram_bytes": 1, "context_tokens": 4096, "leases": 1,
+        "slots": 4, "waiting": 2, "ttl_left_s": 61, "pids": [7, 8], "load_s": 1.4, "pinned": False,
+    }  # fmt: skip
+    assert _row(model) == ("m", "ready", "3 GiB", "4096", "1/4", "2", "1m 1s", "7", "1s")
+
+
+def test_a_row_of_one_that_is_not() -> None:
+    assert _row({"model": "m", "state": "stopped"}) == ("m", "stopped", "-", "-", "-", "0", "-", "-", "-")
+    assert _row({"model": "m", "state": "ready", "pinned": True, "ttl_left_s": None})[6] == "pinned"
+
+
+def test_columns_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "n"), [("a", "1"), ("long", "100")], right=("n",))
+    assert capsys.readouterr().out == "NAME    N\na       1\nlong  100\n"
+    print_table(("name", "n"), [])
+    assert capsys.readouterr().out == "NAME  N\n"
+
+
+def test_control_characters_are_replaced() -> None:
+    assert printable("a\x1b]0;title\x07b\tc") == "a\N{REPLACEMENT CHARACTER}]0;title\N{REPLACEMENT CHARACTER}b\tc"

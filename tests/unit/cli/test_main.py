@@ -1,0 +1,126 @@
+"""The door: exit codes, one sentence, no traceback."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from corral.cli import reading
+from corral.cli.commands import COMMANDS
+from corral.version import __version__
+from tests.unit.cli.conftest import Command
+
+BROKEN = "server: {port: [\n"
+
+
+def test_version(corral: Command) -> None:
+    for arguments in (["--version"], ["-V"], ["version"]):
+        assert (corral(*arguments).code, corral(*arguments).out) == (0, f"corral {__version__}\n")
+
+
+def test_help_lists_every_command_in_full(corral: Command) -> None:
+    text = corral("--help").out
+    for name, (_, help_line) in COMMANDS.items():
+        assert re.search(rf"(?m)^  {name} +{re.escape(help_line)}$", text), name
+
+
+def test_the_help_lines_are_those_of_the_commands(corral: Command) -> None:
+    for name, (module, help_line) in COMMANDS.items():
+        found = import_module(f"corral.cli.{module}")
+        own = found.build().info.help if hasattr(found, "build") else getattr(found, name).__doc__.strip()
+        assert own.splitlines()[0].startswith(help_line), name
+        assert corral(name, "--help").code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["frobnicate"], ["ps", "--nope"], ["load"], ["config", "nope"], ["demo", "--port", "x"]]
+)
+def test_wrong_usage_is_2(corral: Command, arguments: list[str]) -> None:
+    ran = corral(*arguments)
+    assert ran.code == 2
+    assert "Traceback" not in ran.err
+
+
+def test_a_near_command_is_named(corral: Command) -> None:
+    assert "Did you mean 'serve'?" in corral("serv").err
+
+
+def test_nothing_runs_is_1_and_one_sentence(corral: Command) -> None:
+    for arguments in (["ps"], ["status"], ["load", "m"], ["unload", "--all"], ["logs", "m"]):
+        ran = corral(*arguments)
+        assert ran.code == 1
+        assert [line for line in ran.err.splitlines() if not line.endswith(" ...")] == [
+            f"corral: No Corral runs here (nobody answers at {Path.home()}/.local/state/corral/control.sock)."
+            " Start one: corral serve."
+        ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["version"], ["config", "path"], ["config", "schema"], ["config", "init", "new.yaml"]],
+)
+def test_what_needs_no_config_works_with_a_broken_one(corral: Command, arguments: list[str]) -> None:
+    Path("corral.yaml").write_text(BROKEN)
+    assert corral(*arguments).code == 0
+
+
+@pytest.mark.parametrize("arguments", [["ps"], ["status"], ["load", "m"], ["unload", "m"], ["logs", "m"]])
+def test_what_asks_a_running_corral_does_not_care_for_a_broken_config(corral: Command, arguments: list[str]) -> None:
+    Path("corral.yaml").write_text(BROKEN)
+    assert "No Corral runs here" in corral(*arguments).err
+
+
+@pytest.mark.parametrize("arguments", [["serve"], ["config", "validate"], ["config", "show"], ["run", "m", "hi"]])
+def test_a_broken_config_is_told_where_it_is_needed(corral: Command, arguments: list[str]) -> None:
+    Path("corral.yaml").write_text(BROKEN)
+    ran = corral(*arguments)
+    assert ran.code == 1
+    assert ran.err.startswith(f"corral: {Path.cwd()}/corral.yaml:2: this is not valid YAML")
+    assert "Traceback" not in ran.err
+
+
+def test_an_unexpected_error_is_a_sentence_and_with_debug_a_traceback(
+    corral: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(reading, "read", explode)
+    ran = corral("config", "show")
+    assert (ran.code, ran.err) == (
+        1,
+        "corral: Internal error: RuntimeError: boom. Run it again with --debug for the whole story.\n",
+    )
+    with pytest.raises(RuntimeError, match="boom"):
+        corral("config", "show", "--debug")
+
+
+def test_ctrl_c_is_130(corral: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reading, "read", interrupt)
+    assert corral("config", "show").code in (1, 130)
+
+
+def test_serve_without_anything_says_what_there_is(corral: Command) -> None:
+    ran = corral("serve")
+    assert ran.code == 2
+    assert "corral demo" in ran.err and "config init" in ran.err
+
+
+def test_serve_refuses_files_that_are_not_there(corral: Command) -> None:
+    ran = corral("serve", "none.gguf")
+    assert (ran.code, ran.err) == (1, f"corral: {Path.cwd()}/none.gguf: there is no such file\n")
+
+
+def test_a_wrong_engine_option_is_told(corral: Command) -> None:
+    Path("a.gguf").touch()
+    assert "is not NAME=VALUE" in corral("serve", "a.gguf", "-o", "x").err
+    assert (
+        "llamacpp has no option 'ctx_sise'. Did you mean 'ctx_size'?"
+        in corral("serve", "a.gguf", "-o", "ctx_sise=1").err
+    )
