@@ -44,9 +44,9 @@ class _Load(msgspec.Struct):
 
 
 class _Unload(msgspec.Struct):
-    """`model` "" or `all`: true unloads everything."""
+    """All of them is said on purpose: `model` "" or `all` true, not by leaving the field out."""
 
-    model: str = ""
+    model: str | None = None
     all: bool = False
     force: bool = False
     timeout_s: float = UNLOAD_S
@@ -155,7 +155,7 @@ class CorralRoutes:
     async def unload(self, request: Request) -> Response:
         """Unload a Model, or all."""
         wanted = await _body(request, _Unload)
-        if not wanted.model and not wanted.all:
+        if wanted.model is None and not wanted.all:
             raise BadRequest("Which Model?", hint='Send {"model": NAME} or {"all": true}.')
         model = self._directory.get(wanted.model).name if wanted.model else ""
         gone = await self._control.unload(model, force=wanted.force, timeout_s=_seconds(wanted.timeout_s))

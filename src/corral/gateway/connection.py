@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 HEAD, BODY, SERVING, LINGER, CLOSED = range(5)
 
-HELD_LIMIT: Final = 64 * 1024  # bytes of later requests held while one is served
+AHEAD_LIMIT: Final = 256 * 1024  # bytes of later requests held while one is served
 WRITE_HIGH: Final = 128 * 1024  # unsent bytes at which the engine is no longer read
 WRITE_LOW: Final = 32 * 1024
 LINGER_S: Final = 2.0
@@ -65,6 +65,7 @@ class ClientConnection(asyncio.Protocol):
     """See the module's text. `gateway` decides about requests; this class moves bytes and watches the clock."""
 
     __slots__ = (
+        "_ahead",
         "_bodiless",
         "_body",
         "_body_until",
@@ -109,6 +110,7 @@ class ClientConnection(asyncio.Protocol):
         self._timed: Timed | None = None
         self._phase = HEAD
         self._buffer = b""
+        self._ahead = bytearray()
         self._body: BodyReader | None = None
         self._body_until = NEVER
         self._pumping = False
@@ -148,8 +150,8 @@ class ClientConnection(asyncio.Protocol):
             self._buffer = data
             self._pump()
         elif phase == SERVING:
-            self._buffer = self._buffer + data if self._buffer else data
-            if len(self._buffer) > HELD_LIMIT:
+            self._ahead += data
+            if len(self._ahead) > AHEAD_LIMIT and not self._paused_reading:
                 self._paused_reading = True
                 self.transport.pause_reading()
                 self.gateway.paused.add(self)
@@ -357,6 +359,9 @@ class ClientConnection(asyncio.Protocol):
             self._paused_reading = False
             self.gateway.paused.discard(self)
             self.transport.resume_reading()
+        if self._ahead:
+            self._buffer += bytes(self._ahead)
+            self._ahead.clear()
         if self._buffer:
             self.deadline = self.gateway.now + self.gateway.spec.header_timeout_s
             self._pump()
@@ -393,12 +398,13 @@ class ClientConnection(asyncio.Protocol):
     def _close(self) -> None:
         self.deadline = self.gateway.now + LINGER_S
         self.gateway.paused.discard(self)
-        if not (self._unread or self._buffer or self._paused_reading):
+        if not (self._unread or self._buffer or self._ahead):
             self._phase = CLOSED
             self.transport.close()
             return
         self._phase = LINGER
         self._buffer = b""
+        self._ahead.clear()
         if self._paused_reading:
             self.transport.resume_reading()
         if self.transport.can_write_eof():
@@ -410,6 +416,7 @@ class ClientConnection(asyncio.Protocol):
         if phase == CLOSED:
             return
         self._buffer = b""
+        self._ahead.clear()
         self.deadline = self.gateway.now + LINGER_S
         self.gateway.paused.discard(self)
         self._body_gone()

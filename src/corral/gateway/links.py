@@ -115,15 +115,15 @@ class Link(asyncio.Protocol):
             self.drop()  # an idle engine has nothing to say
             return
         self.heard = True
-        broken: httptools.HttpParserError | None = None
+        broken: Exception | None = None
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             broken = error
         if not self._head_done:
             self._head_bytes += len(data)
             if self._head_bytes > _HEAD_LIMIT:
-                broken = httptools.HttpParserError("the head is too long")
+                broken = ValueError("the head is too long")
         pieces = self._pieces
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()

@@ -95,7 +95,7 @@ def parse_request_head(block: bytes, *, count_limit: int) -> RequestHead:
         raise BadHead(f"The request head is malformed: {error}.", _syntax_status(block)) from None
     line = _REQUEST_LINE.match(block)
     if line is None or not collector.complete:
-        raise BadHead("The request head is malformed.")
+        raise BadHead("The request head is malformed.", _syntax_status(block))
     target = line[2]
     if not target.startswith(b"/") and target != b"*":
         raise BadHead("The request target must be a path.")
