@@ -1,0 +1,42 @@
+"""docs/cli.md shows the help of every command as it is (written by CORRAL_UPDATE_DOCS=1)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from corral.cli import chat
+from corral.cli.commands import COMMANDS
+from tests.unit.cli.conftest import Command
+
+PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
+UPDATE = bool(os.environ.get("CORRAL_UPDATE_DOCS"))
+CONFIG = ("init", "show", "path", "validate", "explain", "schema")
+
+
+def helps(corral: Command) -> str:
+    commands = [(name,) for name in COMMANDS] + [("config", name) for name in CONFIG]
+    parts = []
+    for command in sorted(commands, key=lambda words: [*COMMANDS].index(words[0])):
+        text = corral(*command, "--help").out.strip()
+        parts.append(f"### corral {' '.join(command)}\n\n```text\n{text}\n```")
+    return "\n\n".join(parts)
+
+
+def put_in(page: str, blocks: Mapping[str, str]) -> str:
+    for name, text in blocks.items():
+        block = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        page = block.sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", page)  # type: ignore[misc]
+    return page
+
+
+def test_the_help_on_the_page_is_the_help_of_the_commands(corral: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    wanted = put_in(PAGE.read_text(), {"chat": f"```text\n{chat.HELP}\n```", "help": helps(corral)})
+    if UPDATE:
+        PAGE.write_text(wanted)
+    assert PAGE.read_text() == wanted, "run the test with CORRAL_UPDATE_DOCS=1"
