@@ -17,7 +17,7 @@ from typing import Final
 
 from corral.contracts.clock import Clock
 from corral.contracts.events import Publisher
-from corral.contracts.leases import Waiter
+from corral.contracts.leases import Lease, Waiter
 from corral.domain import commands, events
 from corral.domain.errors import CorralError
 from corral.domain.instance import InstanceView
@@ -197,9 +197,9 @@ class LeaseWaiter:
     """A Waiter for code that awaits: `corral load`, tests. The hot path implements Waiter itself."""
 
     def __init__(self) -> None:
-        self._answer: asyncio.Future[GrantedLease] = asyncio.get_running_loop().create_future()
+        self._answer: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
 
-    def granted(self, lease: GrantedLease) -> None:
+    def granted(self, lease: Lease) -> None:
         """Pass it on, or give it back when nobody waits any more."""
         if self._answer.cancelled():
             lease.release()
@@ -211,6 +211,6 @@ class LeaseWaiter:
         if not self._answer.cancelled():
             self._answer.set_exception(error)
 
-    async def result(self) -> GrantedLease:
+    async def result(self) -> Lease:
         """The lease. Raises the refusal. Cancelling it leaves the rest to `Place.leave`."""
         return await self._answer
