@@ -26,7 +26,7 @@ def build() -> typer.Typer:
 
 
 def init(
-    file: Annotated[str, typer.Argument(metavar="[FILE]", show_default=False, help="Default: ./corral.yaml.")] = "",
+    file: Annotated[str, typer.Argument(metavar="FILE", show_default=False, help="Default: ./corral.yaml.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a starter file with comments."""
@@ -70,9 +70,7 @@ def path(config: options.Config = "", as_json: options.Json = False) -> None:
 
 
 def validate(
-    file: Annotated[
-        str, typer.Argument(metavar="[FILE]", show_default=False, help="Default: the one that counts.")
-    ] = "",
+    file: Annotated[str, typer.Argument(metavar="FILE", show_default=False, help="Default: the one that counts.")] = "",
     config: options.Config = "",
     as_json: options.Json = False,
 ) -> None:

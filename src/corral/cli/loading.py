@@ -18,7 +18,7 @@ LONGEST_S = 86400.0  # the most that the server takes; the Model's own timeouts 
 
 
 def load(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names or aliases of Models.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL", help="Names or aliases of Models.")],
     state_dir: options.StateDir = "",
     server: options.Server = "",
     key: options.Key = "",
@@ -37,7 +37,7 @@ def load(
 
 
 def unload(
-    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL...]", help="Names or aliases.")] = None,
+    models: Annotated[list[str] | None, typer.Argument(metavar="MODEL", help="Names or aliases.")] = None,
     everything: Annotated[bool, typer.Option("--all", "-a", help="Unload all Models.")] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Cut answers that are running.")] = False,
     state_dir: options.StateDir = "",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def logs(
-    model: Annotated[str, typer.Argument(metavar="[MODEL]", help="A Model; needed where several are loaded.")] = "",
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A Model; needed where several are loaded.")] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as new lines come.")] = False,
     tail: Annotated[int, typer.Option("--tail", "-n", min=0, help="Begin with the last N lines.")] = 100,
     state_dir: options.StateDir = "",

@@ -18,7 +18,7 @@ from corral.domain.errors import BadRequest
 def run(
     model: Annotated[str, typer.Argument(metavar="MODEL|FILE.gguf", help="A Model's name, or a model file.")],
     prompt: Annotated[
-        list[str] | None, typer.Argument(metavar="[PROMPT]", show_default=False, help="Ask this and leave.")
+        list[str] | None, typer.Argument(metavar="PROMPT", show_default=False, help="Ask this and leave.")
     ] = None,
     system: Annotated[str, typer.Option("--system", metavar="TEXT", show_default=False, help="System message.")] = "",
     settings: Annotated[

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def serve(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE.gguf ...]", show_default=False, help="Model files, or folders with them."),
+        typer.Argument(metavar="FILE.gguf", show_default=False, help="Model files, or folders with them."),
     ] = None,
     config: options.Config = "",
     host: Annotated[str, typer.Option(metavar="ADDRESS", show_default=False, help="Listen on this address.")] = "",

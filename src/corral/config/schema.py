@@ -152,9 +152,9 @@ class Server(Section):
     keys: tuple[Key, ...] = ()
     """API keys. With at least one, every request needs one; without, requests from this machine need none."""
     allowed_hosts: Texts = ()
-    """Host names that clients may use besides loopback names and `host` (a defence against DNS rebinding)."""
+    """Host names that clients may use besides loopback names and `host` (a defence against DNS rebinding). `*`: any."""
     cors_origins: Texts = ()
-    """Origins of web pages that may call from a browser, such as `https://chat.example.org`. Default: none."""
+    """Origins of web pages that may call from a browser, such as `https://chat.example.org`, or `*`. Default: none."""
     body_limit: Size = 64 * 1024**2
     """Bytes that one request body may have; more is answered 413."""
     body_total: Size = 512 * 1024**2

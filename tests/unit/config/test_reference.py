@@ -1,4 +1,4 @@
-"""docs/configuration.md: the examples are configs, the list of keys is the schema's (CORRAL_UPDATE_DOCS=1 writes it)."""
+"""docs/configuration.md: the examples are configs, the keys those of the schema (CORRAL_UPDATE_DOCS=1 writes them)."""
 
 from __future__ import annotations
 
