@@ -201,7 +201,7 @@ async def test_stop_waits_for_a_clean_end_within_the_grace(subject: Subject, run
     status = await runtime.stop(handle, grace_s=5)
     assert status.kind is ExitKind.STOPPED
     assert status.signal != 9
-    assert 0.1 <= time.monotonic() - began < 2
+    assert 0.09 <= time.monotonic() - began < 2  # uvloop's timers may be a millisecond early
 
 
 async def test_stop_kills_after_the_grace(subject: Subject, runtime: Runtime) -> None:
@@ -210,7 +210,7 @@ async def test_stop_kills_after_the_grace(subject: Subject, runtime: Runtime) ->
     began = time.monotonic()
     status = await runtime.stop(handle, grace_s=0.2)
     assert status == ExitStatus(ExitKind.STOPPED, signal=9)
-    assert 0.2 <= time.monotonic() - began < 2
+    assert 0.19 <= time.monotonic() - began < 2
 
 
 async def _says(runtime: Runtime, handle: Handle, text: str) -> bool:

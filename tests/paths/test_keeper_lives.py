@@ -55,7 +55,7 @@ async def test_what_a_killed_wrapper_leaves_is_killed(home: Home) -> None:
     async with home.open() as runtime:
         handle = await launch(runtime, WRAPPER)
         await said(runtime, handle, "up")
-        assert len(home.alive()) == 3
+        await until(lambda: len(home.alive()) == 3)
         os.kill(handle.data["pid"], signal.SIGKILL)
         assert await runtime.wait(handle) == ExitStatus(ExitKind.SIGNALLED, signal=9)
         assert home.alive() == []  # `wait` returns when all of it is gone
