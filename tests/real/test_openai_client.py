@@ -192,7 +192,7 @@ async def check_errors(client: AsyncOpenAI) -> None:
     assert unknown.value.code == "model_not_found"
     assert "'ada'" in unknown.value.message
     with pytest.raises(openai.BadRequestError):  # the engine's own error, passed on
-        await client.chat.completions.create(model="ada", messages=[{"role": "user", "content": 7}])  # type: ignore[list-item]
+        await client.chat.completions.create(model="ada", messages=[{"role": "user", "content": 7}])  # type: ignore[misc, list-item]
     with pytest.raises(openai.APIStatusError) as wrong_task:
         await client.embeddings.create(model="ada", input="x")
     assert wrong_task.value.status_code == 501

@@ -131,11 +131,11 @@ class Instances:
         try:
             handle, error = await asyncio.shield(task)
         except asyncio.CancelledError:
-            handle, _ = await task
-            running.handle = handle
+            running.handle, _ = await task
             raise
         if error is not None:
             raise error
+        assert isinstance(handle, Handle)
         return handle
 
     async def _ready_or_exit(self, running: Running, *, attached: bool) -> ReadyInfo:
