@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from corral.cli import reading
 from corral.cli.commands import COMMANDS
+from corral.config import paths
 from corral.version import __version__
 from tests.unit.cli.conftest import Command
 
@@ -49,12 +51,12 @@ def test_a_near_command_is_named(corral: Command) -> None:
 
 
 def test_nothing_runs_is_1_and_one_sentence(corral: Command) -> None:
+    socket = paths.control_socket(f"{Path.home()}/.local/state/corral", os.environ)
     for arguments in (["ps"], ["status"], ["load", "m"], ["unload", "--all"], ["logs", "m"]):
         ran = corral(*arguments)
         assert ran.code == 1
         assert [line for line in ran.err.splitlines() if not line.endswith(" ...")] == [
-            f"corral: No Corral runs here (nobody answers at {Path.home()}/.local/state/corral/control.sock)."
-            " Start one: corral serve."
+            f"corral: No Corral runs here (nobody answers at {socket}). Start one: corral serve."
         ]
 
 
