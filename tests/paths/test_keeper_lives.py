@@ -174,7 +174,8 @@ async def test_an_engine_dies_with_its_keeper_when_nobody_sweeps(home: Home) -> 
     await until(lambda: not procs.start_ticks(engine), 1.0)  # the parent-death signal
 
 
-async def test_corral_and_keeper_killed_together(home: Home) -> None:
+@pytest.mark.parametrize("handle_file", [True, False])
+async def test_corral_and_keeper_killed_together(home: Home, handle_file: bool) -> None:
     async with corral(home, WRAPPER) as output:
         while await output.readline() != b"running\n":
             pass
@@ -183,6 +184,11 @@ async def test_corral_and_keeper_killed_together(home: Home) -> None:
     await until(lambda: not home.keeper())
     assert home.alive()  # grandchildren, which no parent-death signal reaches
     async with home.open() as runtime:
+        if not handle_file:  # killed before it was written: the mark alone says that they are ours
+            (home.state / "handles" / "one.json").unlink()
+            await launch(runtime, "exit 0", "two")
+            assert home.alive("one") == []
+            return
         (handle,) = await runtime.handles()
         status = await runtime.recover(handle)
         assert status is not None
@@ -191,6 +197,26 @@ async def test_corral_and_keeper_killed_together(home: Home) -> None:
         await runtime.destroy(handle)
         assert list((home.state / "handles").iterdir()) == []
         assert list((home.state / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.001, 0.003, 0.01, 0.05])
+@pytest.mark.parametrize("cold", [True, False])
+async def test_a_start_that_is_cancelled_leaves_nothing(home: Home, cold: bool, delay_s: float) -> None:
+    async with home.open() as runtime:
+        if not cold:
+            await launch(runtime, "exec sleep 1000", "other")
+        start = asyncio.get_running_loop().create_task(launch(runtime, WRAPPER))
+        await asyncio.sleep(delay_s)
+        start.cancel()
+        (result,) = await asyncio.gather(start, return_exceptions=True)
+        if isinstance(result, BaseException):
+            assert isinstance(result, asyncio.CancelledError)
+            assert home.alive("one") == []
+            assert list((home.state / "handles").glob("one*")) == []
+        else:  # it was quicker
+            assert await runtime.recover(result) is None
+        handle = await launch(runtime, "exec sleep 1000", "two")
+        assert await runtime.recover(handle) is None
 
 
 # --- order

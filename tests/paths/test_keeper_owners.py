@@ -194,6 +194,52 @@ async def test_a_hung_keeper_is_reported(home: Home, monkeypatch: pytest.MonkeyP
         assert await later.recover(handle) is None
 
 
+async def test_a_keeper_of_another_version_is_replaced(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = home.runtime(on_exit="keep", keep_s=60)
+    handle = await launch(runtime, "exec sleep 1000")
+    await runtime.close()
+    monkeypatch.setattr("corral.runtimes.process.client.VERSION", 2)
+    async with home.open() as later:
+        status = await later.recover(handle)
+        assert status is not None
+        assert (status.kind, status.detail) == (ExitKind.STOPPED, "Corral shut down")
+        again = await launch(later, "exec sleep 1000", "two")
+        assert again.data["keeper_pid"] != handle.data["keeper_pid"]
+
+
+async def test_a_keeper_that_was_stopping_serves_the_next_corral(home: Home) -> None:
+    runtime = home.runtime(on_exit="keep", keep_s=60)
+    handle = await launch(runtime, STUBBORN)
+    await said(runtime, handle, "up")
+    await runtime.close()
+    os.kill(handle.data["keeper_pid"], signal.SIGTERM)
+    await asyncio.sleep(0.1)
+    async with home.open() as later:
+        again = await launch(later, "exec sleep 1000", "two")
+        assert (await later.wait(handle)).detail == "the keeper was asked to end"
+        assert await later.recover(again) is None
+        assert again.data["keeper_pid"] == handle.data["keeper_pid"]
+
+
+async def test_nonsense_on_the_socket_is_not_heard(home: Home) -> None:
+    async with home.open() as runtime:
+        handle = await launch(runtime, "exec sleep 1000")
+        path = json.loads((home.state / "keeper.lock").read_bytes())["socket"]
+        for nonsense in (b"GET / HTTP/1.1\r\n\r\n", b"[1]\n", b'{"op": "shutdown", "id": 1}\n', b'{"id": 1}\n'):
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(nonsense)
+            answer = await reader.readline()
+            assert answer == b"" or "error" in json.loads(answer)
+            writer.close()
+            await writer.wait_closed()
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b'{"op": "hello", "id": 1, "pid": 1, "keep_s": 0}\n')
+        assert f"pid {os.getpid()} owns" in json.loads(await reader.readline())["error"]
+        writer.close()
+        await writer.wait_closed()
+        assert await runtime.recover(handle) is None
+
+
 async def test_close_is_the_end(home: Home) -> None:
     runtime = home.runtime()
     handle = await launch(runtime, "exec sleep 1000")

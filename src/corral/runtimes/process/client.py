@@ -191,7 +191,7 @@ async def spawn(
         os.close(log)
         theirs.close()
     _, connected = await asyncio.get_running_loop().create_unix_connection(client, sock=ours)
-    connected.process = process
+    connected.pid, connected.process = process.pid, process
     try:
         return connected, await _hello(connected, keep_s)
     except KeeperGone:
@@ -211,6 +211,7 @@ async def _hello(client: KeeperClient, keep_s: float) -> Any:
     try:
         answer = await client.request("hello", timeout_s=HELLO_TIMEOUT_S, pid=os.getpid(), keep_s=keep_s)
     except TimeoutError:
+        client.let_go()
         await client.close()
         raise PlaceFailed(
             f"The keeper did not answer within {HELLO_TIMEOUT_S:g} s.", hint="The machine may be overloaded; try again."

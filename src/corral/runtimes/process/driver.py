@@ -226,6 +226,7 @@ class ProcessRuntime:
         _unlink_socket(socket_path)
         # An engine may have saved gigabytes there, and unlinking them takes its time.
         await asyncio.to_thread(shutil.rmtree, self._places.scratch / slug(instance), ignore_errors=True)
+        await asyncio.to_thread(sweep.prune_logs, self._places, list(self._link.lives))
 
 
 def _unlink_socket(path: str) -> None:

@@ -7,6 +7,7 @@ It knows of every instance how it ended, or holds the future that will know.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -50,31 +51,41 @@ class KeeperLink:
         self._keep_s = keep_s
         self._oom_counter = oom_counter
         self._client: KeeperClient | None = None
-        self._connecting = asyncio.Lock()
+        self._connecting: asyncio.Task[KeeperClient | PlaceFailed] | None = None
         self._cleaning: asyncio.Task[None] | None = None
         self._tasks = Tasks("keeper link")
         self._closed = False
 
     async def keeper(self) -> KeeperClient:
         """The keeper of this state directory, started if there is none. Raises PlaceFailed."""
-        async with self._connecting:
-            if self._closed:
-                raise PlaceFailed("The process runtime is closed.")
+        if self._closed:
+            raise PlaceFailed("The process runtime is closed.")
+        if self._client is not None and not self._client.lost:
+            return self._client
+        if self._connecting is None or self._connecting.done():
+            self._connecting = self._tasks.start(self._connect(), name="connect")
+        # One for all who wait, and it goes on when they leave: half a connection would be a keeper without an owner.
+        result = await asyncio.shield(self._connecting)
+        if isinstance(result, PlaceFailed):
+            raise result
+        return result
+
+    async def _connect(self) -> KeeperClient | PlaceFailed:
+        try:
             await self.cleaned()
-            if self._client is not None and not self._client.lost:
-                return self._client
             try:
                 client, hello = await keepers.connect(self._new_client, self._places, self._keep_s)
             except KeeperGone:
                 client, hello = await self._spawn()
             if hello["version"] != keepers.VERSION:
                 logger.warning("The keeper (pid %d) is of another version: its engines are stopped", client.pid)
-                await client.request("shutdown")
-                await client.gone(KILL_WAIT_S)
+                await _retire(client)
                 client, hello = await self._spawn()
-            self._client = client
-            await self._take_over(client, hello["engines"])
-            return client
+        except PlaceFailed as error:
+            return error
+        self._client = client
+        await self._take_over(client, hello["engines"])
+        return client
 
     async def ask(self, op: str, *, timeout_s: float | None = keepers.REQUEST_TIMEOUT_S, **fields: Any) -> Any:
         """A request to the keeper that runs. Raises KeeperGone, KeeperRefused, PlaceFailed when it does not answer."""
@@ -123,12 +134,13 @@ class KeeperLink:
 
     async def close(self, keep_s: float) -> None:
         """End the link; engines are stopped, or kept by the keeper. A second call does nothing."""
-        async with self._connecting:
-            self._closed = True
-            await self.cleaned()
-            if self._client is not None and not self._client.lost:
-                await self._leave(self._client, keep_s)
-            self._client = None
+        self._closed = True
+        if self._connecting is not None:
+            await asyncio.shield(self._connecting)
+        await self.cleaned()
+        if self._client is not None and not self._client.lost:
+            await self._leave(self._client, keep_s)
+        self._client = None
         await self._tasks.aclose()
         for life in self.lives.values():
             if not life.end.done():
@@ -218,3 +230,11 @@ class KeeperLink:
         await client.reap()
         if any(not life.end.done() for life in self.lives.values()):
             await self._clean(client)
+
+
+async def _retire(client: KeeperClient) -> None:
+    with contextlib.suppress(KeeperGone, KeeperRefused, TimeoutError):
+        await client.request("shutdown")
+        await client.gone(KILL_WAIT_S)
+    await client.close()
+    await client.reap()

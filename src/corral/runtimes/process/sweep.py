@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from corral.domain.launch import Handle
@@ -55,11 +54,13 @@ def clear_files(places: Places, instances: Collection[str]) -> None:
     for path in places.sockets.glob("*.sock") if places.sockets else ():
         if path.stem not in names | {short_slug(instance) for instance in instances}:
             path.unlink(missing_ok=True)
-    _prune_logs(places.logs, names)
+    prune_logs(places, instances)
 
 
-def _prune_logs(folder: Path, names: Collection[str]) -> None:
-    files = [(path.stat(), path) for path in folder.glob("*.log")]
+def prune_logs(places: Places, instances: Collection[str]) -> None:
+    """Delete the oldest logs, not those of the instances, while all together are too large."""
+    names = {slug(instance) for instance in instances}
+    files = [(path.stat(), path) for path in places.logs.glob("*.log")]
     total = 0
     for found, path in sorted(files, key=lambda entry: entry[0].st_mtime, reverse=True):
         total += found.st_size

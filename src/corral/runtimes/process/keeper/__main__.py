@@ -75,8 +75,13 @@ class Peer:
                 return
             *lines, rest = self._in.split(b"\n") if b"\n" in data else [self._in]
             self._in = bytearray(rest)
-            for line in lines:
-                self._keeper.handle(self, json.loads(line))
+            try:
+                requests = [dict(json.loads(line)) for line in lines]
+            except (ValueError, TypeError):  # not our protocol
+                self.close()
+                return
+            for request in requests:
+                self._keeper.handle(self, request)
 
     def send(self, message: dict[str, Any]) -> None:
         """Queue one message and try to send it."""
@@ -174,6 +179,7 @@ class Keeper:
         if self._owner is not None:
             raise ValueError(f"another Corral with pid {self._owner_pid} owns this keeper")
         self._owner, self._owner_pid, self._keep_s = peer, request["pid"], request["keep_s"]
+        self._leaving = False  # if somebody had asked us to: there is a Corral again
         self._stop_at = None
         engines = [
             {"instance": child.instance, "pid": child.pid, "stop_grace_s": child.grace_s, "status": child.status}
