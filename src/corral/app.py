@@ -16,8 +16,10 @@ import secrets
 import signal
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+from corral.config.paths import cache_dir, control_socket
 from corral.config.settings import Settings
 from corral.contracts.engine import Engine
 from corral.contracts.runtime import Runtime
@@ -46,13 +48,13 @@ from corral.version import __version__
 
 logger = logging.getLogger(__name__)
 
-CONTROL_SOCKET: Final = "control.sock"
 CLOSE_S: Final = 2.0  # after the last lease: for clients to take the rest of their answers
 
 
 def engines() -> dict[str, Engine]:
     """Every engine by the name that configs use. The one place that knows them."""
-    return {"llamacpp": LlamaCppEngine(), "remote": RemoteEngine()}
+    probed = Path(cache_dir(os.environ)) / "probe"  # what binaries can do, remembered over restarts
+    return {"llamacpp": LlamaCppEngine(cache=probed), "remote": RemoteEngine()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class Corral:
         )
         self.bus.subscribe(self.gateway.notice)
         self._bound = ("", 0)
-        self.control_socket = os.path.join(settings.state_dir, CONTROL_SOCKET)
+        self.control_socket = control_socket(settings.state_dir, os.environ)
 
     def _engine_of(self, model: str) -> str:
         spec = self._fleet.models.get(model)
@@ -141,13 +143,22 @@ class Corral:
         fleet = self._with_budget(self.settings.fleet)
         survey = await self._survey(fleet)
         self._bound = await self.gateway.start()
+        os.makedirs(os.path.dirname(self.control_socket), mode=0o700, exist_ok=True)
         await self.gateway.serve_unix(self.control_socket)
         # First the Fleet without pins, then what an earlier Corral left, then the whole: a pinned Model that is found
         # running is taken over, not started beside itself.
         self._announce(FleetChanged(_without_pins(fleet), survey.digests, survey.footprints))
         await self._instances.adopt(fleet.models)
         self._announce(survey)
+        self._tasks.start(self._warn(fleet), name="warn of what this host has")
         return AppInfo(self.address, self.control_socket, self.settings)
+
+    async def _warn(self, fleet: Fleet) -> None:
+        """Once for each program: asking one what it can use takes as long as starting it."""
+        for model in {(each.engine, each.binary): each for each in fleet.models.values()}.values():
+            sentence = await self._engines[model.engine].host_warning(model)
+            if sentence:
+                logger.warning(sentence)
 
     async def reload(self, settings: Settings) -> None:
         """Take the Models, groups and limits of new Settings; what is unchanged keeps running."""
@@ -182,7 +193,7 @@ class Corral:
         found = {}
         for name, model in fleet.models.items():
             try:
-                found[name] = self._footprints.footprint(model)
+                found[name] = self._footprints.footprint(self._engines[model.engine].resolved(model))
             except StoreFailed as error:  # its start will fail with the same sentence; the others can be served
                 logger.warning("%s cannot be served: %s", name, error.sentence())
                 found[name] = Footprint()

@@ -221,7 +221,7 @@ class _Compiler:
         return dataclasses.replace(spec, slots=rules.slots(spec))
 
     def _blamed(self, sentence: str) -> Keys:
-        words = sentence.replace("`", " ").replace(":", " ").replace(",", " ").split()
+        words = sentence.translate(str.maketrans("`:,.", "    ")).split()
         for section, names in (("options", self.model.options), ("args", self.model.args), ("env", self.model.env)):
             for word in words:
                 if word in names and not self.problems.has((*self.keys, section, word)):

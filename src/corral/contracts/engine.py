@@ -37,6 +37,14 @@ class Engine(Protocol):
         """Leases per instance."""
         ...
 
+    def resolved(self, model: ModelSpec) -> ModelSpec:
+        """The Model with all options in one place: defaults filled in, free args that spell an option among them."""
+        ...
+
+    async def host_warning(self, model: ModelSpec) -> str:
+        """One sentence when this host has something that the Model's engine cannot use (a GPU), else ""."""
+        ...
+
     async def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
         """What the load digest must also contain: the exact program (path, size, mtime), the files' identity."""
         ...

@@ -42,6 +42,14 @@ class FakeProgramEngine:
         assert isinstance(slots, int)
         return slots
 
+    def resolved(self, model: ModelSpec) -> ModelSpec:
+        """The options stand where they stand."""
+        return model
+
+    async def host_warning(self, model: ModelSpec) -> str:
+        """Nothing is known of its host."""
+        return ""
+
     async def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
         """The options say it all."""
         return {}

@@ -47,6 +47,12 @@ class TestEngine:
     def slots(self, model: ModelSpec) -> int:
         return model.slots
 
+    def resolved(self, model: ModelSpec) -> ModelSpec:
+        return model
+
+    async def host_warning(self, model: ModelSpec) -> str:
+        return ""
+
     async def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
         return {}
 

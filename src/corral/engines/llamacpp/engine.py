@@ -8,6 +8,7 @@ its own, which reaches the binary through its environment and the worker through
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import secrets
@@ -70,6 +71,11 @@ class LlamaCppEngine:
         """The `parallel` option, wherever it is written."""
         return settings_of(model).slots
 
+    def resolved(self, model: ModelSpec) -> ModelSpec:
+        """See `contracts.engine.Engine.resolved`."""
+        settings = settings_of(model)
+        return dataclasses.replace(model, options=settings.options, args=settings.args)
+
     async def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
         """The program's and every file's identity. What is missing is part of the digest too, so nothing raises."""
         return await asyncio.to_thread(self._identity, model)
@@ -102,7 +108,7 @@ class LlamaCppEngine:
         """See `diagnose`: the first known string in the log, else how it ended and what it last said."""
         return diagnose(exit, log)
 
-    async def gpu_warning(self, model: ModelSpec) -> str:
+    async def host_warning(self, model: ModelSpec) -> str:
         """One sentence when a GPU is here and this Model's engine cannot use it, else "". For `serve` and `doctor`."""
         present = await asyncio.to_thread(gpu.gpus_present)
         if not present:

@@ -39,6 +39,14 @@ class RemoteEngine:
         value = checked(model.options)[0].get("parallel")
         return value if isinstance(value, int) else 1
 
+    def resolved(self, model: ModelSpec) -> ModelSpec:
+        """The options stand where they stand."""
+        return model
+
+    async def host_warning(self, model: ModelSpec) -> str:
+        """Nothing is known of its host."""
+        return ""
+
     async def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
         """The options say it all."""
         return {}
