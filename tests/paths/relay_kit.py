@@ -334,9 +334,9 @@ async def stage(
     gateway = Gateway(
         spec, leases, directory, KeyRing(spec), record, SystemClock(), control=control, metrics=lambda: b"corral_up 1\n"
     )
-    await gateway.start()
     scene = Stage(gateway, leases, record, upstream, directory)
     try:
+        await gateway.start()
         yield scene
     finally:
         for client in scene.clients:

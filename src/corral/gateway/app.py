@@ -91,7 +91,7 @@ class CorralRoutes:
                 _route("/api/corral/load", self.load, Scope.ADMIN, "POST"),
                 _route("/api/corral/unload", self.unload, Scope.ADMIN, "POST"),
             ],
-            exception_handlers={CorralError: _on_error, HTTPException: _on_http_error},
+            exception_handlers={CorralError: _on_error, HTTPException: _on_http_error, Exception: _on_bug},
         )
 
     async def root(self, request: Request) -> Response:
@@ -249,6 +249,11 @@ async def _on_error(request: Request, error: Exception) -> Response:
         raise error
     headers = {name.decode(): value.decode("latin-1") for name, value in errors.headers(error)}
     return Response(errors.body(error), errors.shape(error).status, headers)
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    """A bug of ours. The caller learns that, the log has the rest."""
+    return await _on_error(request, CorralError("Something went wrong in Corral.", hint="Its log says what."))
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
