@@ -200,7 +200,7 @@ class KeeperLink:
         """The keeper is gone: so are its engines (parent-death signal); what they started is killed here."""
         await client.reap()
         alive = [instance for instance, life in self.lives.items() if not life.end.done()]
-        logger.error("The keeper (pid %d) died; its %d engines end with it", client.pid, len(alive))
+        logger.error("the keeper is gone (pid %d); its %d engines end with it", client.pid, len(alive))
         left = await sweep.kill_leftovers(self._places.state_id)
         if left:
             logger.error("%d processes of the dead keeper do not die", left)
