@@ -7,16 +7,35 @@ which cancels it at the end of the test, and by its `Task was destroyed` warning
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
 import pytest
+import uvloop
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """
+    Journeys run on uvloop, as the product does; the relay and the runtimes run on asyncio's own loop as well, because
+    the two differ in small ways. Unit tests need no speed.
+    """
+    both = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    folder, name = item.path.parent.name, item.path.name
+    if name.startswith("test_relay_") or name == "test_runtime.py":
+        return both
+    only = "uvloop" if folder in ("paths", "real", "contracts") else "asyncio"
+    return {only: both[only]}
+
 
 REQUIRED = set(os.environ.get("CORRAL_REQUIRE", "").split())
 

@@ -8,11 +8,10 @@ import os
 import signal
 import time
 
-from tests.corrals import corral, fake
-
 from corral.domain.events import Notice, StateChanged
 from corral.domain.fleet import Limits, Timeouts
 from corral.domain.instance import InstanceState
+from tests.corrals import corral, fake
 
 
 async def test_the_first_request_starts_the_model_and_a_burst_causes_one_load() -> None:

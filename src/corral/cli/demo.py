@@ -93,6 +93,14 @@ def _first_line(path: str) -> str | None:
         return None
 
 
+def _program() -> str:
+    """How this shell can call us: by name, or by path where a virtual environment is not on PATH."""
+    import shutil
+    import sys
+
+    return "corral" if shutil.which("corral") else os.path.abspath(sys.argv[0])
+
+
 def welcome(address: str, config: str) -> str:
     """What a person can do now."""
     curl = f"curl -s {address}/v1"
@@ -104,7 +112,7 @@ Corral serves three tiny models at {address}/v1; they take turns in memory. Ctrl
   {curl}/chat/completions -d '{{"model": "alder", {question}}}'
   {curl}/chat/completions -d '{{"model": "birch", "stream": true, {question}}}'
   {curl}/embeddings -d '{{"model": "cedar", "input": "a text"}}'
-  corral ps --config {config}
+  {_program()} ps --config {config}
 
 For client libraries:
 
@@ -127,5 +135,7 @@ def _check(config: str) -> int:
     rows = [(r.model, r.route, r.outcome, f"{r.seconds * 1000:.1f} ms", r.said) for r in results]
     output.print_table(("model", "route", "result", "time", "answer"), rows, right=("time",))
     failed = sum(result.outcome != "ok" for result in results)
+    for reason in asking.LEFT_OUT:
+        print(f"not asked: {reason}")
     print(f"{len(results) - failed} of {len(results)} answered as they should.")
     return 1 if failed else 0
