@@ -1,0 +1,26 @@
+"""Names to Models."""
+
+from __future__ import annotations
+
+import pytest
+
+from corral.domain.errors import UnknownModel
+from corral.domain.fleet import ModelSpec
+from corral.gateway.directory import ModelDirectory
+
+
+def test_names_aliases_and_the_only_one() -> None:
+    one = ModelSpec("a", aliases=("x",))
+    directory = ModelDirectory([one])
+    assert all(found is one for found in (directory.get("x"), directory.find("a"), directory.only))
+    directory.replace([one, ModelSpec("b", unlisted=True)])
+    assert directory.only is None
+    assert [model.name for model in directory.listed()] == ["a"]
+    assert directory.get("b").name == "b"
+
+
+def test_hints_do_not_give_unlisted_models_away() -> None:
+    directory = ModelDirectory([ModelSpec("llama"), ModelSpec("llama-secret", unlisted=True, aliases=("llama2",))])
+    with pytest.raises(UnknownModel) as caught:
+        directory.get("llama-secre")
+    assert caught.value.near == ("llama",)

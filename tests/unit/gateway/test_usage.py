@@ -1,0 +1,134 @@
+"""Token counts and first tokens out of bytes that go by."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corral.gateway.usage import Watch
+
+
+def counts(watch: Watch) -> tuple[int | None, int | None, int | None]:
+    """Prompt, cached, completion."""
+    watch.finish()
+    return watch.prompt_tokens, watch.cached_tokens, watch.completion_tokens
+
+
+def stream(*events: Any) -> Watch:
+    """A watch that saw these events, one a piece."""
+    watch = Watch()
+    for event in events:
+        watch.piece(b"data: " + json.dumps(event).encode() + b"\n\n")
+    return watch
+
+
+def test_the_last_word_counts() -> None:
+    watch = stream(
+        {"usage": {"prompt_tokens": 1, "completion_tokens": 1}}, {"x": 1}, {"usage": {"completion_tokens": 5}}
+    )
+    assert counts(watch) == (1, None, 5)
+
+
+def test_usage_null_in_every_chunk_but_one() -> None:
+    one = b'data: {"usage": null}\n\n' * 3
+    watch = Watch()
+    watch.piece(one + b'data: {"usage":{"prompt_tokens":4,"completion_tokens":0}}\n\n' + one)
+    assert counts(watch) == (4, None, 0)
+
+
+def test_anthropic_says_it_in_two_places() -> None:
+    watch = stream(
+        {
+            "type": "message_start",
+            "message": {"usage": {"input_tokens": 9, "output_tokens": 0, "cache_read_input_tokens": 3}},
+        },
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "hi"}},
+        {"type": "message_delta", "usage": {"output_tokens": 7}},
+    )
+    assert counts(watch) == (9, 3, 7)
+
+
+def test_responses_say_it_inside() -> None:
+    usage = {"input_tokens": 2, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 1}}
+    assert counts(stream({"type": "response.completed", "response": {"usage": usage}})) == (2, 1, 3)
+
+
+def test_timings_fill_what_usage_leaves_open() -> None:
+    event = {
+        "usage": {"prompt_tokens": 10, "completion_tokens": 4},
+        "timings": {"prompt_n": 3, "cache_n": 7, "predicted_n": 4},
+    }
+    assert counts(stream(event)) == (10, 7, 4)
+    assert counts(stream({"timings": {"prompt_n": 3, "predicted_n": 4}})) == (3, None, 4)
+
+
+def test_a_large_body_is_looked_at_from_both_ends() -> None:
+    numbers = [0.25] * 100_000
+    for body in ({"usage": {"prompt_tokens": 6}, "data": numbers}, {"data": numbers, "usage": {"prompt_tokens": 6}}):
+        watch = Watch()
+        text = json.dumps(body).encode()
+        watch.body([text[:1000], text[1000:]])
+        assert counts(watch) == (6, None, None)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"choices": [{"delta": {"content": "a"}}]},
+        {"choices": [{"delta": {"reasoning_content": "a"}}]},
+        {"choices": [{"delta": {"tool_calls": [{"index": 0}]}}]},
+        {"choices": [{"delta": {}}, {"delta": {"content": "a"}}]},
+        {"choices": [{"text": "a"}]},
+        {"content": "a", "stop": False},
+        {"type": "response.output_text.delta", "delta": "a"},
+        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "a"}},
+        {"type": "content_block_delta", "delta": {"type": "thinking_delta", "thinking": "a"}},
+        {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": "{"}},
+    ],
+)
+def test_first_tokens(event: dict[str, Any]) -> None:
+    data = b": ping\n\n" + b"data: " + json.dumps(event).encode() + b"\n\n"
+    assert Watch().saw_first_token(data)
+    assert Watch().saw_first_token(data.replace(b"\n", b"\r\n"))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"choices": [{"delta": {"role": "assistant", "content": None}}]},
+        {"choices": [{"delta": {"content": ""}}]},
+        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+        {"choices": [{"text": ""}]},
+        {"choices": []},
+        {"content": "", "prompt_progress": {"total": 5}},
+        {"type": "response.created", "response": {}},
+        {"type": "message_start", "message": {"content": []}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        {"error": {"message": "x"}},
+        [],
+        "content",
+        None,
+    ],
+)
+def test_what_is_no_token(event: Any) -> None:
+    assert not Watch().saw_first_token(b"data: " + json.dumps(event).encode() + b"\n\n")
+    assert not Watch().saw_first_token(b"data: [DONE]\n\n")
+
+
+@given(st.text(max_size=200))
+def test_what_a_model_says_is_never_taken_for_usage(text: str) -> None:
+    said = text + ' "usage":{"prompt_tokens":5} "timings":{"prompt_n":5}'
+    assert counts(stream({"choices": [{"delta": {"content": said}}]})) == (None, None, None)
+
+
+@given(st.binary(max_size=200))
+def test_noise(noise: bytes) -> None:
+    watch = Watch()
+    watch.saw_first_token(noise)
+    watch.piece(b'"usage":' + noise)
+    watch.piece(b'"timings":{' + noise)
+    watch.finish()
