@@ -135,7 +135,7 @@ def _check(config: str) -> int:
     rows = [(r.model, r.route, r.outcome, f"{r.seconds * 1000:.1f} ms", r.said) for r in results]
     output.print_table(("model", "route", "result", "time", "answer"), rows, right=("time",))
     failed = sum(result.outcome != "ok" for result in results)
-    for reason in asking.LEFT_OUT:
-        print(f"not asked: {reason}")
+    for route, reason in asking.LEFT_OUT.items():
+        print(f"Not asked: {route} {reason}.")
     print(f"{len(results) - failed} of {len(results)} answered as they should.")
     return 1 if failed else 0
