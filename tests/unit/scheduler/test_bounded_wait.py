@@ -165,3 +165,52 @@ def test_the_ten_seconds_are_a_setting_that_a_reload_changes() -> None:
     assert s.state("a") is InstanceState.READY
     s.configure(*models, groups=groups, limits=Limits(max_wait_hot_s=5))
     assert s.state("a") is InstanceState.DRAINING
+
+
+def test_a_model_that_took_long_to_load_still_has_its_ten_seconds() -> None:
+    s = Script("a", "b", groups=[swap("a", "b")])
+    for request in (1, 2, 3):
+        s.ask(request, "a")
+    s.ask(100, "b")
+    s.wait(60)
+    assert s.ready("a") == ["grant 1 a"]
+    s.wait(9)
+    assert s.release(1) == ["grant 2 a"]
+    s.wait(1)
+    assert s.release(2) == ["stop a (swap)"]
+
+
+def test_nobody_slips_past_one_that_waits_for_memory_that_others_have_claimed() -> None:
+    s = Script("a", "b", "c", "d", ram=10, sizes={"a": 10, "b": 4, "c": 7, "d": 5})
+    s.load("a")
+    assert s.ask(1, "b") == ["stop a (memory)"]
+    assert s.ask(2, "c") == []
+    assert s.ask(3, "d") == []  # it would fit beside b, and c would have to wait for it too
+    assert s.stopped("a") == ["start b"]
+
+
+def test_a_load_that_fits_only_after_one_ahead_keeps_its_own_claim_on_the_hot_model() -> None:
+    s = Script("hot", "b", "c", ram=10, sizes={"hot": 6, "b": 5, "c": 5})
+    s.load("hot")
+    s.ask(1, "hot")
+    s.ask(2, "b")  # hot must leave for it, and then c fits as well
+    s.ask(3, "c")
+    s.leave(2)
+    s.wait(10)
+    assert s.state("hot") is InstanceState.DRAINING
+    assert s.release(1) == ["stop hot (memory)"]
+    assert s.evictions_told() == [("hot", "memory", "c")]
+
+
+def test_a_victim_that_two_wait_for_goes_to_the_one_ahead() -> None:
+    s = Script("x", "c", spec("vip", priority=5), groups=[swap("x", "c")], ram=10, sizes={"x": 6, "c": 6, "vip": 8})
+    s.load("x")
+    s.ask(1, "x")
+    s.ask(2, "c")  # needs x out because of the group
+    s.wait(5)
+    s.ask(3, "vip")  # needs x out because of memory
+    s.wait(5)
+    assert s.state("x") is InstanceState.READY
+    s.wait(5)
+    assert s.release(1) == ["stop x (memory)"]
+    assert s.stopped("x") == ["start vip"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from corral.domain.instance import InstanceState
 
 from .script import Script, spec, swap
@@ -183,6 +185,17 @@ def test_a_removed_model_whose_waiters_all_leave_is_not_loaded() -> None:
     assert "a" not in s.machine._world.models
 
 
+def test_a_removed_pinned_model_that_waits_for_memory_does_not_take_it() -> None:
+    s = Script("a", ram=10, sizes={"a": 6, "k": 6})
+    s.load("a")
+    s.ask(1, "a")
+    s.configure("a", spec("k", pin=True), ram=10)
+    s.configure("a", ram=10)
+    assert s.release(1) == []
+    assert s.wait(100) == []
+    assert s.state("a") is InstanceState.READY
+
+
 def test_a_removed_model_that_comes_back_unchanged_goes_on() -> None:
     s = Script("a", "b")
     s.load("a")
@@ -244,3 +257,41 @@ def test_a_reload_in_the_middle_of_a_drain_changes_nothing() -> None:
     assert s.configure("a", "b", groups=[swap("a", "b")]) == []
     assert s.state("a") is InstanceState.DRAINING
     assert s.release(1) == ["stop a (swap)"]
+
+
+@pytest.mark.parametrize("last_waiter", ["leaves", "is served"])
+def test_a_removed_model_drains_as_soon_as_nobody_waits_for_it(last_waiter: str) -> None:
+    s = Script(spec("a", slots=2), "b")
+    s.load("a")
+    for request in (1, 2, 3):
+        s.ask(request, "a")
+    s.configure("b")
+    if last_waiter == "leaves":
+        s.leave(3)
+    else:
+        assert s.release(1) == ["grant 3 a"]
+    assert s.states_told("a")[-1] == "draining"
+    s.release(2)
+    assert s.ask(4, "a") == ["refuse 4 model_not_found"]  # although a slot is free
+
+
+def test_a_smaller_budget_in_a_reload_holds_for_loads_that_were_promised_already() -> None:
+    s = Script("a", "b", ram=10, sizes={"a": 10, "b": 6})
+    s.load("a")
+    assert s.ask(1, "b") == ["stop a (memory)"]
+    assert s.configure("a", "b", ram=5) == ["refuse 1 no_memory"]
+    assert s.stopped("a") == []
+
+
+def test_an_old_instance_that_dies_while_it_drains_is_not_the_new_ones_failure() -> None:
+    s = Script(spec("a", ttl=5))
+    s.load("a")
+    s.ask(1, "a")
+    s.ask(2, "a")
+    s.configure(spec("a", ttl=5), digests={"a": "new"})
+    s.ready("a")
+    assert s.exit("a") == []  # the old one
+    s.release(2)
+    assert s.wait(5) == ["stop a (ttl)"]
+    s.stopped("a")
+    assert s.view("a").state is InstanceState.STOPPED

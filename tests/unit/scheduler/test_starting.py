@@ -144,6 +144,13 @@ def test_a_found_engine_that_does_not_fit_is_stopped() -> None:
     assert s.adopt("old-1", "b") == ["stop b (reload)"]
 
 
+def test_a_found_engine_that_cannot_run_beside_another_is_stopped() -> None:
+    for first, second in (("big", "small"), ("small", "big")):
+        s = Script("big", "small", groups=[together("big", exclusive=True), together("small")])
+        s.load(first)
+        assert s.adopt("old-1", second) == [f"stop {second} (reload)"]
+
+
 def test_ten_thousand_models_change_nothing_for_one() -> None:
     s = Script(*(f"m{n}" for n in range(2000)))
     assert models_in(s.ask(1, "m7"), "start") == ["m7"]

@@ -179,6 +179,16 @@ def test_a_pinned_model_that_was_unloaded_by_hand_stays_down_until_someone_asks(
     assert s.ask(1, "k") == ["start k"]
 
 
+def test_a_pinned_model_that_someone_asked_for_again_is_kept_up_again() -> None:
+    s = Script(spec("k", pin=True))
+    s.ready("k")
+    s.unload("k")
+    s.stopped("k")
+    s.ask(1, "k")
+    assert s.fail("k") == ["refuse 1 engine_start_failed"]
+    assert s.wait(1) == ["start k"]
+
+
 def test_a_pinned_model_that_was_unloaded_by_hand_comes_back_with_a_new_config() -> None:
     s = Script(spec("k", pin=True))
     s.ready("k")
@@ -191,6 +201,15 @@ def test_unloading_what_is_not_there_does_nothing() -> None:
     s = Script("a")
     assert s.unload("nope") == []
     assert s.unload("a") == []
+
+
+def test_unloading_twice_is_harmless() -> None:
+    s = Script("a")
+    s.load("a")
+    assert s.unload("a") == ["stop a (unload)"]
+    assert s.unload("a") == []
+    assert s.unload(force=True) == []
+    assert s.stopped("a") == []
 
 
 def test_unloading_the_one_that_waits_for_a_swap_takes_the_drain_back() -> None:
@@ -242,6 +261,20 @@ def test_a_check_that_comes_back_during_a_drain_changes_nothing() -> None:
     assert s.ask(4, "a") == ["grant 4 a"]
 
 
+def test_a_suspect_that_is_taken_back_is_still_suspect() -> None:
+    s = Script(spec("a", slots=2), "b", groups=[swap("a", "b")])
+    s.load("a")
+    s.ask(1, "a")
+    s.ask(2, "a")
+    s.release(1, broken=True)
+    s.ask(3, "b")
+    s.wait(10)
+    assert s.leave(3) == []
+    assert s.state("a") is InstanceState.READY
+    assert s.ask(4, "a") == []
+    assert s.checked("a") == ["grant 4 a"]
+
+
 # --- shutdown ---------------------------------------------------------------------------------------------------------
 
 
@@ -280,9 +313,9 @@ def test_a_second_shutdown_can_only_shorten_the_first() -> None:
     s.load("a")
     s.ask(1, "a")
     s.shut_down(within=30)
+    s.shut_down(within=5)
     s.shut_down(within=300)
-    assert s.wait(5) == []
-    s.shut_down(within=1)
+    assert s.wait(4) == []
     assert s.wait(1) == ["stop a (shutdown, force)"]
 
 

@@ -94,6 +94,19 @@ def test_an_exclusive_load_and_another_group_do_not_start_at_once() -> None:
     assert s.stopped("small") == ["start big", "start other"]
 
 
+def test_an_exclusive_load_waits_for_those_ahead_that_it_would_send_away() -> None:
+    s = Script("a", "b", "big", groups=[swap("a", "b"), together("big", exclusive=True)])
+    s.load("a")
+    s.ask(1, "a")
+    assert s.ask(2, "b") == []
+    assert s.ask(3, "big") == []
+    assert s.release(1) == ["stop a (swap)"]
+    assert s.stopped("a") == ["start b"]
+    assert s.ready("b") == ["grant 2 b"]
+    assert s.release(2) == ["stop b (exclusive)"]
+    assert s.stopped("b") == ["start big"]
+
+
 def test_the_client_that_leaves_while_waiting_for_a_swap_stops_the_swap() -> None:
     s = Script("a", "b", groups=[swap("a", "b")])
     s.load("a")

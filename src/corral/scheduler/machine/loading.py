@@ -16,6 +16,7 @@ unless nobody wants them any more or the budget changes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from corral.domain.commands import Start
 from corral.domain.errors import Conflict
@@ -26,6 +27,9 @@ from corral.scheduler.machine.failing import note_failure
 from corral.scheduler.machine.state import READY, STARTING, Alarm, Instance, ModelState, World
 from corral.scheduler.policy.groups import Ahead
 from corral.scheduler.policy.memory import Candidate, choose_victims, never_fits
+
+MOST_ROUNDS: Final = 10_000
+"""Two or three are usual. A plan that went round for ever would stop everything else, in silence."""
 
 Victims = list[tuple[Instance, str]]  # each with why it leaves
 
@@ -45,7 +49,10 @@ class Walk:
 
 def settle(world: World) -> None:
     """Plan until nothing changes. Each round but the last claims, takes back, refuses or retires something."""
+    rounds = 0
     while world.dirty:
+        rounds += 1
+        assert rounds < MOST_ROUNDS, "the plan does not settle"
         world.dirty = False
         _drop_claims(world)
         walk = Walk(Ahead(), 0, set())
@@ -208,7 +215,6 @@ def _may_return(world: World, walk: Walk, instance: Instance) -> bool:
     return (
         instance in world.draining
         and instance.why in stopping.TAKEN_BACK
-        and model.current is None
         and model not in world.claims
         and not model.removed_and_served
         and instance.digest == model.digest

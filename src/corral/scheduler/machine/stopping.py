@@ -13,7 +13,6 @@ from corral.domain.commands import Finished, Stop
 from corral.domain.errors import NoMemory, ShuttingDown, Unloaded
 from corral.domain.events import Evicted, InstanceStopped, LeaseReleased, LoadFinished, UnloadWanted
 from corral.domain.instance import InstanceState
-from corral.domain.units import FOREVER
 from corral.scheduler.machine import leasing
 from corral.scheduler.machine.failing import note_failure
 from corral.scheduler.machine.state import DRAINING, READY, STARTING, STOPPING, Alarm, Instance, World
@@ -75,6 +74,7 @@ def take_back(world: World, instance: Instance) -> None:
     world.move(instance, READY, "needed no longer elsewhere")
     world.index(instance)
     model = instance.model
+    assert model.current is None, "one instance per load digest"
     del model.leaving[instance.id]
     model.current = instance
     if not instance.suspect:
@@ -109,17 +109,14 @@ def released(world: World, event: LeaseReleased) -> None:
 
 def watch_ttl(world: World, instance: Instance) -> None:
     """Unload a ready instance whose time is over, else make sure that someone looks again in time."""
-    ttl_s = instance.model.spec.ttl_s
     instance.timed = True
-    if instance.state is not READY or instance.model.pinned or ttl_s == FOREVER:
+    ends = expires_at(instance.idle_since, instance.model.spec.ttl_s, pinned=instance.model.pinned)
+    if instance.state is not READY or ends is None:
         return
-    since = world.now if instance.busy else instance.idle_since
-    ends = expires_at(since, ttl_s, pinned=False)
-    assert ends is not None
     if ends > world.now:
         world.timers.ask(instance, ends)
     elif instance.busy:
-        instance.timed = False  # a TTL of 0: look at the very moment when it becomes idle
+        instance.timed = False  # look at the very moment when it becomes idle
     else:
         send_away(world, instance, "ttl")
 
