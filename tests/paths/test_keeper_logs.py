@@ -192,3 +192,4 @@ async def test_a_new_life_of_a_name_has_a_new_log(home: Home) -> None:
             await runtime.wait(handle)
             assert await texts(runtime.logs(handle)) == [text]
             await runtime.destroy(handle)
+            assert await texts(runtime.logs(handle)) == [text]  # from the disk

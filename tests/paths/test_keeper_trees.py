@@ -97,6 +97,22 @@ async def test_a_daemon_without_a_mark_ends_at_last_with_the_keeper(home: Home, 
     assert sleepers(seconds) == []
 
 
+@pytest.mark.parametrize("orphan", ["setsid sleep {time}", "env -i sleep {time}"], ids=["mark", "session"])
+async def test_an_orphan_is_known_by_its_mark_or_its_session(home: Home, orphan: str) -> None:
+    async with home.open() as runtime:
+        seconds = f"98767.{os.getpid()}"
+        other = await launch(runtime, "exec sleep 1000", "other")
+        handle = await launch(runtime, f"({orphan.format(time=seconds)} &) ; echo up; exec sleep 1000")
+        await said(runtime, handle, "up")
+        await until(lambda: sleepers(seconds))
+        found = await runtime.usage(handle)
+        assert found is not None
+        assert set(sleepers(seconds)) < set(found.pids)
+        await runtime.stop(handle, grace_s=5)
+        assert sleepers(seconds) == []
+        assert await runtime.recover(other) is None
+
+
 async def test_a_child_without_a_mark_is_known_by_its_parent(home: Home) -> None:
     async with home.open() as runtime:
         seconds = f"98766.{os.getpid()}"

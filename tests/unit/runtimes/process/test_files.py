@@ -14,6 +14,7 @@ from corral.domain.errors import PlaceFailed
 from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Handle
 from corral.runtimes.process import sweep
 from corral.runtimes.process.handle import HandleFiles
+from corral.runtimes.process.keeper import procs
 from corral.runtimes.process.places import Places, short_slug, slug
 
 
@@ -127,3 +128,13 @@ def test_only_what_belongs_to_nobody_is_cleared(tmp_path: Path, monkeypatch: pyt
     assert places.sockets is not None
     assert sorted(os.listdir(places.sockets)) == sorted(["keeper", "kept.sock", os.path.basename(places.socket(odd))])
     assert sorted(os.listdir(places.logs)) == ["kept.0.log", "kept.9.log", "new.0.log"]
+
+
+def test_a_handle_names_one_process_of_one_boot() -> None:
+    start = procs.start_ticks(os.getpid())
+    me = {"pid": os.getpid(), "start_ticks": start, "boot_id": procs.boot_id()}
+    assert sweep.alive(me)
+    assert not sweep.alive({**me, "boot_id": "another"})
+    assert not sweep.alive({**me, "start_ticks": start + 1})
+    assert not sweep.alive({**me, "start_ticks": 0})
+    assert not sweep.alive({})

@@ -90,7 +90,7 @@ class Peer:
 
     def flush(self) -> None:
         """Send what the socket takes; the rest when it can."""
-        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+        with contextlib.suppress(OSError):  # full for now; or gone, which reading will tell
             if self._out:
                 del self._out[: self._sock.send(self._out)]
         mask = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
@@ -246,11 +246,14 @@ class Keeper:
             child.stop(time.monotonic(), why, grace_s=grace_s)
 
     def _orphans(self) -> list[int]:
-        mains = {child.pid for child in self._children.values()}
+        mains = self._mains()
         return [pid for pid in procs.children(os.getpid()) if pid not in mains]
 
+    def _mains(self) -> dict[int, Child]:
+        return {child.pid: child for child in self._children.values() if not child.main_ended}
+
     def _reap(self, now: float) -> None:
-        mains = {child.pid: child for child in self._children.values() if child.status is None}
+        mains = self._mains()
         while True:
             try:
                 pid, wait_status = os.waitpid(-1, os.WNOHANG)

@@ -66,6 +66,11 @@ class Child:
         """On its way out: `step` must be called often."""
         return self._deadline is not None and self.status is None
 
+    @property
+    def main_ended(self) -> bool:
+        """Whether the main process was reaped; its pid may then belong to somebody else."""
+        return self._wait_status is not None
+
     def read(self, fd: int) -> int | None:
         """
         Take what a pipe has, a little at a time so that a flood does not starve the others.
