@@ -12,7 +12,7 @@ are kept in `told`, the last Wake in `wake`. `wait` moves the clock and sends th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from corral.domain import commands, events
 from corral.domain.errors import CorralError, StartFailed
@@ -218,8 +218,3 @@ class Script:
 
     def evictions_told(self) -> list[tuple[str, str, str]]:
         return [(n.model, n.why, n.for_model) for n in self.told if isinstance(n, events.Evicted)]
-
-
-def models_in(lines: Iterable[str], verb: str) -> list[str]:
-    """The Models of all lines that begin with a verb."""
-    return [line.split()[1] for line in lines if line.split()[0] == verb]

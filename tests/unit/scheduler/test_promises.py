@@ -417,7 +417,7 @@ def test_the_promises_hold_whatever_happens() -> None:
     run_state_machine_as_test(
         Promises,
         settings=settings(
-            max_examples=60,
+            max_examples=100,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,

@@ -116,6 +116,7 @@ def _instance_checked(world: World, event: InstanceChecked) -> None:
 
 def _shutdown_wanted(world: World, event: ShutdownWanted) -> None:
     stopping.shut_down(world, event.deadline)
+    reload.adopt_found(world)  # shut down before there was a Fleet: they are stopped like everything else
 
 
 def _memory_changed(world: World, event: MemoryChanged) -> None:

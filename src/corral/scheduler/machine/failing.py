@@ -60,7 +60,8 @@ def exited(world: World, event: InstanceExited) -> None:
     start.
     """
     instance = world.instances.get(event.instance)
-    if instance is None:
+    if instance is None:  # its end is known already, or it was found but not taken over yet
+        world.found = [found for found in world.found if found.instance != event.instance]
         return
     model, state = instance.model, instance.state
     text = f"The engine of {model.name!r} {event.exit}."

@@ -38,11 +38,8 @@ def fleet_changed(world: World, event: FleetChanged) -> None:
             world.touch(model)
     _reindex(world)
     _set_budget(world, fleet.ram_budget_bytes)
-    if not world.has_fleet:
-        world.has_fleet = True
-        for found in world.found:
-            adopt(world, found)
-        world.found.clear()
+    world.has_fleet = True
+    adopt_found(world)
     # Who starts without a request: first the pinned, then the preloaded, each in the order of the Fleet.
     for model in sorted((world.models[name] for name in world.order), key=lambda model: not model.pinned):
         world.touch(model)
@@ -115,6 +112,13 @@ def adopt(world: World, event: InstanceAdopted) -> None:
     else:
         stopping.send_away(world, instance, "shutdown" if world.closing is not None else "reload")
         model.leaving[instance.id] = instance
+
+
+def adopt_found(world: World) -> None:
+    """Decide about the engines that were found before."""
+    found, world.found = world.found, []
+    for event in found:
+        adopt(world, event)
 
 
 def _fits(world: World, model: ModelState, digest: str) -> bool:
