@@ -91,7 +91,7 @@ class Instances:
             await self._clean_up(running)
             self._forget(running)
             logger.warning("%s did not start: %s", running.model.name, error.sentence())
-            self.report(events.InstanceFailed(running.instance, error))
+            self.report(events.InstanceFailed(running.instance, _named(error, running.model)))
             return
         running.info = info
         running.ready_at = self._clock.wall()
@@ -299,6 +299,19 @@ class Instances:
 
 STOP_GRACE_S: Final = 2.0
 """Between SIGTERM and SIGKILL. Leases are gone by then, so an idle llama-server needs 3 ms; a busy one never ends."""
+
+
+def _named(error: CorralError, model: ModelSpec) -> CorralError:
+    """A caller's log has many Models: the sentence of a failed start says whose it is."""
+    if not isinstance(error, StartFailed):
+        return error
+    return StartFailed(
+        f"{model.name!r} did not start: {error.message}",
+        hint=error.hint,
+        log_tail=error.log_tail,
+        retry_after_s=error.retry_after_s,
+        permanent=error.permanent,
+    )
 
 
 async def _captured(coroutine: Any) -> tuple[Any, CorralError | None]:
