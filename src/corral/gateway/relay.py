@@ -66,49 +66,48 @@ _SAW_NOTHING: Final = 499  # the status on record when the client left before th
 
 
 class Exchange:
-    """Waiter, LinkUser and Timed in one: all that one request needs, without a task of its own."""
+    """
+    Waiter, LinkUser and Timed in one: all that one request needs, without a task of its own.
 
-    __slots__ = (
-        "_asked_again", "_body", "_bytes_out", "_client", "_events", "_first_at", "_head", "_held", "_lease", "_link",
-        "_loading_left", "_looked_at", "_model", "_moved_at", "_path", "_paused", "_pieces", "_pieces_bytes",
-        "_queue_s", "_request_id", "_resent", "_route", "_since", "_site", "_state", "_status", "_stream", "_ticket",
-        "_timer", "_watch", "head_sent",
-    )  # fmt: skip
+    Most requests go straight through and never touch most of these fields, so the defaults live on the class.
+    """
+
+    head_sent = False
+    _state = WAITING
+    _status = 0
+    _moved_at = 0.0  # when the answer last went on
+    _queue_s = 0.0
+    _first_at: float | None = None  # when the first token came
+    _ticket: Ticket | None = None
+    _lease: Lease | None = None
+    _site: Site | None = None
+    _link: Link | None = None
+    _head = b""
+    _events = False  # the answer is a stream of events
+    _held = b""  # the beginning of an event whose end has not come
+    _pieces_bytes = 0
+    _bytes_out = 0
+    _resent = False  # a reused connection died; sent once more on a fresh one
+    _asked_again = False  # the engine died; a second lease was asked for
+    _paused = False
+    _looked_at: list[bytes] | None = None  # an answer whose body decides what becomes of it
+    _loading_left = LOADING_RETRIES
+    _timer: asyncio.TimerHandle | None = None
 
     def __init__(
         self, client: ClientConnection, route: Route, model: ModelSpec, path: bytes, body: bytes, *, stream: bool
     ) -> None:
         self._client = client
+        self._gateway = client.gateway
         self._route = route
         self._model = model
         self._path = path
         self._body = body
         self._stream = stream
         self._request_id = client.gateway.request_id(client.head)
-        self.head_sent = False
-        self._state = WAITING
-        self._status = 0
         self._since = client.arrived  # when the present state began
-        self._moved_at = 0.0
-        self._queue_s = 0.0
-        self._first_at: float | None = None
-        self._ticket: Ticket | None = None
-        self._lease: Lease | None = None
-        self._site: Site | None = None
-        self._link: Link | None = None
-        self._head = b""
-        self._events = False  # the answer is a stream of events
-        self._held = b""  # the beginning of an event whose end has not come
         self._watch = Watch()
         self._pieces: list[bytes] = []
-        self._pieces_bytes = 0
-        self._bytes_out = 0
-        self._resent = False  # a reused connection died; sent once more on a fresh one
-        self._asked_again = False  # the engine died; a second lease was asked for
-        self._paused = False
-        self._looked_at: list[bytes] | None = None
-        self._loading_left = LOADING_RETRIES
-        self._timer: asyncio.TimerHandle | None = None
 
     # --- the lease ---
 
@@ -117,10 +116,10 @@ class Exchange:
         client = self._client
         caller = client.caller
         self._state = WAITING
-        self._since = now = client.gateway.clock.now()
+        self._since = now = self._gateway.clock.now()
         timeout_s = self._model.timeouts.queue_s
         client.deadline = now + timeout_s + QUEUE_GRACE_S
-        ticket = client.gateway.leases.ask(
+        ticket = self._gateway.leases.ask(
             self,
             model=self._model.name,
             caller=caller.name if caller is not None else "",
@@ -140,9 +139,9 @@ class Exchange:
         self._queue_s += lease.waited_s
         self._state = CONNECTING
         client = self._client
-        self._since = client.gateway.clock.now()
+        self._since = self._gateway.clock.now()
         client.deadline = self._since + self._model.timeouts.first_token_s
-        self._site = client.gateway.links.site(lease.instance, lease.endpoint)
+        self._site = self._gateway.links.site(lease.instance, lease.endpoint)
         link = self._site.take(self)
         if link is not None:
             self.linked(link)
@@ -151,7 +150,7 @@ class Exchange:
         """There will be no lease."""
         if self._state == WAITING:
             self._ticket = None
-            self._queue_s += self._client.gateway.clock.now() - self._since
+            self._queue_s += self._gateway.clock.now() - self._since
             self._fail(error)
 
     # --- the engine ---
@@ -229,9 +228,9 @@ class Exchange:
         self._body = b""  # it cannot be sent again from here on
         self._status = link.status
         client = self._client
-        self._moved_at = client.gateway.now
+        self._moved_at = self._gateway.now
         client.deadline = min(
-            client.gateway.now + self._model.timeouts.idle_s, self._since + self._model.timeouts.total_s
+            self._gateway.now + self._model.timeouts.idle_s, self._since + self._model.timeouts.total_s
         )
         self._events = link.was_stream
         if self.head_sent:
@@ -264,13 +263,13 @@ class Exchange:
 
     def _forward(self, out: bytes, data: bytes, complete: bool) -> None:
         client = self._client
-        self._moved_at = client.gateway.now
+        self._moved_at = self._gateway.now
         if self._events:
             data = self._whole_events(data, complete)
             if data:
                 self._watch.piece(data)
                 if not self._watch.started and self._watch.saw_first_token(data):
-                    self._first_at = client.gateway.clock.now()
+                    self._first_at = self._gateway.clock.now()
         elif self._pieces_bytes <= USAGE_BODY_LIMIT:
             self._pieces.append(data)
             self._pieces_bytes += len(data)
@@ -337,7 +336,7 @@ class Exchange:
     def resume(self) -> None:
         """The client has caught up."""
         self._paused = False
-        self._moved_at = self._client.gateway.now
+        self._moved_at = self._gateway.now
         if self._link is not None:
             self._link.transport.resume_reading()
 
@@ -404,15 +403,15 @@ class Exchange:
         client, watch = self._client, self._watch
         caller = client.caller
         first_at = self._first_at
-        client.gateway.publisher.publish(
+        self._gateway.publisher.publish(
             RequestFinished(
                 model=self._model.name,
                 route=self._route.label,
                 status=status,
                 caller=caller.name if caller is not None else "",
-                stream=self._stream,
+                stream=self._stream or self._events,
                 outcome=outcome,
-                duration_s=client.gateway.clock.now() - client.arrived,
+                duration_s=self._gateway.clock.now() - client.arrived,
                 queue_s=self._queue_s,
                 request_id=self._request_id.decode("latin-1"),
                 ttft_s=first_at - client.arrived if first_at is not None else None,
@@ -435,7 +434,7 @@ class Exchange:
 
     def _request_head(self, site: Site) -> bytes:
         head = self._client.head
-        wanted = SENT_RAW if self._route.model_from is ModelFrom.PATH else self._client.gateway.request_headers
+        wanted = SENT_RAW if self._route.model_from is ModelFrom.PATH else self._gateway.request_headers
         fields = b"".join([b"%b: %b\r\n" % pair for pair in head.headers if pair[0] in wanted])
         length = b"content-length: %d\r\n" % len(self._body) if self._body or head.method == b"POST" else b""
         return b"%b %b%b%b%b%b\r\n" % (head.method, site.base_path, self._path, site.prefix, fields, length)

@@ -119,7 +119,7 @@ class Watch:
             return
         for data in (self._first, self._last) if self._first is not self._last else (self._last,):
             self._take_usage(_object_after(data, _USAGE))
-        if self.prompt_tokens is None or self.completion_tokens is None or self.cached_tokens is None:
+        if _TIMINGS in self._last:
             self._take_timings(_object_after(self._last, _TIMINGS))
 
     def _take_usage(self, text: bytes | None) -> None:
@@ -149,7 +149,10 @@ class Watch:
 
 
 def _known(*values: int | None) -> int | None:
-    return next((value for value in values if value is not None), None)
+    for value in values:
+        if value is not None:
+            return value
+    return None
 
 
 def _has_delta(chunk: _Chunk) -> bool:
@@ -177,6 +180,9 @@ def _object_after(data: bytes, key: bytes) -> bytes | None:
 
 
 def _balanced(data: bytes, start: int) -> bytes | None:
+    end = data.find(b"}", start, start + _OBJECT_LIMIT)
+    if data.find(b"{", start + 1, end) < 0:  # the usual case: nothing nested
+        return data[start : end + 1] if end >= 0 else None
     depth = 0
     for brace in _BRACE.finditer(data, start, start + _OBJECT_LIMIT):
         depth += 1 if brace[0] == b"{" else -1
