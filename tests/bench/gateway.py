@@ -22,7 +22,7 @@ from corral.domain.serving import KeySpec, ServerSpec
 from corral.fakes.leases import FakeLeases
 from corral.gateway.auth import KeyRing
 from corral.gateway.directory import ModelDirectory
-from corral.gateway.relay import SENT_TO_ENGINES
+from corral.gateway.heads import SENT_TO_ENGINES
 from corral.gateway.server import Gateway
 from corral.kit.clock import SystemClock
 

@@ -13,13 +13,14 @@ closing now could reset the connection before the answer is read) -> CLOSED.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from corral.domain.errors import BadRequest, BodyTooLarge, Busy, CorralError
 from corral.domain.serving import Caller
 from corral.gateway import errors
 from corral.gateway.body import BodyReader
 from corral.gateway.routes.table import Route
+from corral.gateway.serving import Serving, Timed
 from corral.kit.departure import has_left
 from corral.kit.http_heads import END_OF_HEAD, STATUS_LINES, BadHead, RequestHead, parse_request_head
 
@@ -37,62 +38,16 @@ BODY_TOTAL_FACTOR: Final = 20  # a body may take this many times `body_timeout_s
 NEVER: Final = float("inf")
 
 
-class Serving(Protocol):
-    """What is being done about the present request."""
-
-    def gone(self) -> None:
-        """The client has left: stop, give everything back."""
-        ...
-
-    def pause(self) -> None:
-        """The client reads too slowly: write no more for now."""
-        ...
-
-    def resume(self) -> None:
-        """Go on writing."""
-        ...
-
-
-class Timed(Serving, Protocol):
-    """Serving with deadlines of its own."""
-
-    def overdue(self, now: float) -> float:
-        """A deadline may have passed: act if so, and say when to ask again."""
-        ...
-
-
 class ClientConnection(asyncio.Protocol):
     """See the module's text. `gateway` decides about requests; this class moves bytes and watches the clock."""
 
+    # fmt: off
     __slots__ = (
-        "_ahead",
-        "_bodiless",
-        "_body",
-        "_body_until",
-        "_buffer",
-        "_chunked",
-        "_closing",
-        "_lingered",
-        "_paused_reading",
-        "_phase",
-        "_pumping",
-        "_timed",
-        "_unread",
-        "_unsent",
-        "_unsent_at",
-        "arrived",
-        "caller",
-        "deadline",
-        "extra",
-        "gateway",
-        "head",
-        "held",
-        "local",
-        "peer",
-        "route",
-        "serving",
-        "transport",
-    )  # fmt: skip
+        "_ahead", "_bodiless", "_body", "_body_until", "_buffer", "_chunked", "_closing", "_lingered",
+        "_paused_reading", "_phase", "_pumping", "_timed", "_unread", "_unsent", "_unsent_at", "arrived", "caller",
+        "deadline", "extra", "gateway", "head", "held", "local", "peer", "route", "serving", "transport",
+    )
+    # fmt: on
     transport: asyncio.Transport
     head: RequestHead
 

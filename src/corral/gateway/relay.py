@@ -31,6 +31,7 @@ from corral.domain.errors import (
 from corral.domain.events import RequestFinished
 from corral.domain.fleet import ModelSpec
 from corral.gateway import errors
+from corral.gateway.heads import SENT_RAW, client_fields, early_fields, engine_head
 from corral.gateway.links import Link, Site
 from corral.gateway.routes.table import ModelFrom, Route
 from corral.gateway.usage import Watch
@@ -40,21 +41,6 @@ if TYPE_CHECKING:
     from corral.gateway.connection import ClientConnection
 
 WAITING, CONNECTING, SENT, STREAMING, OVER = range(5)
-
-SENT_TO_ENGINES: Final = frozenset(
-    {b"content-type", b"accept", b"user-agent", b"traceparent", b"tracestate", b"x-request-id"}
-)
-SENT_RAW: Final = SENT_TO_ENGINES | {
-    b"accept-encoding", b"accept-language", b"if-none-match", b"if-modified-since", b"range",
-}  # fmt: skip
-"""Raw routes serve files too. Never on a list: credentials, cookies, Origin, X-Conversation-Id."""
-
-SENT_TO_CLIENTS: Final = frozenset(
-    {
-        b"content-type", b"cache-control", b"content-encoding", b"content-disposition", b"content-language",
-        b"etag", b"last-modified", b"retry-after", b"content-range", b"accept-ranges",
-    }
-)  # fmt: skip
 
 HELD_EVENT_LIMIT: Final = 256 * 1024  # an event that is longer is forwarded in pieces
 USAGE_BODY_LIMIT: Final = 1024 * 1024  # of an answer that is no stream, kept for its token counts
@@ -164,7 +150,8 @@ class Exchange:
         self._state = SENT
         self._link = link
         if not self._head:
-            self._head = self._request_head(site)
+            allowed = SENT_RAW if self._route.model_from is ModelFrom.PATH else self._gateway.request_headers
+            self._head = engine_head(self._client.head, self._path, len(self._body), site, allowed)
         link.send(self, self._head, self._body, bodiless=self._client.head.method == b"HEAD")
 
     def unreachable(self, reason: str) -> None:
@@ -236,15 +223,9 @@ class Exchange:
         if self.head_sent:
             return b""
         self.head_sent = True
-        fields = [b"%b: %b\r\n" % pair for pair in link.fields if pair[0] in SENT_TO_CLIENTS]
-        fields.append(b"x-corral-source: engine\r\nx-request-id: %b\r\n" % self._request_id)
-        if self._queue_s >= 0.001:
-            fields.append(b"server-timing: queue;dur=%.1f\r\n" % (self._queue_s * 1000))
-        length = link.length
-        if self._events:
-            fields.append(b"x-accel-buffering: no\r\n")  # nginx would collect the stream
-            length = None
-        return client.head_bytes(link.status, b"".join(fields), length)
+        # Events may be held back, so a stream's length is not the engine's to say.
+        length = None if self._events else link.length
+        return client.head_bytes(link.status, client_fields(link, self._request_id, self._queue_s), length)
 
     def open_early(self) -> None:
         """
@@ -256,10 +237,7 @@ class Exchange:
             return
         self.head_sent = self._events = True
         self._status = 200
-        fields = (
-            b"content-type: text/event-stream\r\nx-corral-source: engine\r\nx-request-id: %b\r\n" % self._request_id
-        )
-        self._client.transport.write(self._client.head_bytes(200, fields + b"x-accel-buffering: no\r\n", None))
+        self._client.transport.write(self._client.head_bytes(200, early_fields(self._request_id), None))
 
     def _forward(self, out: bytes, data: bytes, complete: bool) -> None:
         client = self._client
@@ -431,13 +409,6 @@ class Exchange:
     def _drop_link(self, link: Link) -> None:
         self._link = None
         link.drop()
-
-    def _request_head(self, site: Site) -> bytes:
-        head = self._client.head
-        wanted = SENT_RAW if self._route.model_from is ModelFrom.PATH else self._gateway.request_headers
-        fields = b"".join([b"%b: %b\r\n" % pair for pair in head.headers if pair[0] in wanted])
-        length = b"content-length: %d\r\n" % len(self._body) if self._body or head.method == b"POST" else b""
-        return b"%b %b%b%b%b%b\r\n" % (head.method, site.base_path, self._path, site.prefix, fields, length)
 
 
 def _outcome(error: CorralError) -> str:

@@ -13,8 +13,6 @@ import logging
 import os
 import re
 import secrets
-import socket
-import stat
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import Final
@@ -45,9 +43,11 @@ from corral.gateway.app import CorralRoutes
 from corral.gateway.auth import OWNER, Door
 from corral.gateway.body import BodyBudget
 from corral.gateway.connection import ClientConnection
+from corral.gateway.control_socket import private_socket
 from corral.gateway.directory import ModelDirectory
+from corral.gateway.heads import SENT_TO_ENGINES
 from corral.gateway.links import LinkPool
-from corral.gateway.relay import SENT_TO_ENGINES, Exchange
+from corral.gateway.relay import Exchange
 from corral.gateway.routes.openai import wanted
 from corral.gateway.routes.table import HOT, UPSTREAM, UPSTREAM_LABEL, Route
 from corral.gateway.routes.upstream import raw_target
@@ -136,7 +136,7 @@ class Gateway:
     async def serve_unix(self, path: str) -> None:
         """Listen on a control socket that only this user can open: whoever does is the owner. Raises PlaceFailed."""
         loop = asyncio.get_running_loop()
-        listener = _private_socket(path)
+        listener = private_socket(path)
         server = await loop.create_unix_server(lambda: ClientConnection(self, local=True), sock=listener)
         self._servers.append(server)
         self._sockets.append(path)
@@ -385,40 +385,3 @@ class Gateway:
 
 _RAW: Final = Route(UPSTREAM_LABEL, b"")
 _ENDING: Final = frozenset({InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.FAILED})
-
-
-def _private_socket(path: str) -> socket.socket:
-    """A listening unix socket with mode 0600; a dead one in its place is removed, a live one is left alone."""
-    if len(os.fsencode(path)) > 100:
-        raise PlaceFailed(f"The control socket's path is longer than 100 bytes: {path}")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    umask = os.umask(0o177)
-    try:
-        _remove_dead(path)
-        listener.bind(path)
-    except OSError as error:
-        listener.close()
-        raise PlaceFailed(f"Cannot listen on {path}: {error.strerror or error}.") from None
-    except PlaceFailed:
-        listener.close()
-        raise
-    finally:
-        os.umask(umask)
-    listener.setblocking(False)
-    return listener
-
-
-def _remove_dead(path: str) -> None:
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise PlaceFailed(f"{path} exists and is not a socket.")
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(path)
-        except OSError:
-            os.unlink(path)
-            return
-    raise PlaceFailed(f"Another Corral listens on {path}.", hint="Stop it first, or use another state directory.")

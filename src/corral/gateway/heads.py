@@ -1,0 +1,56 @@
+"""
+Which headers pass: allow-lists in both directions, and the heads made from them.
+
+Never on a list: credentials, cookies, Origin, X-Conversation-Id (it makes llama-server's streams survive their
+client), and what an engine says of CORS (llama-server echoes any Origin with credentials).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Final
+
+from corral.gateway.links import Link, Site
+from corral.kit.http_heads import RequestHead
+
+SENT_TO_ENGINES: Final = frozenset(
+    {b"content-type", b"accept", b"user-agent", b"traceparent", b"tracestate", b"x-request-id"}
+)
+SENT_RAW: Final = SENT_TO_ENGINES | {
+    b"accept-encoding", b"accept-language", b"if-none-match", b"if-modified-since", b"range",
+}  # fmt: skip
+"""Raw routes serve files too."""
+
+SENT_TO_CLIENTS: Final = frozenset(
+    {
+        b"content-type", b"cache-control", b"content-encoding", b"content-disposition", b"content-language",
+        b"etag", b"last-modified", b"retry-after", b"content-range", b"accept-ranges",
+    }
+)  # fmt: skip
+NOT_BUFFERED: Final = b"x-accel-buffering: no\r\n"  # nginx would collect the stream
+
+
+def engine_head(head: RequestHead, path: bytes, length: int, site: Site, allowed: Set[bytes]) -> bytes:
+    """The head of the request that the engine gets; its own key is part of `site.prefix`."""
+    fields = b"".join([b"%b: %b\r\n" % pair for pair in head.headers if pair[0] in allowed])
+    size = b"content-length: %d\r\n" % length if length or head.method == b"POST" else b""
+    return b"%b %b%b%b%b%b\r\n" % (head.method, site.base_path, path, site.prefix, fields, size)
+
+
+def client_fields(link: Link, request_id: bytes, queue_s: float) -> bytes:
+    """The header lines of an engine's answer as the client gets them; framing is the connection's affair."""
+    fields = [b"%b: %b\r\n" % pair for pair in link.fields if pair[0] in SENT_TO_CLIENTS]
+    fields.append(b"x-corral-source: engine\r\nx-request-id: %b\r\n" % request_id)
+    if queue_s >= 0.001:
+        fields.append(b"server-timing: queue;dur=%.1f\r\n" % (queue_s * 1000))
+    if link.was_stream:
+        fields.append(NOT_BUFFERED)
+    return b"".join(fields)
+
+
+def early_fields(request_id: bytes) -> bytes:
+    """The header lines of a stream whose engine has not answered yet."""
+    return (
+        b"content-type: text/event-stream\r\nx-corral-source: engine\r\nx-request-id: %b\r\n" % request_id
+        + NOT_BUFFERED
+    )
