@@ -145,9 +145,7 @@ class Corral:
         self._bound = await self.gateway.start()
         os.makedirs(os.path.dirname(self.control_socket), mode=0o700, exist_ok=True)
         await self.gateway.serve_unix(self.control_socket)
-        # First the Fleet without pins, then what an earlier Corral left, then the whole: a pinned Model that is found
-        # running is taken over, not started beside itself.
-        self._announce(FleetChanged(_without_pins(fleet), survey.digests, survey.footprints))
+        # What an earlier Corral left is told first: a pinned Model that runs already is taken over, not started again.
         await self._instances.adopt(fleet.models)
         self._announce(survey)
         self._tasks.start(self._warn(fleet), name="warn of what this host has")
@@ -213,11 +211,6 @@ class Corral:
         await self.scheduler.aclose()
         await self._process.close(keep_s=keep_s)
         await self._tasks.aclose()
-
-
-def _without_pins(fleet: Fleet) -> Fleet:
-    models = {name: dataclasses.replace(model, pin=False, preload=False) for name, model in fleet.models.items()}
-    return dataclasses.replace(fleet, models=models)
 
 
 async def serve(

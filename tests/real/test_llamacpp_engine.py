@@ -98,7 +98,7 @@ async def test_it_serves_under_its_own_key_only(program: str, socket: bool, shor
 
 @both
 async def test_sigterm_ends_the_worker_with_a_stream_open(program: str, short_tmp: Path) -> None:
-    async with started(spec(model(ENDLESS), program, options=SMALL), short_tmp) as engine:
+    async with started(spec(model(ENDLESS), program, options={**SMALL, "ctx_size": 32768}), short_tmp) as engine:
         await engine.ready()
         reader, writer = await engine.open()
         try:
