@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 
 import pytest
 
@@ -253,31 +255,56 @@ async def test_a_request_is_not_sent_again_once_a_byte_of_an_answer_came() -> No
 
 
 async def test_an_answer_before_the_request_was_sent_whole() -> None:
-    """The engine refuses a large body early; its connection is not used again."""
+    """The engine refuses a large body early, without reading it: its connection is not fit for another request."""
+    ended = asyncio.Event()
+    connections = 0
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer(b'{"too":"large"}', status="413 Payload Too Large"))
-        await asyncio.sleep(0.2)
+        await ended.wait()
         writer.close()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     async with stage() as scene:
         scene.leases.move("m", Endpoint(host="127.0.0.1", port=server.sockets[0].getsockname()[1]))
-        got = await scene.post(CHAT, {"model": "m", "x": "y" * 20_000_000})
-        assert (got.status, got.json()) == (413, {"too": "large"})
+        for count in (1, 2):
+            got = await scene.post(CHAT, {"model": "m", "x": "y" * 20_000_000})
+            assert (got.status, got.json(), connections) == (413, {"too": "large"}, count)
+        ended.set()
         await until(lambda: not len(scene.gateway.links))
     server.close()
 
 
-LIMITS = Timeouts(queue_s=0.2, first_token_s=0.2, idle_s=0.2, total_s=0.5)
+async def test_an_answer_without_length_that_is_reset_is_not_complete() -> None:
+    async def script(request: Heard, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + b"\r\n" + b"half of it")
+        await asyncio.sleep(0.05)
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    async with stage(script) as scene:
+        got = await scene.post(CHAT, {"model": "m"})
+        assert (got.body, got.complete) == (b"half of it", False)
+        assert (await scene.record.one()).outcome == "engine_died"
+
+
+async def test_an_engine_that_says_for_ever_that_it_is_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corral.gateway.relay.Exchange._loading_left", 3)
+    body = b'{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}'
+    async with stage(write(answer(body, status="503 Service Unavailable"))) as scene:
+        got = await scene.post(CHAT, {"model": "m"})
+        assert (got.status, got.body, len(scene.upstream.heard)) == (503, body, 4)
 
 
 async def test_an_engine_that_never_begins_is_a_504() -> None:
     async def script(request: Heard, writer: asyncio.StreamWriter) -> None:
         await request.until_closed()
 
-    async with stage(script, timeouts=LIMITS) as scene:
+    async with stage(script, timeouts=Timeouts(first_token_s=0.2)) as scene:
         got = await scene.post(CHAT, {"model": "m"})
         assert (got.status, got.code) == (504, "engine_timeout")
         assert (await scene.record.one()).outcome == "timeout"
@@ -290,7 +317,7 @@ async def test_an_engine_that_falls_silent_ends_with_an_error_event() -> None:
         writer.write(SSE_HEAD + chunk(delta("a")))
         await request.until_closed()
 
-    async with stage(script, timeouts=LIMITS) as scene:
+    async with stage(script, timeouts=Timeouts(idle_s=0.2)) as scene:
         got = await scene.post(CHAT, STREAM)
         assert got.body.startswith(delta("a")) and got.body.count(b"engine_timeout") == 1
         await until(lambda: not len(scene.gateway.links))
@@ -303,7 +330,7 @@ async def test_an_engine_that_goes_on_for_ever_is_stopped() -> None:
             writer.write(chunk(delta("a")))
             await asyncio.sleep(0.05)
 
-    async with stage(script, timeouts=LIMITS) as scene:
+    async with stage(script, timeouts=Timeouts(total_s=0.5)) as scene:
         got = await scene.post(CHAT, STREAM)
         assert got.body.count(delta("a")) >= 5 and got.body.count(b"engine_timeout") == 1
 
@@ -323,7 +350,7 @@ async def test_an_engine_that_drips_is_not_silent() -> None:
 
 async def test_the_queue_timeout_is_the_schedulers_and_has_a_net_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("corral.gateway.relay.QUEUE_GRACE_S", 0.1)
-    async with stage(timeouts=LIMITS) as scene:
+    async with stage(timeouts=Timeouts(queue_s=0.2)) as scene:
         scene.leases.hold = True
         client = await scene.client()
         client.post(CHAT, {"model": "m"})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -51,12 +52,31 @@ class Engine:
         self.closed_at = await request.until_closed()
 
 
+@contextlib.asynccontextmanager
+async def lag() -> AsyncIterator[list[float]]:
+    """How late this loop was at most: a machine that stalls is not the gateway's doing."""
+    worst = [0.0]
+
+    async def watch() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.005)
+            worst[0] = max(worst[0], time.monotonic() - before - 0.005)
+
+    task = asyncio.get_running_loop().create_task(watch())
+    try:
+        yield worst
+    finally:
+        task.cancel()
+
+
 async def told(scene: Stage, engine: Engine, client: Raw, leave: Callable[[Raw], None]) -> None:
     """The client leaves; the engine hears of it in time and nothing is left."""
-    left_at = time.monotonic()
-    leave(client)
-    await until(lambda: engine.closed_at is not None, 2)
-    assert engine.closed_at is not None and engine.closed_at - left_at < PROMISE_S
+    async with lag() as worst:
+        left_at = time.monotonic()
+        leave(client)
+        await until(lambda: engine.closed_at is not None, 2)
+    assert engine.closed_at is not None and engine.closed_at - left_at < PROMISE_S + 2 * worst[0]
     assert scene.at_rest()
     done = await scene.record.one()
     assert done.outcome == "client_gone"
@@ -106,8 +126,10 @@ async def test_while_it_waits_for_a_lease(leave: Callable[[Raw], None]) -> None:
         client = await scene.client()
         client.post(CHAT, STREAM)
         await until(lambda: bool(scene.leases.waiting))
-        leave(client)
-        assert await until(lambda: scene.leases.left == 1) < PROMISE_S
+        async with lag() as worst:
+            leave(client)
+            took_s = await until(lambda: scene.leases.left == 1)
+        assert took_s < PROMISE_S + 2 * worst[0]
         scene.leases.grant_all()
         assert scene.at_rest() and not scene.upstream.heard
         assert (await scene.record.one()).outcome == "client_gone"
@@ -120,14 +142,17 @@ async def test_while_it_sends_its_body(leave: Callable[[Raw], None]) -> None:
         client.send(f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{{".encode())
         await until(lambda: scene.gateway.connections == 1)
         await asyncio.sleep(0.02)
-        leave(client)
-        assert await until(lambda: bool(scene.record.finished)) < PROMISE_S
+        async with lag() as worst:
+            leave(client)
+            took_s = await until(lambda: bool(scene.record.finished))
+        assert took_s < PROMISE_S + 2 * worst[0]
         assert (await scene.record.one()).outcome == "client_gone"
         await until(lambda: scene.gateway.connections == 0)
         assert scene.at_rest() and scene.leases.asked == 0
 
 
-async def test_while_it_does_not_read() -> None:
+@pytest.mark.parametrize("leave", WAYS)
+async def test_while_it_does_not_read(leave: Callable[[Raw], None]) -> None:
     engine = Engine(SSE_HEAD + chunk(delta("x" * 5000)) * 2000)
     async with stage(engine.script) as scene:
         client = await scene.client()
@@ -135,7 +160,7 @@ async def test_while_it_does_not_read() -> None:
         client.post(CHAT, STREAM)
         await engine.busy.wait()
         await asyncio.sleep(0.2)
-        await told(scene, engine, client, fin)
+        await told(scene, engine, client, leave)
 
 
 async def test_a_lease_that_comes_too_late_is_given_back() -> None:
@@ -171,6 +196,6 @@ async def test_many_that_leave_leave_nothing() -> None:
         await until(lambda: len(scene.upstream.heard) == 60)
         for index, client in enumerate(clients):
             WAYS[index % 3](client)
-        await until(lambda: scene.gateway.connections == 0)
-        assert scene.at_rest() and not len(scene.gateway.links)
+        await until(lambda: scene.gateway.connections == 0 and not len(scene.gateway.links))
+        assert scene.at_rest()
         assert [done.outcome for done in scene.record.finished] == ["client_gone"] * 60

@@ -116,8 +116,11 @@ class ClientConnection(asyncio.Protocol):
                 self.transport.abort()
 
     def eof_received(self) -> None:
-        """A client that has closed its side wants no answer any more (promise 6); the transport closes itself."""
+        """A client that has closed its side wants no more answers (promise 6); the transport closes itself."""
+        answering = self._phase == SERVING
         self._depart()
+        if answering:
+            self.transport.abort()  # what is not sent yet has no reader; waiting for it to go out could take for ever
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, for whatever reason."""

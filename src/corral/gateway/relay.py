@@ -73,7 +73,6 @@ class Exchange:
     _held = b""  # the beginning of an event whose end has not come
     _pieces_bytes = 0
     _bytes_out = 0
-    _resent = False  # a reused connection died; sent once more on a fresh one
     _asked_again = False  # the engine died; a second lease was asked for
     _paused = False
     _looked_at: list[bytes] | None = None  # an answer whose body decides what becomes of it
@@ -169,10 +168,9 @@ class Exchange:
         elif link.heard:
             self._release(broken=True)
             self._fail(EngineDied("The engine ended in the middle of its answer."))
-        elif link.reused and not self._resent and self._site is not None:
-            self._resent = True
+        elif link.reused and self._site is not None:
             self._state = CONNECTING
-            self._site.open(self)
+            self._site.open(self)  # a fresh one: when it dies too, it is not for its age
         else:
             self._engine_gone(EngineDied("The engine ended before it answered."))
 
