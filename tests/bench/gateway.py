@@ -2,7 +2,7 @@
 The gateway alone, for measuring: `python -m tests.bench.gateway --port 19001 --upstream 127.0.0.1:19000`.
 
 Real connections, keys, relay, usage and notices; only the scheduler is replaced by leases that are always there.
-`--cert` style extras are left out on purpose. Requests need no key unless `--key` is given.
+Requests need no key unless `--key` is given.
 """
 
 from __future__ import annotations
