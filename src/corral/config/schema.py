@@ -221,7 +221,7 @@ class TimeoutsSection(Section):
     """Silence between two pieces of an answer."""
     total: Timeout = 3600.0
     """The whole answer, from the moment the engine takes the request."""
-    stop: Finite = 10.0
+    stop: Finite = 2.0
     """For an engine to end once it serves nobody; then it is killed."""
 
 

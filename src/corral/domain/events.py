@@ -83,7 +83,8 @@ class InstanceStopped(msgspec.Struct, frozen=True):
     """
     A Stop command is done: the processes are gone and the memory is seen to be free.
 
-    `error` is set when memory did not come back in time; the machine then refuses whoever needs it, with that reason.
+    With an `error` they are not: the instance keeps its bytes, who needs them is refused with that reason, and the
+    event comes again, until one comes without an error.
     """
 
     instance: str

@@ -29,7 +29,7 @@ class Timeouts:
     first_token_s: float = 600.0  # from the lease to the first byte of the answer
     idle_s: float = 120.0  # silence between two pieces of an answer
     total_s: float = 3600.0  # from the lease to the end of the answer
-    stop_s: float = 10.0  # for an engine to stop after its leases are gone
+    stop_s: float = 2.0  # for an engine to end after SIGTERM, its leases being gone; then SIGKILL
 
 
 @dataclass(frozen=True, slots=True)

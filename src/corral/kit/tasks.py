@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -22,19 +22,30 @@ class Tasks:
         self.owner = owner
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def start(self, coroutine: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
-        """Run it now, under `owner: name`. An error that leaves it is logged, never lost."""
-        task = asyncio.get_running_loop().create_task(self._guard(coroutine, name), name=f"{self.owner}: {name}")
+    def start(
+        self, coroutine: Coroutine[Any, Any, Any], *, name: str, failed: Callable[[Exception], None] | None = None
+    ) -> asyncio.Task[Any]:
+        """
+        Run it now, under `owner: name`. An error that leaves it is logged, never lost.
+
+        `failed` hears of it too: for tasks whose end somebody else waits for.
+        """
+        guarded = self._guard(coroutine, name, failed)
+        task = asyncio.get_running_loop().create_task(guarded, name=f"{self.owner}: {name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: coroutine.close())  # cancelled before its first step, it was never awaited
         return task
 
-    async def _guard(self, coroutine: Coroutine[Any, Any, Any], name: str) -> Any:
+    async def _guard(
+        self, coroutine: Coroutine[Any, Any, Any], name: str, failed: Callable[[Exception], None] | None
+    ) -> Any:
         try:
             return await coroutine
-        except Exception:  # the task guard: one of the three doors
+        except Exception as error:  # the task guard: one of the three doors
             logger.exception("%s: task %r failed", self.owner, name)
+            if failed is not None:
+                failed(error)
             return None
 
     def __len__(self) -> int:

@@ -49,15 +49,22 @@ class SchedulerControl:
 
     async def unload(self, model: str, *, force: bool, timeout_s: float) -> list[str]:
         """Returns when they are gone."""
-        loaded = [view.model for view in self._views(model) if view.state in ALIVE]
+        leaving = {view.instance: view.model for view in self._views(model) if view.state in ALIVE}
         self._scheduler.submit(events.UnloadWanted(model, force))
         deadline = self._clock.now() + timeout_s
-        while left := [view for view in self._views(model) if view.model in loaded and view.state in ALIVE]:
+        # By instance: a request that comes meanwhile may start a successor, and that is none of ours.
+        while left := [instance for instance in leaving if self._instances.alive(instance)]:
             if self._clock.now() > deadline:
-                busy = ", ".join(f"{view.model} ({view.leases} running)" for view in left)
+                busy = ", ".join(
+                    f"{leaving[instance]} ({self._leases(leaving[instance])} running)" for instance in left
+                )
                 raise Conflict(f"Still busy: {busy}.", hint="They stop when their answers end; use force to cut them.")
             await asyncio.sleep(POLL_S)
-        return loaded
+        return list(leaving.values())
+
+    def _leases(self, model: str) -> int:
+        view = self._scheduler.view(model)
+        return view.leases if view else 0
 
     def _views(self, model: str) -> list[InstanceView]:
         if not model:

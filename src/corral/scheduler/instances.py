@@ -2,7 +2,8 @@
 The acts: start, watch, check and stop instances, and take over those of an earlier Corral.
 
 Each instance has one `Running` record and at most one task that changes it at a time (`starting`, then `watching`);
-`stop` cancels that task and takes over. What happened is reported as a scheduler event, exactly one per command.
+`stop` cancels that task and takes over. What happened is reported as a scheduler event, at least one a command: an act
+that breaks in a way that nobody foresaw is cleaned up after and reported as well, or the machine would wait for ever.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from corral.contracts.clock import Clock
 from corral.contracts.engine import Engine, ReadyInfo
 from corral.contracts.runtime import Runtime
 from corral.domain import events
-from corral.domain.errors import CorralError, StartFailed
+from corral.domain.errors import CorralError, PlaceFailed, StartFailed
 from corral.domain.fleet import ModelSpec
 from corral.domain.launch import Attach, Endpoint, ExitKind, ExitStatus, Handle, LaunchPlan
 from corral.kit.tasks import Tasks
@@ -30,6 +31,9 @@ LOG_TAIL: Final = 200
 
 CHECK_S: Final = 2.0
 """How long a suspected engine may take to answer its health route."""
+
+AGAIN_S: Final = 5.0
+"""Between two tries to end what does not end."""
 
 DEATH_S: Final = 0.5
 """How long the keeper may take to notice that a silent engine is dead."""
@@ -70,6 +74,10 @@ class Instances:
         found = [running for running in self._running.values() if running.model.name == model]
         return found[-1] if found else None
 
+    def alive(self, instance: str) -> bool:
+        """True until everything of it is gone."""
+        return instance in self._running
+
     def last_handle(self, model: str) -> tuple[Runtime, Handle] | None:
         """The runtime and handle of a Model's present or last instance: where its logs are."""
         handle = self._last.get(model)
@@ -81,7 +89,11 @@ class Instances:
         """-> InstanceReady | InstanceFailed."""
         running = Running(instance, model, digest, self._engines[model.engine], self._runtimes[model.runtime])
         self._running[instance] = running
-        running.task = self._tasks.start(self._start(running), name=f"start {model.name} as {instance}")
+        running.task = self._tasks.start(
+            self._start(running),
+            name=f"start {model.name} as {instance}",
+            failed=lambda error: self._recover(self._abandon_start(running, error), running),
+        )
 
     async def _start(self, running: Running) -> None:
         began = self._clock.now()
@@ -99,10 +111,7 @@ class Instances:
         assert running.endpoint is not None
         logger.info("%s is ready after %.2f s (%s)", running.model.name, load_s, running.instance)
         # The machine may answer with a Stop at once: be in the watching state before it hears of it.
-        if running.handle is not None:
-            running.task = self._tasks.start(self._watch(running), name=f"watch {running.instance}")
-        else:
-            running.task = None
+        self._begin_watch(running)
         self.report(events.InstanceReady(running.instance, running.endpoint, info.slots, load_s))
 
     async def _bring_up(self, running: Running) -> ReadyInfo:
@@ -170,7 +179,32 @@ class Instances:
                         log.append(line.text)
         return running.engine.diagnose(running.model, exit, log)
 
+    def _recover(self, coroutine: Coroutine[Any, Any, None], running: Running) -> None:
+        if not running.stopping:
+            self._tasks.start(coroutine, name=f"recover {running.instance}")
+
+    async def _abandon_start(self, running: Running, error: Exception) -> None:
+        text = f"The start broke: {type(error).__name__}: {error}."
+        await self._clean_up(running)
+        self._forget(running)
+        self.report(events.InstanceFailed(running.instance, PlaceFailed(text, hint="The log has the whole story.")))
+
     # --- watch and check ------------------------------------------------------------------------------------------
+
+    def _begin_watch(self, running: Running) -> None:
+        """An attached engine has no process to watch; its requests tell when it is gone."""
+        running.task = None
+        if running.handle is not None:
+            running.task = self._tasks.start(
+                self._watch(running),
+                name=f"watch {running.instance}",
+                failed=lambda error: self._recover(self._abandon_watch(running, error), running),
+            )
+
+    async def _abandon_watch(self, running: Running, error: Exception) -> None:
+        await self._clean_up(running)  # it ends what is left of it
+        self._forget(running)
+        self.report(events.InstanceExited(running.instance, ExitStatus(ExitKind.LOST, detail=str(error))))
 
     async def _watch(self, running: Running) -> None:
         """A ready instance ends only by `stop`; anything else is reported as its exit."""
@@ -187,7 +221,15 @@ class Instances:
         """-> InstanceChecked, or the exit that the watch reports; a hung engine is stopped and counts as exited."""
         running = self._running.get(instance)
         if running is not None:
-            self._tasks.start(self._check(running), name=f"check {instance}")
+            self._tasks.start(
+                self._check(running),
+                name=f"check {instance}",
+                failed=lambda error: self._recover(self._check_again(running), running),
+            )
+
+    async def _check_again(self, running: Running) -> None:
+        await asyncio.sleep(AGAIN_S)
+        self.check(running.instance)
 
     async def _check(self, running: Running) -> None:
         assert running.endpoint is not None
@@ -204,7 +246,11 @@ class Instances:
                 return
             logger.warning("%s (%s) does not answer: it is stopped", running.model.name, running.instance)
             running.hung = True
-            await running.runtime.stop(running.handle, grace_s=0.0)  # the watch sees the end and reports it
+            try:
+                await running.runtime.stop(running.handle, grace_s=0.0)  # the watch sees the end and reports it
+            except CorralError as error:
+                logger.error("%s (%s): %s", running.model.name, running.instance, error.sentence())
+                await self._check_again(running)
         else:
             self._forget(running)
             gone = ExitStatus(ExitKind.LOST, detail=f"{running.endpoint} does not answer")
@@ -213,30 +259,43 @@ class Instances:
     # --- stop -----------------------------------------------------------------------------------------------------
 
     def stop(self, instance: str, *, force: bool) -> None:
-        """-> InstanceStopped, when every process is gone. Also for one that is still starting."""
+        """-> InstanceStopped, when every process is gone; with an error each time that it could not be ended."""
         running = self._running.get(instance)
         if running is None:  # it ended by itself; its own event is on the way or was already handled
             return
         running.stopping = True
-        self._tasks.start(self._stop(running, force=force), name=f"stop {instance}")
+        grace_s = 0.0 if force else running.model.timeouts.stop_s
+        self._begin_stop(running, grace_s, after_s=0.0)
 
-    async def _stop(self, running: Running, *, force: bool) -> None:
+    def _begin_stop(self, running: Running, grace_s: float, *, after_s: float) -> None:
+        self._tasks.start(
+            self._stop(running, grace_s, after_s),
+            name=f"stop {running.instance}",
+            failed=lambda error: self._stop_failed(running, f"{type(error).__name__}: {error}"),
+        )
+
+    async def _stop(self, running: Running, grace_s: float, after_s: float) -> None:
+        await asyncio.sleep(after_s)
         if running.task is not None:
             running.task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running.task
         if running.instance not in self._running:
             return  # it had ended in the meantime and said so
-        error = ""
         if running.handle is not None:
             try:
-                grace_s = 0.0 if force else min(running.model.timeouts.stop_s, STOP_GRACE_S)
                 await running.runtime.stop(running.handle, grace_s=grace_s)
-            except CorralError as failed:
-                error = failed.sentence()
-                logger.error("%s (%s) could not be stopped: %s", running.model.name, running.instance, error)
+            except CorralError as error:
+                self._stop_failed(running, error.sentence())
+                return
         await self._clean_up(running)
         self._forget(running)
+        self.report(events.InstanceStopped(running.instance))
+
+    def _stop_failed(self, running: Running, error: str) -> None:
+        """Its memory stays counted until it is seen to be gone: tell who waits for it, and try again."""
+        logger.error("%s (%s) could not be stopped: %s", running.model.name, running.instance, error)
+        self._begin_stop(running, 0.0, after_s=AGAIN_S)
         self.report(events.InstanceStopped(running.instance, error))
 
     async def _clean_up(self, running: Running) -> None:
@@ -263,12 +322,9 @@ class Instances:
 
         Call it before the Fleet's pinned Models start. Returns how many were reported.
         """
-        adopted = 0
-        for runtime in self._runtimes.values():
-            for handle in await runtime.handles():
-                if await self._adopt_one(runtime, handle, models.get(handle.model)):
-                    adopted += 1
-        return adopted
+        found = [(runtime, handle) for runtime in self._runtimes.values() for handle in await runtime.handles()]
+        taken = await asyncio.gather(*(self._adopt_one(place, each, models.get(each.model)) for place, each in found))
+        return sum(taken)
 
     async def _adopt_one(self, runtime: Runtime, handle: Handle, model: ModelSpec | None) -> bool:
         if await runtime.recover(handle) is not None or model is None:
@@ -287,7 +343,7 @@ class Instances:
         self._running[handle.instance] = running
         self._last[model.name] = handle
         running.ready_at = self._clock.wall()
-        running.task = self._tasks.start(self._watch(running), name=f"watch {handle.instance}")
+        self._begin_watch(running)
         slots = running.info.slots
         self.report(events.InstanceAdopted(handle.instance, model.name, handle.digest, handle.endpoint, slots))
         return True
@@ -295,10 +351,6 @@ class Instances:
     async def aclose(self) -> None:
         """Cancel the tasks; processes are left to the runtimes."""
         await self._tasks.aclose()
-
-
-STOP_GRACE_S: Final = 2.0
-"""Between SIGTERM and SIGKILL. Leases are gone by then, so an idle llama-server needs 3 ms; a busy one never ends."""
 
 
 def _named(error: CorralError, model: ModelSpec) -> CorralError:
@@ -314,9 +366,9 @@ def _named(error: CorralError, model: ModelSpec) -> CorralError:
     )
 
 
-async def _captured(coroutine: Any) -> tuple[Any, CorralError | None]:
-    """The result or the CorralError, as values: the task guard would log and lose the error."""
+async def _captured(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, CorralError | OSError | None]:
+    """The result or the error, as values: the task guard would log the error and lose it."""
     try:
         return await coroutine, None
-    except CorralError as error:
+    except (CorralError, OSError) as error:
         return None, error

@@ -133,7 +133,8 @@ class Script:
     def stopped(self, model: str, error: str = "") -> list[str]:
         """Its instance that was asked to stop first is gone."""
         instance = self.instance(model, "stopping")
-        del self.pending[instance]
+        if not error:  # else it is still there, and this comes again
+            del self.pending[instance]
         return self.step(events.InstanceStopped(instance, error))
 
     def checked(self, model: str) -> list[str]:

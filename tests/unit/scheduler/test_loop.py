@@ -13,11 +13,11 @@ import pytest
 from corral.contracts.engine import ReadyInfo
 from corral.contracts.leases import Lease
 from corral.contracts.options import OptionTable
-from corral.domain.errors import Conflict, CorralError, EngineFailed, FileMissing, StartFailed
+from corral.domain.errors import Conflict, CorralError, EngineFailed, FileMissing, PlaceFailed, StartFailed
 from corral.domain.events import FleetChanged, Notice
 from corral.domain.fleet import Fleet, Limits, ModelSpec, Timeouts
 from corral.domain.instance import InstanceState
-from corral.domain.launch import Endpoint, ExitStatus, Footprint, LaunchPlan, Place
+from corral.domain.launch import Endpoint, ExitStatus, Footprint, Handle, LaunchPlan, Place
 from corral.fakes.runtime import FakeRuntime, Script
 from corral.kit.clock import SystemClock
 from corral.observability.bus import Bus
@@ -287,3 +287,55 @@ async def test_status_has_a_row_for_every_model(tmp_path: Path) -> None:
         assert rows[0]["context_tokens"] == 512
         assert rows[0]["rss_bytes"] == 7
         assert status["version"] == "x"
+
+
+async def test_an_act_that_breaks_unforeseen_is_reported_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with stage(tmp_path) as s:
+
+        async def broken(*args: object) -> ReadyInfo:
+            raise OSError("the disk is on fire")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(s.engine, "wait_ready", broken)
+            with pytest.raises(CorralError, match="the disk is on fire"):
+                await s.lease()
+        assert s.runtime.running() == []
+        assert s.state() is InstanceState.FAILED
+
+
+async def test_what_cannot_be_stopped_is_tried_again_and_holds_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corral.scheduler.instances.AGAIN_S", 0.02)
+    async with stage(tmp_path) as s:
+        await s.control.load("a", timeout_s=1)
+        stop, tries = s.runtime.stop, []
+
+        async def stubborn(handle: Handle, *, grace_s: float) -> ExitStatus:
+            tries.append(grace_s)
+            if len(tries) < 4:
+                raise OSError("no") if len(tries) == 2 else PlaceFailed("It does not die.")
+            return await stop(handle, grace_s=grace_s)
+
+        monkeypatch.setattr(s.runtime, "stop", stubborn)
+        unloading = asyncio.ensure_future(s.control.unload("a", force=False, timeout_s=2))
+        await asyncio.sleep(0.01)
+        assert s.state() is InstanceState.STOPPING
+        assert await unloading == ["a"]
+        assert len(tries) >= 4
+
+
+async def test_unload_under_traffic_is_done_when_the_old_instance_is_gone(tmp_path: Path) -> None:
+    async with stage(tmp_path) as s:
+        first = await s.lease()
+        unloading = asyncio.ensure_future(s.control.unload("a", force=False, timeout_s=2))
+        await asyncio.sleep(0)
+        next_one = asyncio.ensure_future(s.lease())
+        await asyncio.sleep(0.01)
+        first.release()
+        assert await unloading == ["a"]
+        second = await next_one
+        assert second.instance != first.instance
+        second.release()

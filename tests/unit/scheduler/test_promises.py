@@ -182,12 +182,15 @@ class Promises(RuleBasedStateMachine):
         if how == "late ready":  # it was on its way when the Stop was decided
             self._step(events.InstanceReady(engine.id, Endpoint(), 1, 1.0))
             return
+        if how == "memory":  # it is still there, and counts
+            self._step(events.InstanceStopped(engine.id, "still in use"))
+            return
         engine.doing = "gone"
         if how == "died":
             self._step(events.InstanceExited(engine.id, CRASH))
         elif how == "failed":
             self._step(events.InstanceFailed(engine.id, StartFailed("No.")))
-        self._step(events.InstanceStopped(engine.id, "still in use" if how == "memory" else ""))
+        self._step(events.InstanceStopped(engine.id))
 
     @precondition(lambda self: any(e.checking for e in self.engines.values()))
     @rule(alive=st.booleans())

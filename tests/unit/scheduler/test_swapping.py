@@ -184,7 +184,11 @@ def test_memory_that_does_not_come_back_refuses_the_load_that_needs_it() -> None
     assert s.stopped("a", error="2 GiB of VRAM still in use after 5 s") == ["refuse 1 no_memory"]
     assert "2 GiB of VRAM" in s.errors[1].message
     s.wait(2)
-    assert s.ask(2, "b") == ["start b"]
+    assert s.ask(2, "b") == []  # it is still there: nothing starts beside it
+    assert s.stopped("a", error="still in use") == ["refuse 2 no_memory"]
+    s.wait(4)
+    assert s.ask(3, "b") == []
+    assert s.stopped("a") == ["start b"]
 
 
 def test_memory_that_does_not_come_back_hurts_nobody_else() -> None:

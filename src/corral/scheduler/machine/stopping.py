@@ -170,13 +170,14 @@ def cut_leases(world: World) -> None:
 
 
 def stopped(world: World, event: InstanceStopped) -> None:
-    """STOPPING -> STOPPED: its memory is free, or the loop says that it is not."""
+    """STOPPING -> STOPPED: its memory is free. With an error it is not: it stays, and stays counted, until it is."""
     instance = world.instances.get(event.instance)
     if instance is None:
         return  # it ended by itself while the Stop was under way, and its own event came first
     assert instance.state is STOPPING, f"{instance.id} was not asked to stop"
     if event.error:
         _refuse_dependants(world, instance, event.error)
+        return
     world.move(instance, InstanceState.STOPPED, instance.why)
     gone(world, instance)
 
