@@ -23,8 +23,8 @@ from corral.config.paths import cache_dir, control_socket
 from corral.config.settings import Settings
 from corral.contracts.engine import Engine
 from corral.contracts.runtime import Runtime
-from corral.domain.errors import CorralError, StoreFailed
-from corral.domain.events import FleetChanged
+from corral.domain.errors import CorralError, PlaceFailed, StoreFailed
+from corral.domain.events import FleetChanged, ShutdownWanted
 from corral.domain.fleet import Fleet, ModelSpec
 from corral.domain.launch import Footprint, load_digest
 from corral.engines.llamacpp import LlamaCppEngine
@@ -48,6 +48,13 @@ from corral.version import __version__
 
 logger = logging.getLogger(__name__)
 
+NEED_A_RESTART: Final = ("server", "log", "state_dir", "keep_engines_s")
+_SECTIONS: Final = {
+    "server": "server",
+    "log": "log",
+    "state_dir": "state_dir",
+    "keep_engines_s": "on_exit and keep_for",
+}
 CLOSE_S: Final = 2.0  # after the last lease: for clients to take the rest of their answers
 
 
@@ -82,6 +89,7 @@ class Corral:
         self._runtimes: dict[str, Runtime] = {"process": self._process}
         self._footprints = FileFootprints()
         self._fleet = Fleet()
+        self._changing = asyncio.Lock()  # one Fleet at a time: the start's, then reloads
         self.bus = Bus()
         self.metrics = Metrics(__version__, self._engine_of)
         self.bus.subscribe(self.metrics)
@@ -104,7 +112,6 @@ class Corral:
             metrics=self.metrics.render,
         )
         self.bus.subscribe(self.gateway.notice)
-        self._bound = ("", 0)
         self.control_socket = control_socket(settings.state_dir, os.environ)
 
     def _engine_of(self, model: str) -> str:
@@ -126,7 +133,7 @@ class Corral:
     @property
     def address(self) -> str:
         """The gateway's own URL."""
-        host, port = self._bound
+        host, port = self.gateway.host, self.gateway.port
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     @contextlib.asynccontextmanager
@@ -139,16 +146,17 @@ class Corral:
 
     async def start(self) -> AppInfo:
         """Raises PlaceFailed for an occupied port, a state folder in use or no place for engines."""
-        os.makedirs(self.settings.state_dir, mode=0o700, exist_ok=True)
-        fleet = self._with_budget(self.settings.fleet)
-        survey = await self._survey(fleet)
-        self._bound = await self.gateway.start()
-        os.makedirs(os.path.dirname(self.control_socket), mode=0o700, exist_ok=True)
-        await self.gateway.serve_unix(self.control_socket)
-        # What an earlier Corral left is told first: a pinned Model that runs already is taken over, not started again.
-        await self._instances.adopt(fleet.models)
-        self._announce(survey)
-        self._tasks.start(self._warn(fleet), name="warn of what this host has")
+        _private_folder(self.settings.state_dir)
+        _private_folder(os.path.dirname(self.control_socket))
+        async with self._changing:
+            await self.gateway.bind()  # who connects from here on waits until all is wired
+            survey = await self._survey(self.settings)
+            # What an earlier Corral left is told first: a pinned Model that runs already is taken over.
+            await self._instances.adopt(survey.fleet.models)
+            self._announce(survey)
+            await self.gateway.serve_unix(self.control_socket)
+            await self.gateway.start()
+        self._tasks.start(self._warn(survey.fleet), name="warn of what this host has")
         return AppInfo(self.address, self.control_socket, self.settings)
 
     async def _warn(self, fleet: Fleet) -> None:
@@ -158,24 +166,35 @@ class Corral:
             if sentence:
                 logger.warning(sentence)
 
-    async def reload(self, settings: Settings) -> None:
-        """Take the Models, groups and limits of new Settings; what is unchanged keeps running."""
-        fleet = self._with_budget(settings.fleet)
-        survey = await self._survey(fleet)
-        self.settings = dataclasses.replace(settings, server=self.settings.server, state_dir=self.settings.state_dir)
-        self._announce(survey)
+    async def reload(self, read: Callable[[], Settings]) -> Settings:
+        """
+        Take the Models, groups, limits and memory of what `read` gives; what is unchanged keeps running.
+
+        One after the other, each reading for itself, so that the newest file wins. Raises what `read` raises.
+        """
+        async with self._changing:
+            settings = await asyncio.to_thread(read)
+            survey = await self._survey(settings)
+            old = self.settings
+            kept = {name: getattr(old, name) for name in NEED_A_RESTART}
+            self.settings = dataclasses.replace(settings, **kept)
+            self._announce(survey)
+        changed = [name for name in NEED_A_RESTART if getattr(settings, name) != kept[name]]
+        if changed:
+            words = ", ".join(_SECTIONS[name] for name in changed)
+            logger.warning("changed, but in force only after a restart: %s", words)
+        return settings
 
     def _announce(self, survey: FleetChanged) -> None:
         self._fleet = survey.fleet
         self.scheduler.submit(survey)
         self.directory.replace(survey.fleet.models.values())
 
-    def _with_budget(self, fleet: Fleet) -> Fleet:
-        if not self.settings.ram_auto:
-            return fleet
-        return dataclasses.replace(fleet, ram_budget_bytes=max(0, memory_limit() - self.settings.ram_reserve_bytes))
-
-    async def _survey(self, fleet: Fleet) -> FleetChanged:
+    async def _survey(self, settings: Settings) -> FleetChanged:
+        fleet = settings.fleet
+        if settings.ram_auto:
+            budget = max(0, memory_limit() - settings.ram_reserve_bytes)
+            fleet = dataclasses.replace(fleet, ram_budget_bytes=budget)
         digests = {name: await self._digest(model) for name, model in fleet.models.items()}
         footprints = await asyncio.to_thread(self._measure, fleet)
         return FleetChanged(fleet, digests, footprints)
@@ -203,6 +222,9 @@ class Corral:
         drain_s = self.settings.server.drain_s
         self.gateway.drain()
         if keep_s is None:
+            running = sum(view.leases for view in self.scheduler.views())
+            if running:
+                logger.info("ending: %d answers run and have %g s; a second signal cuts them", running, drain_s)
             try:
                 await self.scheduler.shutdown(drain_s=drain_s)
             except TimeoutError:
@@ -211,6 +233,19 @@ class Corral:
         await self.scheduler.aclose()
         await self._process.close(keep_s=keep_s)
         await self._tasks.aclose()
+
+    def hurry(self) -> None:
+        """Cut what still runs: the second signal."""
+        self.scheduler.submit(ShutdownWanted(self._clock.now()))
+
+
+def _private_folder(path: str) -> None:
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise PlaceFailed(
+            f"{path} cannot be made a folder: {error.strerror}.", hint="Choose another with --state-dir or `state_dir`."
+        ) from error
 
 
 async def serve(
@@ -229,33 +264,43 @@ async def serve(
     ended = until or asyncio.Event()
     corral = Corral(settings)
     reloading = Tasks("reload")
+
+    def end() -> None:
+        if ended.is_set():
+            corral.hurry()
+        ended.set()
+
+    def again() -> None:
+        assert reload is not None
+        reloading.start(_reload(corral, reload), name="SIGHUP")
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+        loop.add_signal_handler(number, end)
     if reload is not None:
-
-        def again() -> None:
-            reloading.start(_reload(corral, reload), name="SIGHUP")
-
         loop.add_signal_handler(signal.SIGHUP, again)
     try:
         async with corral.running() as info:
+            logger.info("Corral %s serves %d Models at %s", __version__, len(settings.fleet.models), info.address)
             notify("READY=1")
             if ready is not None:
                 ready(info)
             await ended.wait()
             notify("STOPPING=1")
+            await reloading.aclose()
     finally:
         await reloading.aclose()
+        # All is stopped: a signal that comes now has nothing left to end, and must not turn the exit into a traceback.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+    logger.info("Corral has ended")
     return 0
 
 
 async def _reload(corral: Corral, read: Callable[[], Settings]) -> None:
     """A bad config never replaces a good one."""
     try:
-        settings = await asyncio.to_thread(read)
-        await corral.reload(settings)
+        settings = await corral.reload(read)
     except CorralError as error:
         logger.error("the config was not reloaded: %s", error.sentence())
     else:

@@ -185,7 +185,7 @@ async def test_a_reload_keeps_what_is_unchanged_and_replaces_what_changed() -> N
         models = dict(settings.fleet.models)
         models["b"] = dataclasses.replace(models["b"], options={**models["b"].options, "flags": ("--reply", "new b")})
         fleet = dataclasses.replace(settings.fleet, models=models)
-        await running.app.reload(dataclasses.replace(settings, fleet=fleet))
+        await running.app.reload(lambda: dataclasses.replace(settings, fleet=fleet))
 
         assert await running.text("a") == "I am a."
         assert await running.text("b") == "new b"

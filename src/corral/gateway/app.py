@@ -63,6 +63,7 @@ class CorralRoutes:
         control: Control,
         metrics: Callable[[], bytes],
         tasks: Tasks,
+        draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._leases = leases
         self._directory = directory
@@ -70,6 +71,7 @@ class CorralRoutes:
         self._control = control
         self._metrics = metrics
         self._tasks = tasks
+        self._draining = draining
         self._created = int(clock.wall())
 
     def app(self) -> Starlette:
@@ -104,6 +106,8 @@ class CorralRoutes:
 
     async def ready(self, request: Request) -> Response:
         """200 once pinned and preloaded Models are up."""
+        if self._draining():
+            return _json({"status": "stopping"}, 503)
         absent = views.missing(self._directory.models.values(), self._leases.views())
         if not absent:
             return _json({"status": "ready"})

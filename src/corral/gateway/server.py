@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import re
 import secrets
+import socket
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import Final
@@ -40,13 +42,14 @@ from corral.domain.instance import InstanceState
 from corral.domain.serving import Caller, Scope, ServerSpec
 from corral.gateway import errors
 from corral.gateway.app import CorralRoutes
-from corral.gateway.auth import OWNER, Door
+from corral.gateway.auth import OWNER, Door, bind_problem
 from corral.gateway.body import BodyBudget
 from corral.gateway.connection import ClientConnection
 from corral.gateway.control_socket import private_socket
 from corral.gateway.directory import ModelDirectory
 from corral.gateway.heads import SENT_TO_ENGINES
 from corral.gateway.links import LinkPool
+from corral.gateway.listeners import BACKLOG, tcp_listeners
 from corral.gateway.relay import Exchange
 from corral.gateway.routes.openai import wanted
 from corral.gateway.routes.table import HOT, UPSTREAM, UPSTREAM_LABEL, Route
@@ -59,7 +62,6 @@ logger = logging.getLogger(__name__)
 
 TICK_S: Final = 0.05
 APP_BODY_LIMIT: Final = 1024 * 1024
-_BACKLOG: Final = 2048
 _ABORT_S: Final = 1.0
 _REQUEST_ID: Final = re.compile(rb"\A[A-Za-z0-9._:+/=-]{1,128}\Z")
 
@@ -102,10 +104,13 @@ class Gateway:
         self.host, self.port = spec.host, spec.port
         self._app = asgi_app
         if asgi_app is None and control is not None:
-            self._app = CorralRoutes(leases, directory, clock, control, metrics, self.tasks).app()
+            self._app = CorralRoutes(
+                leases, directory, clock, control, metrics, self.tasks, lambda: self.draining
+            ).app()
         self._door = Door(spec, keys)
         self._connections: set[ClientConnection] = set()
         self._servers: list[asyncio.Server] = []
+        self._listeners: list[socket.socket] = []
         self._sockets: list[str] = []
         self._ticker: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
@@ -115,22 +120,24 @@ class Gateway:
 
     # --- listeners ---
 
-    async def start(self) -> tuple[str, int]:
+    async def bind(self) -> tuple[str, int]:
         """Listen on the spec's host and port (0: any free one); the address that it became. Raises PlaceFailed."""
-        loop = asyncio.get_running_loop()
-        host, port = self.spec.host, self.spec.port
-        try:
-            server = await loop.create_server(
-                lambda: ClientConnection(self, local=False), host or None, port, backlog=_BACKLOG
-            )
-        except OSError as error:
-            raise PlaceFailed(
-                f"Cannot listen on {host}:{port}: {error.strerror or error}.",
-                hint="Is another Corral running? Choose another port with --port or server.port.",
-            ) from None
-        self._servers.append(server)
-        name = server.sockets[0].getsockname()
+        problem = bind_problem(self.spec)
+        if problem is not None:
+            raise PlaceFailed(problem)
+        self._listeners = await tcp_listeners(self.spec.host, self.spec.port)
+        name = self._listeners[0].getsockname()
         self.host, self.port = str(name[0]), int(name[1])
+        return self.host, self.port
+
+    async def start(self) -> tuple[str, int]:
+        """Serve who has connected since `bind` (called here if it was not), and who comes."""
+        loop = asyncio.get_running_loop()
+        if not self._listeners:
+            await self.bind()
+        for listener in self._listeners:
+            make = functools.partial(ClientConnection, self, local=False)
+            self._servers.append(await loop.create_server(make, sock=listener, backlog=BACKLOG))
         return self.host, self.port
 
     async def serve_unix(self, path: str) -> None:
@@ -142,16 +149,22 @@ class Gateway:
         self._sockets.append(path)
 
     def drain(self) -> None:
-        """Accept nothing new and let running answers end; `close` waits for them."""
+        """
+        Begin no new answers and let running ones end; `close` waits for them.
+
+        The listeners stay until then: who asks is told 503 `shutting_down`, and the owner can still look.
+        """
         self.draining = True
-        for server in self._servers:
-            server.close()
         for connection in list(self._connections):
             connection.retire()
 
     async def close(self, drain_s: float = 0.0) -> None:
         """Give running answers `drain_s` seconds, then end everything."""
         self.drain()
+        for server in self._servers:
+            server.close()
+        for listener in self._listeners:
+            listener.close()
         if not await self._emptied(drain_s):
             logger.info("%d client connections are cut off", len(self._connections))
         for connection in list(self._connections):
@@ -166,6 +179,7 @@ class Gateway:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         self._servers.clear()
+        self._listeners.clear()
         self._sockets.clear()
 
     async def _emptied(self, timeout_s: float) -> bool:
