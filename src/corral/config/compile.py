@@ -91,6 +91,25 @@ def compile_config(config: Config, *, engines: Mapping[str, EngineRules], base: 
     )
 
 
+def check_parts(
+    config: Config, broken: frozenset[Keys], *, engines: Mapping[str, EngineRules], base: Base, problems: Problems
+) -> None:
+    """
+    What can be said of a config from which the `broken` keys were cut out: nothing that may follow from their absence.
+    """
+    sections = {keys[0] for keys in broken}
+    models = {keys[1] for keys in broken if keys[0] == "models" and len(keys) > 1}
+    _check_defaults(config, engines, problems)
+    for name in config.models:
+        _Compiler(config, name, engines, base, problems, alone="defaults" in sections or name in models).spec()
+    if "server" not in sections:
+        server_spec(config.server, problems)
+    if "models" not in sections:
+        _check_names(config, problems)
+        if "groups" not in sections:
+            _groups(config, problems)
+
+
 def _check_defaults(config: Config, engines: Mapping[str, EngineRules], problems: Problems) -> None:
     _check_engine(config.defaults.engine, ("defaults", "engine"), engines, problems)
     for section in ("options", "binary", "env"):
@@ -146,8 +165,10 @@ class _Compiler:
     """One Model of the config -> its ModelSpec."""
 
     def __init__(
-        self, config: Config, name: str, engines: Mapping[str, EngineRules], base: Base, problems: Problems
-    ) -> None:
+        self, config: Config, name: str, engines: Mapping[str, EngineRules], base: Base, problems: Problems,
+        *, alone: bool = False,
+    ) -> None:  # fmt: skip
+        self._alone = alone  # each option is checked by itself: some of them, or the source, are not known
         self.config, self.name, self.engines, self.base, self.problems = config, name, engines, base, problems
         self.model: Model = config.models[name]
         self.keys: Keys = ("models", name)
@@ -212,6 +233,8 @@ class _Compiler:
 
     def _judged(self, spec: ModelSpec) -> ModelSpec:
         """The spec with its slots; what the engine finds wrong goes to the line of the option that it names."""
+        if self._alone:
+            return spec
         rules = self.engines[spec.engine]
         before = len(self.problems)
         for sentence in rules.problems(spec):

@@ -6,6 +6,7 @@ The result is whole, or ConfigErrors says everything that is wrong; a caller tha
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,12 +15,12 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from corral.config import overrides, templates
-from corral.config.compile import Base, EngineRules, compile_config
+from corral.config.compile import Base, EngineRules, check_parts, compile_config
 from corral.config.document import Document, read_file
 from corral.config.overrides import Override
 from corral.config.problems import Keys, Problems
 from corral.config.schema import Config
-from corral.config.sentences import add_errors
+from corral.config.sentences import add_errors, keys_of
 from corral.config.settings import Settings
 
 FREE_PREFIX: Final = "x-"
@@ -80,14 +81,6 @@ def load_document(
     data = templates.expand(document, env, problems, fixed=frozenset(over.keys for over in laid_over))
     tables = {name: engine.options for name, engine in engines.items()}
     known = {key: value for key, value in data.items() if not key.startswith(FREE_PREFIX)}
-    try:
-        config = Config.model_validate(known)
-    except ValidationError as error:
-        add_errors(error, problems, tables)
-        config = None
-    if config is None:
-        problems.raise_any()
-        raise AssertionError("a schema error without a problem")
     outside = {over.keys for over in laid_over}
     base = Base(
         config_file=os.path.abspath(document.file) if document.file else "",
@@ -95,9 +88,40 @@ def load_document(
         env=env,
         from_outside=lambda keys: any(keys[: len(known)] == known for known in outside),
     )
+    try:
+        config = Config.model_validate(known)
+    except ValidationError as error:
+        add_errors(error, problems, tables)
+        rest, broken = _what_parses(known, error)
+        if rest is not None:
+            check_parts(rest, broken, engines=engines, base=base, problems=problems)
+        problems.raise_any()
+        raise AssertionError("a schema error without a problem") from error
     settings = compile_config(config, engines=engines, base=base, problems=problems)
     problems.raise_any()
     return Loaded(config, settings, document.file, document.lines, dict(problems.places))
+
+
+def _what_parses(data: Mapping[str, Any], error: ValidationError) -> tuple[Config | None, frozenset[Keys]]:
+    """The Config without the keys that the schema refuses, and these keys: so that the rest can be checked too."""
+    left = copy.deepcopy(dict(data))
+    broken = {_cut(left, keys_of(found)) for found in error.errors(include_url=False)}
+    try:
+        return Config.model_validate(left), frozenset(broken)
+    except ValidationError:
+        return None, frozenset(broken)  # what is left needs what was cut out
+
+
+def _cut(data: Any, keys: Keys) -> Keys:
+    """Take the key out of the data, or the nearest one above it that can be; which one that was."""
+    if keys[:1] == ("models",) and keys[2:3] == ("engine",):
+        keys = keys[:2]  # without its engine nothing of the Model can be judged
+    container, cut, depth = data, keys[:1], 0
+    while isinstance(data, dict) and depth < len(keys) and keys[depth] in data:
+        container, cut = data, keys[: depth + 1]
+        data, depth = data[keys[depth]], depth + 1
+    container.pop(cut[-1], None)  # a wrong item of a list takes the list with it
+    return cut
 
 
 def _lay_over(

@@ -75,11 +75,14 @@ def unknown_key(keys: Keys, tables: Mapping[str, OptionTable]) -> tuple[str, str
 
 def add_errors(error: ValidationError, problems: Problems, tables: Mapping[str, OptionTable]) -> None:
     """Every error of pydantic as a problem."""
-    for found in error.errors(include_url=False):
+    errors = error.errors(include_url=False)
+    places = [keys_of(found) for found in errors]
+    for found, keys in zip(errors, places, strict=True):
         kind = found["type"]
-        keys: Keys = tuple(key for key in found["loc"] if key != "[key]")
         if problems.has(keys):
             continue
+        if kind == "too_short" and any(place[: len(keys)] == keys != place for place in places):
+            continue  # pydantic counts only the items that are right, and these are told one by one
         if kind == "extra_forbidden":
             message, hint = unknown_key(keys, tables)
             problems.add(message, keys=keys, hint=hint)
@@ -87,6 +90,11 @@ def add_errors(error: ValidationError, problems: Problems, tables: Mapping[str, 
             problems.add(f"{dotted(keys)} is missing", keys=keys)
         else:
             problems.add(f"{dotted(keys)} {_sentence(found)}", keys=keys)
+
+
+def keys_of(found: Any) -> Keys:
+    """Where one of pydantic's errors stands in the document."""
+    return tuple(key for key in found["loc"] if key != "[key]")
 
 
 def _sentence(found: Any) -> str:

@@ -14,10 +14,11 @@ version: 1
 server:
   host: 127.0.0.1
   port: 11435
-  # To serve other machines, listen on all addresses and give out keys (`openssl rand -hex 32` makes one):
+  # To serve other machines, listen on all addresses and give out keys. This one is read from the environment:
+  # export CORRAL_MY_KEY="$(openssl rand -hex 32)"
   # host: 0.0.0.0
   # keys:
-  #   - {name: me, key: "${env.CORRAL_MY_KEY:-change-me-to-32-hex-digits}", scopes: [inference, admin]}
+  #   - {name: me, key: "${env.CORRAL_MY_KEY}", scopes: [inference, admin]}
 
 memory:
   ram: auto                # what the machine or its cgroup has, less `reserve`; or a size such as 24GiB
@@ -29,7 +30,7 @@ defaults:
   #   llamacpp: {ctx_size: 8192}
 
 # One entry for each Model: the name that clients ask for, and the .gguf file (a relative path counts from this folder).
-models: {}
+models:
   # my-model:
   #   source: ~/models/my-model-Q4_K_M.gguf
   #   aliases: [default]
@@ -39,7 +40,7 @@ models: {}
   #     n_gpu_layers: auto
 
 # Models of a swap group take turns: only one of them is loaded at a time.
-groups: {}
+groups:
   # big: {members: [my-model], swap: true}
 """
 
@@ -48,14 +49,12 @@ def write_new(path: str, text: str, *, force: bool = False) -> None:
     """
     Write a config file (mode 0600: it may come to hold keys), whole or not at all.
 
-    Raises Conflict when the file is there already and `force` is not given, ConfigError when it cannot be written.
+    Raises Conflict when the file is there already and `force` is not given, ConfigError when it cannot be written or
+    its folder does not exist: a folder that nobody asked for may be a slip of the pen.
     """
-    try:
-        folder = os.path.dirname(path)
-        if folder and not os.path.isdir(folder):
-            os.makedirs(folder)
-    except OSError as error:
-        raise ConfigError(f"its folder cannot be made: {error.strerror}", file=path) from None
+    folder = os.path.dirname(path)
+    if folder and not os.path.isdir(folder):
+        raise ConfigError(f"there is no folder {folder}.", file=path, hint="Create it, or correct the path.")
     try:
         if force:
             _write(f"{path}.{os.getpid()}.new", text)

@@ -236,3 +236,34 @@ def test_errors_carry_file_line_and_key(config: Loader) -> None:
         config("server:\n  port: x\n")
     problem = caught.value.problems[0]
     assert (problem.file, problem.line, problem.key) == (config.file, 2, "server.port")
+
+
+def test_a_wrong_key_hides_no_wrong_option(config: Loader) -> None:
+    text = "server: {prot: 1}\nmodels:\n  a: {source: x, options: {ctx_sizes: 4, parallel: 0}}\n  b: {pni: 1}\n"
+    told = config.problems(text)
+    for part in ("unknown key 'prot'", "has no option 'ctx_sizes'", "parallel must be", "unknown key 'pni'"):
+        assert any(part in sentence for sentence in told), told
+    assert len(told) == 4, "b may lack its source only because of the key that is misspelled"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("server: {host: 0.0.0.0, keys: [{nam: x}]}", 2),  # unknown and missing; not: there are no keys
+        ("models: {a: {engine: 3, options: {x: 1}}, b: {source: x}}\ngroups: {g: {members: [a, b]}}", 1),
+        ("models: {'a b': {source: x}}\ngroups: {g: {members: ['a b']}}", 1),
+        ("defaults: {options: 3}\nmodels: {a: {source: x, options: {mlock: true}}}", 1),
+        ("models: 3\nserver: 4\nlog: {level: [1, 2]}", 3),
+        ("groups: {g: {}}\nmodels: {a: {source: x, options: {nope: 1}}}", 2),
+    ],
+)
+def test_no_problem_follows_from_another(config: Loader, text: str, count: int) -> None:
+    told = config.problems(text)
+    assert len(told) == count, told
+
+
+def test_an_item_that_is_wrong_does_not_make_its_list_empty(config: Loader) -> None:
+    (told,) = config.problems(f"server: {{keys: [{{name: a, key: {KEY}, scopes: [root]}}]}}")
+    assert "must be 'inference' or 'admin'" in told
+    (told,) = config.problems(f"server: {{keys: [{{name: a, key: {KEY}, scopes: []}}]}}")
+    assert "must not be empty" in told

@@ -20,14 +20,18 @@ def test_the_starter_is_a_config(config: Loader) -> None:
 
 def test_what_the_starter_shows_in_comments_is_right_too(config: Loader) -> None:
     text = re.sub(r"(?m)^(\s+)# (?=[ a-z_-]+:|  -)", r"\1", STARTER.replace("  host: 127.0.0.1\n", ""))
-    text = text.replace("models: {}", "models:").replace("groups: {}", "groups:")
-    settings = config(text).settings
+    settings = config(text, {"CORRAL_MY_KEY": "0123456789abcdef"}).settings
     assert list(settings.fleet.models) == ["my-model"] and list(settings.fleet.groups) == ["big"]
     assert settings.server.host == "0.0.0.0" and settings.server.keys[0].name == "me"
 
 
+def test_the_starter_ships_no_key(config: Loader) -> None:
+    text = STARTER.replace("  # keys:", "  keys:").replace("  #   - {name", "    - {name")
+    assert [line for line in config.problems(text) if "CORRAL_MY_KEY is not set" in line]
+
+
 def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
-    file = tmp_path / "sub" / "corral.yaml"
+    file = tmp_path / "corral.yaml"
     write_new(str(file), "a: 1\n")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     with pytest.raises(Conflict, match="exists already"):
@@ -40,5 +44,10 @@ def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="cannot be made"):
-        write_new(str(tmp_path / "file" / "corral.yaml"), "a: 1\n")
+    for folder in ("file", "none"):
+        with pytest.raises(ConfigError, match=f"there is no folder {tmp_path}/{folder}"):
+            write_new(str(tmp_path / folder / "corral.yaml"), "a: 1\n")
+        assert not (tmp_path / "none").exists()
+    (tmp_path / "corral.yaml").mkdir()
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_new(str(tmp_path / "corral.yaml"), "a: 1\n", force=True)
