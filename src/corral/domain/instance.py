@@ -51,3 +51,4 @@ class InstanceView(msgspec.Struct, frozen=True):
     retry_at: float | None = None  # failed: when the next start is allowed
     error: str = ""  # failed: the sentence
     pinned: bool = False
+    wanted: bool = False  # it is to run without a request: pinned, or a preload whose turn has not come yet

@@ -45,7 +45,7 @@ def running_row(view: InstanceView, now: float) -> dict[str, Any]:
         "leases": view.leases,
         "slots": view.slots,
         "waiting": view.waiting,
-        "for_s": round(now - view.since, 3),
+        "for_s": round(now - view.since, 3) if view.instance else None,
         "ttl_left_s": _left(view.expires_at, now),
         "ram_bytes": view.ram_bytes,
         "load_s": view.load_s,
@@ -72,18 +72,23 @@ def missing(models: Iterable[ModelSpec], views: Iterable[InstanceView]) -> dict[
     """
     Models that should be up and are not, with their state.
 
-    Pinned ones must serve now. Preloaded ones must have been loaded once: later they come and go like any other.
+    Pinned ones must serve, unless they were unloaded by hand. Preloaded ones must have had their turn: later they come
+    and go like any other, and one that would have to wait for others' memory is passed over.
     """
     states = {view.model: view for view in views}
     out: dict[str, str] = {}
     for model in models:
         view = states.get(model.name)
         state = view.state if view is not None else InstanceState.STOPPED
-        up = state in _SERVING
-        was_up = view is not None and view.load_s is not None and state is not InstanceState.FAILED
-        if (model.pin and not up) or (model.preload and not (up or was_up)):
+        wanted = view is None or view.wanted or (model.preload and _first_load(view))
+        if (model.pin or model.preload) and wanted and state not in _SERVING:
             out[model.name] = str(state)
     return out
+
+
+def _first_load(view: InstanceView) -> bool:
+    """Its preload is under way, or came to nothing."""
+    return view.state is InstanceState.FAILED or (view.state is InstanceState.STARTING and view.load_s is None)
 
 
 def notice_event(notice: Notice) -> bytes:

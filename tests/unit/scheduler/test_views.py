@@ -68,3 +68,12 @@ def test_views_come_in_the_order_of_the_fleet_and_unknown_models_have_none() -> 
     assert [view.model for view in s.machine.views()] == ["b", "a", "c"]
     assert s.view("c").pinned
     assert s.machine.view("nope") is None
+
+
+def test_wanted_without_a_request() -> None:
+    s = Script(spec("p", pin=True), spec("a", preload=True), spec("b", preload=True), "c", groups=[swap("a", "b")])
+    # The turn of `a` has come, and `b` was passed over: it would have to wait for a's memory.
+    assert [s.view(name).wanted for name in "pabc"] == [True, False, False, False]
+    s.ready("p")
+    s.unload("p")
+    assert not s.view("p").wanted

@@ -31,6 +31,7 @@ def _running(model: ModelState, instance: Instance) -> InstanceView:
         load_s=instance.load_s,
         failures=model.failures,
         pinned=model.pinned,
+        wanted=(model.pinned and not model.held) or model.preload,
     )
 
 
@@ -48,4 +49,5 @@ def _absent(model: ModelState) -> InstanceView:
         retry_at=model.retry_at,
         error=model.error.sentence() if model.error else "",
         pinned=model.pinned,
+        wanted=(model.pinned and not model.held) or model.preload,
     )
