@@ -102,7 +102,8 @@ async def test_listings() -> None:
 async def test_health_ready_metrics_and_the_root() -> None:
     models = (ModelSpec("a", pin=True), ModelSpec("b", preload=True), ModelSpec("c"))
     async with stage(models=models, control=FakeControl()) as scene:
-        assert (await scene.get("/health")).json() == {"status": "ok"}
+        health = await scene.get("/health")
+        assert (health.json(), health.headers["x-corral-source"]) == ({"status": "ok"}, "corral")
         assert (await scene.get("/ready")).status == 200
         scene.leases.endpoints.clear()
         got = await scene.get("/ready")

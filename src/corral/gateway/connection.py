@@ -282,6 +282,8 @@ class ClientConnection(asyncio.Protocol):
         """Send a head (for the ASGI bridge)."""
         if self._phase == SERVING:
             fields = b"".join([b"%b: %b\r\n" % (name, value) for name, value in headers])
+            if not any(name == b"x-corral-source" for name, _ in headers):  # an error says who failed
+                fields += b"x-corral-source: corral\r\n"
             self.transport.write(self.head_bytes(status, fields, length))
 
     def body(self, data: bytes) -> None:

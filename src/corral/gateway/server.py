@@ -299,7 +299,7 @@ class Gateway:
         model, path, route = raw_target(head.method, head.path, self.directory)
         query = b"?" + head.query if head.query else b""
         if not path:
-            location = b"location: %b/%b\r\n" % (head.path, query)
+            location = b"location: %b/%b\r\nx-corral-source: corral\r\n" % (head.path, query)
             connection.transport.write(connection.head_bytes(308, location, 0))
             connection.finish()
             return
