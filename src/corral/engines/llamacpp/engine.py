@@ -13,7 +13,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -32,28 +31,34 @@ from corral.engines.llamacpp.help import Capabilities
 from corral.engines.llamacpp.options import FILES, OPTIONS
 from corral.engines.llamacpp.probe import ENV_SCRUB, Prober
 from corral.engines.llamacpp.settings import Settings, settings_of
+from corral.kit.ports import free_port
 
 _SPEC_FILE: Final = "worker.json"
 _KEY_FILE: Final = "engine.key"
-_FOREIGN_SECRETS: Final = (
-    "CORRAL_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_", "MISTRAL_", "OPENROUTER_", "GROQ_", "COHERE_",
-    "AWS_", "AZURE_", "GITHUB_", "GITLAB_",
-)  # fmt: skip
-_SCRUB: Final = ENV_SCRUB + _FOREIGN_SECRETS
 _STOP_GRACE_S: Final = 2.0  # llama-server waits for its requests on SIGTERM, for as long as their clients stay
 
 
 class LlamaCppEngine:
-    """Implements `contracts.engine.Engine`. `cache` is a folder where probed binaries are remembered over restarts."""
+    """
+    Implements `contracts.engine.Engine`.
+
+    `cache` is a folder where probed binaries are remembered over restarts; `hidden_env` names variables of Corral's
+    environment that no probed binary may see, besides those that look like secrets.
+    """
 
     name = "llamacpp"
     options: OptionTable = OPTIONS
 
     def __init__(
-        self, *, cache: Path | None = None, which: Callable[[str], str | None] = shutil.which, deadline_s: float = 20.0
+        self,
+        *,
+        cache: Path | None = None,
+        which: Callable[[str], str | None] = shutil.which,
+        deadline_s: float = 20.0,
+        hidden_env: frozenset[str] = frozenset(),
     ) -> None:
         self._which = which
-        self._prober = Prober(cache=cache, deadline_s=deadline_s)
+        self._prober = Prober(cache=cache, deadline_s=deadline_s, hidden_env=hidden_env)
 
     def problems(self, model: ModelSpec) -> list[str]:
         """What cannot work together, or not with the engine that would be used (which is found by a look at PATH)."""
@@ -93,7 +98,7 @@ class LlamaCppEngine:
             return _worker_plan(model, settings, place, endpoint, path)
         known = (await self._prober.probe(program)).known
         if endpoint.socket and not _takes_sockets(known):
-            endpoint = Endpoint(host="127.0.0.1", port=_free_port(), key=endpoint.key)
+            endpoint = Endpoint(host="127.0.0.1", port=free_port(), key=endpoint.key)
         return _binary_plan(program, known, model, settings, place, endpoint, path)
 
     async def wait_ready(self, model: ModelSpec, endpoint: Endpoint) -> ReadyInfo:
@@ -152,19 +157,12 @@ def _endpoint(place: Place) -> Endpoint:
     key = secrets.token_urlsafe(32)
     if place.socket:
         return Endpoint(socket=place.socket, key=key)
-    return Endpoint(host=place.host, port=place.port or _free_port(), key=key)
+    return Endpoint(host=place.host, port=place.port or free_port(), key=key)
 
 
 def _takes_sockets(known: Capabilities) -> bool:
     flag = known.first(("--host",))
     return flag is not None and "UNIX" in flag.text.upper()
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _binary_plan(
@@ -189,7 +187,7 @@ def _binary_plan(
         endpoint=endpoint,
         env={**dict(model.env), "XDG_CONFIG_HOME": place.scratch},
         secret_env={} if files else {"LLAMA_API_KEY": endpoint.key},
-        env_scrub=_SCRUB,
+        env_scrub=ENV_SCRUB,
         files=files,
         cwd=place.scratch,
         stop_grace_s=_STOP_GRACE_S,
@@ -224,7 +222,7 @@ def _worker_plan(model: ModelSpec, settings: Settings, place: Place, endpoint: E
         argv=worker_argv(os.path.join(place.scratch, _SPEC_FILE)),
         endpoint=endpoint,
         env={**dict(model.env), "XDG_CONFIG_HOME": place.scratch},
-        env_scrub=_SCRUB,
+        env_scrub=ENV_SCRUB,
         files={_SPEC_FILE: json.dumps(spec)},
         cwd=place.scratch,
         stop_grace_s=_STOP_GRACE_S,

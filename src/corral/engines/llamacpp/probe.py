@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,9 +19,14 @@ from typing import Final
 from corral.domain.errors import StartFailed
 from corral.engines.llamacpp.binary import Program, worker_argv
 from corral.engines.llamacpp.help import Capabilities, parse_help
+from corral.kit import guarded
+from corral.kit.environment import inherited
 
-ENV_SCRUB: Final = ("LLAMA_", "AIP_", "HF_", "HUGGING_FACE_", "HUGGINGFACE_")
-"""Environment that would change an engine behind its options, or hand it a token that it does not need."""
+ENV_SCRUB: Final = (
+    "LLAMA_", "AIP_", "HF_", "HUGGING_FACE_", "HUGGINGFACE_", "CORRAL_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_",
+    "MISTRAL_", "OPENROUTER_", "GROQ_", "COHERE_", "AWS_", "AZURE_", "GITHUB_", "GITLAB_",
+)  # fmt: skip
+"""Environment that would change an engine behind its options, or is a foreign service's and none of its business."""
 
 _BUILD = re.compile(r"version:\s*(\d+)\s*\(|\(build (\d+)|\bb(\d{3,})\b")
 _CACHE_VERSION: Final = 1
@@ -41,11 +45,15 @@ class Prober:
     """
     Asks binaries, each once. `cache` is a folder where answers are kept over restarts (None: in memory only).
 
-    Every program has `deadline_s`; a CUDA build may take seconds, because it wakes the driver even for `--help`.
+    `hidden_env` names variables that no program may see, whatever they are called. Every program has `deadline_s`; a
+    CUDA build may take seconds, because it wakes the driver even for `--help`.
     """
 
-    def __init__(self, *, cache: Path | None = None, deadline_s: float = 20.0) -> None:
+    def __init__(
+        self, *, cache: Path | None = None, deadline_s: float = 20.0, hidden_env: frozenset[str] = frozenset()
+    ) -> None:
         self._cache = cache
+        self._hidden_env = hidden_env
         self._deadline_s = deadline_s
         self._probed: dict[str, Probed] = {}
         self._devices: dict[str, tuple[str, ...]] = {}
@@ -87,32 +95,18 @@ class Prober:
 
     async def _output(self, argv: tuple[str, ...]) -> str:
         """Standard output and error together. Raises StartFailed where it cannot run or does not end."""
+        env = inherited(os.environ, scrub=ENV_SCRUB, hidden=self._hidden_env) | {"XDG_CONFIG_HOME": "/nonexistent"}
         try:
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env=clean_env(os.environ),
-            )
+            code, text = await guarded.output(argv, env=env, deadline_s=self._deadline_s)
+        except TimeoutError as error:
+            raise StartFailed(f"{argv[0]} {argv[-1]} did not answer within {self._deadline_s:g} s.") from error
         except OSError as error:
             raise StartFailed(
                 f"{argv[0]} cannot be run: {error.strerror or error}.", hint=_exec_hint(error), permanent=True
             ) from error
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                out, _ = await process.communicate()
-        except TimeoutError as error:
-            raise StartFailed(f"{argv[0]} {argv[-1]} did not answer within {self._deadline_s:g} s.") from error
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-        text = out.decode("utf-8", "replace")
-        if process.returncode != 0:
+        if code != 0:
             raise StartFailed(
-                f"{argv[0]} {argv[-1]} ended with code {process.returncode}.",
+                f"{argv[0]} {argv[-1]} ended with code {code}.",
                 hint=_library_hint(text),
                 log_tail=tuple(text.splitlines()[-20:]),
                 permanent=True,
@@ -137,12 +131,6 @@ class Prober:
             part = target.with_suffix(f".{os.getpid()}.part")
             part.write_text(json.dumps({"format": _CACHE_VERSION, "help": help_text, "version": version}), "utf-8")
             part.replace(target)
-
-
-def clean_env(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what would change the engine; and no config.ini of the user."""
-    kept = {name: value for name, value in env.items() if not name.startswith(ENV_SCRUB)}
-    return kept | {"XDG_CONFIG_HOME": "/nonexistent"}
 
 
 def parse_build(version: str) -> int | None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from corral.domain.errors import StartFailed
 from corral.engines.llamacpp.binary import EMBEDDED, Program, choose, uses_embedded
 from corral.engines.llamacpp.gpu import gpu_warning, gpus_present
-from corral.engines.llamacpp.probe import Prober, clean_env
+from corral.engines.llamacpp.probe import Prober
 
 HELP = "usage:\\n-m,    --model FNAME   model\\n--port PORT   port\\n"
 Script = Callable[[str], Program]
@@ -93,12 +95,71 @@ async def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
     assert "another machine" in caught.value.hint
 
 
-async def test_hidden_settings_do_not_reach_the_probe(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLAMA_ARG_HOST", "evil")
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    program = script(f'printf "{HELP}"; env | grep -E "^(LLAMA_|HF_)" && exit 9; exit 0')
-    await Prober().probe(program)
-    assert "HF_TOKEN" not in clean_env(os.environ) and "PATH" in clean_env(os.environ)
+async def test_hidden_settings_and_secrets_do_not_reach_the_probe(
+    script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hidden = ["LLAMA_ARG_HOST", "HF_TOKEN", "OPENAI_API_KEY", "PGPASSWORD", "TEAM"]
+    for name in hidden:
+        monkeypatch.setenv(name, "not for a binary")
+    program = script(f'printf "{HELP}"; env > {tmp_path}/seen')
+    await Prober(hidden_env=frozenset({"TEAM"})).probe(program)
+    seen = {line.partition("=")[0] for line in (tmp_path / "seen").read_text().splitlines()}
+    assert "PATH" in seen and not seen & set(hidden)
+
+
+async def gone(file: Path) -> None:
+    """The process whose pid the file holds ends within two seconds."""
+    pid = int(file.read_text())
+    async with asyncio.timeout(2):
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("leave", ["", "setsid "])
+async def test_nothing_of_a_probed_program_outlives_its_deadline(script: Script, leave: str, tmp_path: Path) -> None:
+    program = script(f"{leave}sh -c 'echo $$ > {tmp_path}/pid; exec sleep 987' & wait")
+    with pytest.raises(StartFailed, match="did not answer"):
+        await Prober(deadline_s=0.5).probe(program)
+    await gone(tmp_path / "pid")
+
+
+@pytest.mark.parametrize("leave", ["", "setsid "])
+async def test_nothing_of_a_probed_program_outlives_its_end(script: Script, leave: str, tmp_path: Path) -> None:
+    program = script(
+        f"{leave}sh -c 'echo $$ > {tmp_path}/pid; exec sleep 987' & "
+        f'while [ ! -s {tmp_path}/pid ]; do :; done; printf "{HELP}"'
+    )
+    began = time.monotonic()
+    await Prober().probe(program)  # nor does the pipe that it holds hold up the answer
+    assert time.monotonic() - began < 5
+    await gone(tmp_path / "pid")
+
+
+async def test_nothing_of_a_probed_program_outlives_a_caller_that_leaves(script: Script, tmp_path: Path) -> None:
+    program = script(f"sh -c 'echo $$ > {tmp_path}/pid; exec sleep 987' & wait")
+    asked = asyncio.ensure_future(Prober().probe(program))
+    async with asyncio.timeout(5):
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            await asyncio.sleep(0.01)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    await gone(tmp_path / "pid")
+
+
+async def test_nothing_of_a_probed_program_outlives_a_killed_corral(script: Script, tmp_path: Path) -> None:
+    program = script(f"sh -c 'echo $$ > {tmp_path}/pid; exec sleep 987' & wait")
+    code = (
+        "import asyncio, sys; from corral.engines.llamacpp.binary import Program; "
+        "from corral.engines.llamacpp.probe import Prober; asyncio.run(Prober().probe(Program(sys.argv[1])))"
+    )
+    corral = await asyncio.create_subprocess_exec(sys.executable, "-c", code, program.path)
+    async with asyncio.timeout(10):
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            await asyncio.sleep(0.01)
+    corral.kill()
+    await corral.wait()
+    await gone(tmp_path / "pid")
 
 
 async def test_devices_only_when_asked(script: Script, tmp_path: Path) -> None:
