@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -18,13 +19,17 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from corral.domain.errors import PlaceFailed
+from corral.kit.environment import inherited
 from corral.runtimes.process.keeper import procs
 from corral.runtimes.process.places import Places
 
 VERSION = 1  # of the protocol: keeper.__main__.VERSION
 HELLO_TIMEOUT_S = 15.0
 REQUEST_TIMEOUT_S = 10.0
+SILENT_TIMEOUT_S = 0.5  # for a keeper that has just let a request time out
+KILLED_S = 5.0  # between SIGKILL to a keeper and giving up on it
 
+logger = logging.getLogger(__name__)
 
 _KEPT: dict[int, subprocess.Popen[bytes]] = {}
 """Keepers that live on without us, by pid. They stay our children: whoever comes next here must reap them."""
@@ -52,6 +57,7 @@ class KeeperClient(asyncio.Protocol):
         self.start_ticks = 0
         self.process: subprocess.Popen[bytes] | None = None  # when it is our own child
         self.lost = False
+        self.silent = False  # a request timed out, and nothing was heard since
         self._on_ended = on_ended
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
@@ -66,6 +72,7 @@ class KeeperClient(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: answers and events."""
+        self.silent = False
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
             message = json.loads(line)
@@ -106,9 +113,14 @@ class KeeperClient(asyncio.Protocol):
         number = self._number
         future = self._asked[number] = asyncio.get_running_loop().create_future()
         self._transport.write(json.dumps({"op": op, "id": number, **fields}).encode() + b"\n")
+        if self.silent and timeout_s is not None:
+            timeout_s = min(timeout_s, SILENT_TIMEOUT_S)  # stop, destroy and close must not each wait all over again
         try:
             async with asyncio.timeout(timeout_s):
                 return await future
+        except TimeoutError:
+            self.silent = True
+            raise
         finally:
             self._asked.pop(number, None)
 
@@ -125,12 +137,22 @@ class KeeperClient(asyncio.Protocol):
 
     async def reap(self, timeout_s: float = 5.0) -> None:
         """See the keeper dead, or kill it: a keeper that does not speak to us must not run our engines."""
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while self.alive():
-            if asyncio.get_running_loop().time() >= deadline:
-                procs.kill_exact(self.pid, self.start_ticks)
-                deadline += timeout_s
-            await asyncio.sleep(0.002)
+        for patience_s in (timeout_s, KILLED_S):
+            deadline = asyncio.get_running_loop().time() + patience_s
+            while self.alive():
+                if asyncio.get_running_loop().time() >= deadline:
+                    self._kill()
+                    break
+                await asyncio.sleep(0.002)
+            else:
+                return
+        logger.error("the keeper (pid %d) does not die, not even by SIGKILL", self.pid)
+
+    def _kill(self) -> None:
+        if self.process is not None:  # unreaped, so the pid is its own; its start time may be unknown
+            self.process.kill()
+        else:
+            procs.kill_exact(self.pid, self.start_ticks)
 
     def alive(self) -> bool:
         """Whether the keeper's process is there still."""
@@ -168,29 +190,11 @@ async def spawn(
     client: Callable[[], KeeperClient], places: Places, keep_s: float, oom_counter: str = ""
 ) -> tuple[KeeperClient, Any]:
     """A client of a new keeper. Raises PlaceFailed."""
-    ours, theirs = socket.socketpair()
-    argv = [sys.executable, "-P", "-m", "corral.runtimes.process.keeper"]
-    argv += [f"lock={places.keeper_lock}", f"id={places.state_id}", f"fd={theirs.fileno()}"]
-    argv += [f"socket={places.keeper_socket}", f"oom={oom_counter}"]
-    env = {name: value for name, value in os.environ.items() if name != procs.MARKER}
-    log = os.open(places.keeper_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        process = subprocess.Popen(  # noqa: ASYNC220 - vfork: under 2 ms, and no child watcher is needed
-            argv,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C in Corral's terminal is for Corral
-            pass_fds=[theirs.fileno()],
-        )
+        ours, process = _popen(places, oom_counter)
+        _, connected = await asyncio.get_running_loop().create_unix_connection(client, sock=ours)
     except OSError as error:
-        ours.close()
-        raise PlaceFailed(f"The keeper could not be started with {sys.executable}: {error.strerror}.") from error
-    finally:
-        os.close(log)
-        theirs.close()
-    _, connected = await asyncio.get_running_loop().create_unix_connection(client, sock=ours)
+        raise PlaceFailed(f"The keeper could not be started with {sys.executable}: {error}.") from error
     connected.pid, connected.process = process.pid, process
     try:
         return connected, await _hello(connected, keep_s)
@@ -205,6 +209,34 @@ async def spawn(
         raise PlaceFailed(
             f"The keeper ended at once (exit code {process.returncode}).", hint=f"See {places.keeper_log}."
         ) from None
+
+
+def _popen(places: Places, oom_counter: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """A keeper and our end of the pair. Raises OSError."""
+    log = os.open(places.keeper_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        ours, theirs = socket.socketpair()
+        argv = [sys.executable, "-P", "-m", "corral.runtimes.process.keeper"]
+        argv += [f"lock={places.keeper_lock}", f"id={places.state_id}", f"fd={theirs.fileno()}"]
+        argv += [f"socket={places.keeper_socket}", f"oom={oom_counter}"]
+        try:
+            process = subprocess.Popen(  # vfork: under 2 ms, and no child watcher is needed
+                argv,
+                env={name: value for name, value in inherited(os.environ).items() if name != procs.MARKER},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in Corral's terminal is for Corral
+                pass_fds=[theirs.fileno()],
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return ours, process
+    finally:
+        os.close(log)
 
 
 async def _hello(client: KeeperClient, keep_s: float) -> Any:

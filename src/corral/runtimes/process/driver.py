@@ -14,19 +14,21 @@ import shutil
 import signal
 import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from corral.contracts.runtime import Fingerprint, LogLine, Usage
 from corral.domain.errors import PlaceFailed
 from corral.domain.launch import ExitStatus, Handle, LaunchPlan, Place
+from corral.kit.environment import inherited
+from corral.kit.ports import free_port
 from corral.runtimes.process import fingerprint, logs, sweep, usage
 from corral.runtimes.process.client import REQUEST_TIMEOUT_S, KeeperGone, KeeperRefused
 from corral.runtimes.process.handle import HandleFiles
 from corral.runtimes.process.keeper import procs
 from corral.runtimes.process.link import KILL_WAIT_S, KeeperLink, Life
-from corral.runtimes.process.places import Places, free_port, slug, write_private
+from corral.runtimes.process.places import Places, slug, write_private
 
 
 class ProcessRuntime:
@@ -35,7 +37,8 @@ class ProcessRuntime:
 
     One Corral owns `state_dir` from its first use to `close`; another one on it gets PlaceFailed. `on_exit` "keep":
     engines live on for `keep_s` after Corral is gone, however it went. `oom_counter` names another file to read the
-    kernel's `oom_kill N` line from.
+    kernel's `oom_kill N` line from. `hidden_env` names variables of our environment that no engine may inherit, besides
+    those that look like secrets.
     """
 
     name = "process"
@@ -48,12 +51,15 @@ class ProcessRuntime:
         on_exit: Literal["stop", "keep"] = "stop",
         keep_s: float = 600.0,
         oom_counter: str = "",
+        hidden_env: frozenset[str] = frozenset(),
     ) -> None:
         self._places = Places(Path(state_dir), Path(runtime_dir) if runtime_dir else None)
         self._files = HandleFiles(self._places.handles)
         self._mine: set[str] = set()  # started or recovered by this Corral
         self._keep_s = keep_s if on_exit == "keep" else 0.0
+        self._hidden_env = hidden_env
         self._link = KeeperLink(self._places, self._files, keep_s=self._keep_s, oom_counter=oom_counter)
+        self._pruner = sweep.LogPruner(self._places, lambda work: self._link.background(work, name="prune logs"))
 
     async def fingerprint(self) -> Fingerprint:
         """See contracts.runtime."""
@@ -97,9 +103,12 @@ class ProcessRuntime:
     async def handles(self) -> list[Handle]:
         """See contracts.runtime."""
         self._places.prepare()
-        found = self._files.all()
-        # What belongs to none was placed and never started, or its start was cut off.
-        sweep.clear_files(self._places, {handle.instance for handle in found} | set(self._link.lives))
+        with _disk("The state directory cannot be read"):
+            found = self._files.all()
+            # What belongs to none was placed and never started, or its start was cut off.
+            known = {handle.instance for handle in found} | set(self._link.lives)
+            sweep.clear_files(self._places, known)
+        self._pruner.soon(known)
         return [handle for handle in found if handle.instance not in self._mine]
 
     async def recover(self, handle: Handle) -> ExitStatus | None:
@@ -137,7 +146,10 @@ class ProcessRuntime:
             if life is not None:
                 await self._link.discard(handle.instance)
             self._mine.discard(handle.instance)
-            await self._remove_files(handle.instance, handle.endpoint.socket)
+            with _disk(f"The files of {handle.instance} cannot be removed"):
+                await self._remove_files(handle.instance, handle.endpoint.socket)
+            if not self._link.closed:
+                self._pruner.soon(self._link.lives)
 
     async def logs(self, handle: Handle, *, tail: int | None = None, follow: bool = False) -> AsyncIterator[LogLine]:
         """See contracts.runtime."""
@@ -152,13 +164,15 @@ class ProcessRuntime:
                 return None
             return answer
 
-        async for line in logs.read(self._places.logs / slug(handle.instance), ask, tail=tail, follow=follow):
-            yield line
+        with _disk(f"The log of {handle.instance} cannot be read"):
+            async for line in logs.read(self._places.logs / slug(handle.instance), ask, tail=tail, follow=follow):
+                yield line
 
     async def usage(self, handle: Handle) -> Usage | None:
         """See contracts.runtime."""
         try:
-            return usage.of(await self._link.ask("tree", instance=handle.instance))
+            with _disk(f"What {handle.instance} uses cannot be read"):
+                return usage.of(await self._link.ask("tree", instance=handle.instance))
         except (KeeperGone, KeeperRefused):
             return None
 
@@ -197,7 +211,7 @@ class ProcessRuntime:
         }
 
     def _environment(self, plan: LaunchPlan, instance: str) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(plan.env_scrub)}
+        kept = inherited(os.environ, scrub=plan.env_scrub, hidden=self._hidden_env)
         return {**kept, **plan.env, **plan.secret_env, procs.MARKER: self._marker(instance)}
 
     def _marker(self, instance: str) -> str:
@@ -226,7 +240,15 @@ class ProcessRuntime:
         _unlink_socket(socket_path)
         # An engine may have saved gigabytes there, and unlinking them takes its time.
         await asyncio.to_thread(shutil.rmtree, self._places.scratch / slug(instance), ignore_errors=True)
-        await asyncio.to_thread(sweep.prune_logs, self._places, list(self._link.lives))
+
+
+@contextlib.contextmanager
+def _disk(what: str) -> Iterator[None]:
+    """Foreign errors are translated where they enter."""
+    try:
+        yield
+    except OSError as error:
+        raise PlaceFailed(f"{what}: {error}.", hint="Is the disk full, or the state directory gone?") from error
 
 
 def _unlink_socket(path: str) -> None:

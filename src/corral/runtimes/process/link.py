@@ -25,6 +25,7 @@ from corral.runtimes.process.places import Places
 logger = logging.getLogger(__name__)
 
 KILL_WAIT_S = 10.0  # between SIGKILL and giving up on a process that the kernel does not let go
+_LEAVE_S = 5.0  # from closing its connection to the keeper's end
 
 
 def _future() -> asyncio.Future[ExitStatus]:
@@ -84,7 +85,12 @@ class KeeperLink:
         except PlaceFailed as error:
             return error
         self._client = client
-        await self._take_over(client, hello["engines"])
+        try:
+            await self._take_over(client, hello["engines"])
+        except OSError as error:
+            self._client = None
+            await client.close()
+            return PlaceFailed(f"The handles of an earlier Corral cannot be read or removed: {error}.")
         return client
 
     async def ask(self, op: str, *, timeout_s: float | None = keepers.REQUEST_TIMEOUT_S, **fields: Any) -> Any:
@@ -121,6 +127,11 @@ class KeeperLink:
         if not known:  # else the mark is that of its successor
             await sweep.kill_leftovers(self._places.state_id, instance=handle.instance, handle=handle)
         return ExitStatus(ExitKind.LOST, detail="nobody saw how it ended")
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     def background(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[Any]:
         """Work that must be done even if whoever asked for it leaves; `close` waits for none of it."""
@@ -198,7 +209,7 @@ class KeeperLink:
 
     async def _clean(self, client: KeeperClient) -> None:
         """The keeper is gone: so are its engines (parent-death signal); what they started is killed here."""
-        await client.reap()
+        await client.reap(_LEAVE_S)
         alive = [instance for instance, life in self.lives.items() if not life.end.done()]
         logger.error("the keeper is gone (pid %d); its %d engines end with it", client.pid, len(alive))
         left = await sweep.kill_leftovers(self._places.state_id)
@@ -224,10 +235,13 @@ class KeeperLink:
         except (KeeperGone, KeeperRefused, TimeoutError) as error:
             logger.warning("The keeper (pid %d) did not end in order: %r", client.pid, error)
             await client.close()
-        await self._clean_after_shutdown(client)
+            # One that was silent has had its time; its engines die with it.
+            await self._clean_after_shutdown(client, 0.0 if isinstance(error, TimeoutError) else _LEAVE_S)
+        else:
+            await self._clean_after_shutdown(client, _LEAVE_S)
 
-    async def _clean_after_shutdown(self, client: KeeperClient) -> None:
-        await client.reap()
+    async def _clean_after_shutdown(self, client: KeeperClient, timeout_s: float) -> None:
+        await client.reap(timeout_s)
         if any(not life.end.done() for life in self.lives.values()):
             await self._clean(client)
 
@@ -237,4 +251,4 @@ async def _retire(client: KeeperClient) -> None:
         await client.request("shutdown")
         await client.gone(KILL_WAIT_S)
     await client.close()
-    await client.reap()
+    await client.reap(0.0 if client.silent else _LEAVE_S)

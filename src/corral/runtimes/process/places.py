@@ -1,5 +1,5 @@
 """
-Where things lie: folders of the state directory, sockets in a short path, a free port where no socket can be.
+Where things lie: folders of the state directory, and sockets in a short path.
 
     STATE/id            random name of this state directory; part of every marker
     STATE/owner.lock    held by the one Corral that uses it
@@ -12,13 +12,13 @@ Where things lie: folders of the state directory, sockets in a short path, a fre
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import re
 import secrets
 import shutil
-import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -79,6 +79,9 @@ class Places:
     def release(self) -> None:
         """Let another Corral own the state directory; this one has ended."""
         self._released = True
+        if self.sockets is not None:
+            with contextlib.suppress(OSError):  # kept engines and their keeper are in it
+                self.sockets.rmdir()
         if self._owner_fd >= 0:
             os.close(self._owner_fd)
             self._owner_fd = -1
@@ -151,13 +154,11 @@ def _private(folder: Path) -> bool:
 def write_private(path: Path, text: str) -> None:
     """Write a file (0600) so that a reader sees the old or the new text, never half of it."""
     temporary = path.with_name(f".{path.name}.new")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
-
-
-def free_port() -> int:
-    """A loopback port that is free now. Another program may take it before the engine does: prefer sockets."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError:  # a full disk; half a handle may hold a whole key
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise

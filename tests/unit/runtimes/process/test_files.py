@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Handle
 from corral.runtimes.process import sweep
 from corral.runtimes.process.handle import HandleFiles
 from corral.runtimes.process.keeper import procs
-from corral.runtimes.process.places import Places, short_slug, slug
+from corral.runtimes.process.places import Places, short_slug, slug, write_private
 
 
 def handle(instance: str, started_at: float = 1.0) -> Handle:
@@ -107,7 +108,6 @@ def test_a_socket_folder_that_others_can_write_to_is_not_used(tmp_path: Path) ->
     places.release()
     assert places.sockets is not None
     assert run not in places.sockets.parents
-    places.sockets.rmdir()
 
 
 def test_only_what_belongs_to_nobody_is_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,11 +118,12 @@ def test_only_what_belongs_to_nobody_is_cleared(tmp_path: Path, monkeypatch: pyt
         places.fresh_scratch(slug(name))
         Path(places.socket(name)).touch()
     Path(places.keeper_socket).touch()
-    monkeypatch.setattr(sweep, "LOGS_KEPT_BYTES", 25)
     for age, name in enumerate(["kept.0.log", "new.0.log", "old.0.log", "kept.9.log"]):
         (places.logs / name).write_text("x" * 10)
         os.utime(places.logs / name, (1000 - age, 1000 - age))
+    monkeypatch.setattr(sweep, "LOGS_KEPT_BYTES", 25)
     sweep.clear_files(places, ["kept", odd])
+    sweep.prune_logs(places, ["kept", odd])
     places.release()
     assert sorted(os.listdir(places.scratch)) == sorted(["kept", slug(odd)])
     assert places.sockets is not None
@@ -138,3 +139,61 @@ def test_a_handle_names_one_process_of_one_boot() -> None:
     assert not sweep.alive({**me, "start_ticks": start + 1})
     assert not sweep.alive({**me, "start_ticks": 0})
     assert not sweep.alive({})
+
+
+def test_logs_that_vanish_while_they_are_pruned_are_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = Places(tmp_path / "s", tmp_path / "r")
+    places.prepare()
+    (places.logs / "gone.0.log").symlink_to(tmp_path / "nowhere")  # listed, and not there when it is looked at
+    (places.logs / "old.0.log").write_text("x")
+    monkeypatch.setattr(sweep, "LOGS_KEPT_BYTES", 0)
+    sweep.prune_logs(places, [])
+    places.release()
+    assert not (places.logs / "old.0.log").exists()
+
+
+def test_logs_of_the_newest_instances_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = Places(tmp_path / "s", tmp_path / "r")
+    places.prepare()
+    for age, name in enumerate(["a.9.log", "b.0.log", "c.0.log", "a.0.log", "live.0.log"]):
+        (places.logs / name).write_text("x")
+        os.utime(places.logs / name, (1000 - age, 1000 - age))
+    monkeypatch.setattr(sweep, "LOGS_KEPT_INSTANCES", 2)
+    sweep.prune_logs(places, ["live"])
+    places.release()
+    assert sorted(os.listdir(places.logs)) == ["a.0.log", "a.9.log", "b.0.log", "live.0.log"]
+
+
+def test_a_full_disk_leaves_no_half_written_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(OSError, match="No space"):
+            write_private(tmp_path / "one.json", "a key")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_were_never_finished_are_cleared(tmp_path: Path) -> None:
+    places = Places(tmp_path / "s", tmp_path / "r")
+    places.prepare()
+    for name in (".one.json.new", "old.exit.new", "being-written.exit.new", "one.json"):
+        (places.handles / name).touch()
+    os.utime(places.handles / "old.exit.new", (1000, 1000))
+    sweep.clear_files(places, ["one"])
+    places.release()
+    assert sorted(os.listdir(places.handles)) == ["being-written.exit.new", "one.json"]
+
+
+def test_an_empty_socket_folder_goes_with_its_corral(tmp_path: Path) -> None:
+    places = Places(tmp_path / "s", tmp_path / "r")
+    places.prepare()
+    assert places.sockets is not None and places.sockets.is_dir()
+    places.release()
+    assert not places.sockets.exists()
+    later = Places(tmp_path / "s", tmp_path / "r")
+    later.prepare()
+    Path(later.keeper_socket).touch()  # engines are kept
+    later.release()
+    assert Path(later.keeper_socket).exists()

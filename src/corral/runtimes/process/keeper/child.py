@@ -165,11 +165,17 @@ class Child:
         self.output.end()
         self._close()
         self.status = self._judge(now, oom)
-        with contextlib.suppress(OSError):  # the keeper still knows; the file is for when it is gone too
-            temporary = f"{self._exit_file}.new"
+        self._write_status()
+
+    def _write_status(self) -> None:
+        temporary = f"{self._exit_file}.new"
+        try:
             with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-                json.dump({"pid": self.pid, "start": self.start_ticks, **self.status}, file)
+                json.dump({"pid": self.pid, "start": self.start_ticks, **(self.status or {})}, file)
             os.replace(temporary, self._exit_file)
+        except OSError:  # the keeper still knows; the file is for when it is gone too
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
 
     def _judge(self, now: float, oom: procs.OomWatch) -> dict[str, Any]:
         assert self._wait_status is not None
