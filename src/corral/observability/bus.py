@@ -19,19 +19,27 @@ class Bus:
     """Implements `contracts.events.Publisher`."""
 
     def __init__(self) -> None:
-        self._subscribers: tuple[Subscriber, ...] = ()
+        self._subscribers: tuple[tuple[Subscriber, tuple[type, ...]], ...] = ()
+        self._by_kind: dict[type, tuple[Subscriber, ...]] = {}
 
-    def subscribe(self, subscriber: Subscriber) -> None:
-        """Add one; it sees every notice from now on."""
-        self._subscribers = (*self._subscribers, subscriber)
+    def subscribe(self, subscriber: Subscriber, *kinds: type) -> None:
+        """Add one; from now on it sees every notice, or every one of these kinds."""
+        self._subscribers = (*self._subscribers, (subscriber, kinds))
+        self._by_kind.clear()
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Remove one; unknown ones are ignored."""
-        self._subscribers = tuple(known for known in self._subscribers if known is not subscriber)
+        self._subscribers = tuple(known for known in self._subscribers if known[0] is not subscriber)
+        self._by_kind.clear()
 
     def publish(self, notice: Notice) -> None:
         """Deliver to every subscriber before returning."""
-        for subscriber in self._subscribers:
+        kind = type(notice)
+        subscribers = self._by_kind.get(kind)
+        if subscribers is None:
+            subscribers = tuple(each for each, kinds in self._subscribers if not kinds or kind in kinds)
+            self._by_kind[kind] = subscribers
+        for subscriber in subscribers:
             subscriber(notice)
 
     async def feed(self) -> AsyncGenerator[Notice, None]:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from corral.domain.errors import PlaceFailed
+
 MOST_BYTES: Final = 20 * 1024**2
 KEPT_FILES: Final = 3
 
@@ -31,12 +33,26 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
+def _file_handler(file: str) -> logging.Handler:
+    try:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        return logging.handlers.RotatingFileHandler(file, maxBytes=MOST_BYTES, backupCount=KEPT_FILES)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PlaceFailed(
+            f"The log cannot be written to {file}: {reason}.", hint="Correct `log.file`, or the rights of its folder."
+        ) from error
+
+
 def configure(*, level: str = "info", format: str = "text", file: str = "") -> None:
-    """Set the root logger up; call it once, before the first log line."""
+    """
+    Set the root logger up; call it once, before the first log line.
+
+    Raises PlaceFailed for a file that cannot be written.
+    """
     handler: logging.Handler
     if file:
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.handlers.RotatingFileHandler(file, maxBytes=MOST_BYTES, backupCount=KEPT_FILES)
+        handler = _file_handler(file)
     else:
         handler = logging.StreamHandler(sys.stderr)
     if format == "json":

@@ -41,15 +41,20 @@ class Spread:
 
     def __init__(self, name: str, help: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
         self.name, self.help, self.labels = name, help, tuple(labels)
-        self._bounds = tuple(bounds)
+        self.bounds = tuple(bounds)
         self._rows: dict[Labels, list[float]] = {}
 
-    def observe(self, labels: Labels, value: float) -> None:
-        """Count one observation. A row holds a count per bucket, then the overflow, then the sum."""
+    def row(self, labels: Labels) -> list[float]:
+        """The row of one set of labels: a count per bucket, then the overflow, then the sum."""
         row = self._rows.get(labels)
         if row is None:
-            row = self._rows[labels] = [0.0] * (len(self._bounds) + 2)
-        row[bisect_left(self._bounds, value)] += 1
+            row = self._rows[labels] = [0.0] * (len(self.bounds) + 2)
+        return row
+
+    def observe(self, labels: Labels, value: float) -> None:
+        """Count one observation."""
+        row = self.row(labels)
+        row[bisect_left(self.bounds, value)] += 1
         row[-1] += value
 
     def collect(self) -> Metric:
@@ -57,7 +62,7 @@ class Spread:
         family = HistogramMetricFamily(self.name, self.help, labels=self.labels)
         for labels, row in self._rows.items():
             total, buckets = 0.0, []
-            for bound, count in zip((*map(str, self._bounds), "+Inf"), row[:-1], strict=True):
+            for bound, count in zip((*map(str, self.bounds), "+Inf"), row[:-1], strict=True):
                 total += count
                 buckets.append((bound, total))
             family.add_metric(labels, buckets=buckets, sum_value=row[-1])
