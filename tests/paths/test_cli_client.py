@@ -223,7 +223,7 @@ def test_run_fails_with_a_sentence(corral: Script, answer: Answer, told: str) ->
 
 def test_run_without_a_question(corral: Script) -> None:
     ran = pipe("run", "coder")
-    assert ran.returncode == 1 and "nothing to ask" in ran.stderr
+    assert ran.returncode == 2 and "nothing to ask" in ran.stderr
 
 
 def test_a_broken_pipe_is_quiet(corral: Script) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from corral.domain.errors import BadRequest, CorralError, PlaceFailed, Refused
+from corral.cli.usage import UsageError
+from corral.domain.errors import ConfigError, CorralError, PlaceFailed, Refused
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -42,10 +43,10 @@ class Corral:
 
     def __init__(self, *, socket_path: str = "", url: str = "", key: str = "") -> None:
         self.socket_path = socket_path
-        self.url = url.rstrip("/")
+        self.url = url.rstrip("/").removesuffix("/v1")  # the address as client libraries want it is right too
         self._key = key
         if url and not url.startswith(("http://", "https://")):
-            raise BadRequest(f"--server {url!r} must begin with http:// or https://.")
+            raise UsageError(f"--server {url!r} must begin with http:// or https://.")
 
     @property
     def place(self) -> str:
@@ -158,9 +159,11 @@ def _state_dir(config: str) -> str:
     from corral.config import paths
 
     env, cwd = os.environ, os.getcwd()
+    file = paths.find_config(config, env, cwd)
+    if file and not os.path.exists(file):  # it was named: to look elsewhere would be to talk to another Corral
+        raise ConfigError("there is no such file.", file=file, hint="It is named by --config or $CORRAL_CONFIG.")
     if env.get("CORRAL_STATE_DIR"):
         return paths.resolve(env["CORRAL_STATE_DIR"], cwd, env)
-    file = paths.find_config(config, env, cwd)
     written = _written_state_dir(file) if file else ""
     return paths.resolve(written, os.path.dirname(file), env) if written else paths.state_dir(env)
 

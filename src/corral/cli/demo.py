@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from corral.domain.errors import Conflict
+from corral.domain.errors import Conflict, PlaceFailed
 from corral.version import __version__
 
 if TYPE_CHECKING:
@@ -69,11 +70,26 @@ def default_folder() -> str:
 
 
 def prepare(folder: str) -> str:
-    """Write models and config into the folder, and return the config's path. Raises Conflict for a foreign config."""
+    """
+    Write models and config into the folder, and return the config's path.
+
+    Raises Conflict for a foreign config, PlaceFailed where nothing can be written.
+    """
+    try:
+        return _prepared(folder)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PlaceFailed(
+            f"The demo cannot be written into {folder}: {reason}.", hint="Give another folder with --dir."
+        ) from error
+
+
+def _prepared(folder: str) -> str:
     from corral.config import paths, write
     from corral.store.gguf import demo as models
 
     config = os.path.join(folder, paths.CONFIG_NAME)
+    os.makedirs(folder, exist_ok=True)
     known = _first_line(config)
     if known is not None and not known.startswith(_MARK):
         raise Conflict(f"{config} is not the demo's.", hint="Give another folder with --dir.")
@@ -103,6 +119,7 @@ def _program() -> str:
 
 def welcome(address: str, config: str) -> str:
     """What a person can do now."""
+    quoted = shlex.quote(config)
     curl = f"curl -s {address}/v1"
     question = '"messages": [{"role": "user", "content": "Who are you?"}]'
     return f"""\
@@ -112,7 +129,12 @@ Corral serves three tiny models at {address}/v1; they take turns in memory. Ctrl
   {curl}/chat/completions -d '{{"model": "alder", {question}}}'
   {curl}/chat/completions -d '{{"model": "birch", "stream": true, {question}}}'
   {curl}/embeddings -d '{{"model": "cedar", "input": "a text"}}'
-  {_program()} ps --config {config}
+
+The same from another shell:
+
+  export CORRAL_CONFIG={quoted}
+  {_program()} run alder
+  {_program()} ps
 
 For client libraries:
 

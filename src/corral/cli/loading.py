@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from corral.cli import connect, options, output
-from corral.domain.errors import BadRequest
+from corral.cli.usage import UsageError
 from corral.domain.units import format_duration
 
 LONGEST_S = 86400.0  # the most that the server takes; the Model's own timeouts are shorter
@@ -47,8 +47,10 @@ def unload(
     as_json: options.Json = False,
 ) -> None:
     """Unload Models and free their memory. Running answers end first, unless --force cuts them."""
-    if bool(models) == everything:
-        raise BadRequest("Name the Models to unload, or say --all.")
+    if models and everything:
+        raise UsageError("--all means every Model: name none beside it.")
+    if not models and not everything:
+        raise UsageError("Name the Models to unload, or say --all.")
     corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
     results = []
     for model in models or [""]:

@@ -6,12 +6,16 @@ The door of the command line: every error leaves here as one sentence and an exi
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from corral.version import __version__
+
+
+_CANNOT_WRITE: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> NoReturn:
@@ -21,23 +25,31 @@ def main() -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
-    if arguments and arguments[0] in ("--version", "-V"):  # at once: no command is built for it
-        print(f"corral {__version__}")
-        return 0
     rest = arguments.index("--") if "--" in arguments else len(arguments)
     debug = "--debug" in arguments[:rest]
     arguments = [word for index, word in enumerate(arguments) if word != "--debug" or index > rest]
     try:
-        code = _run(arguments, debug=debug)
+        if arguments and arguments[0] in ("--version", "-V"):  # at once: no command is built for it
+            print(f"corral {__version__}")
+            code = 0
+        else:
+            code = _run(arguments, debug=debug)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has left (`corral ps | head -1`)
         _forget_stdout()
+        return 1
+    except OSError as error:  # a full disk behind `corral ps > file`
+        if not _of_stdout(error):
+            raise  # --debug wants to see it
+        _forget_stdout()
+        _complain(f"The output cannot be written: {error.strerror}.")
         return 1
     return code
 
 
 def _run(arguments: Sequence[str], *, debug: bool) -> int:
     from corral.cli.commands import build
+    from corral.cli.usage import UsageError
     from corral.domain.errors import CorralError
 
     try:
@@ -48,17 +60,20 @@ def _run(arguments: Sequence[str], *, debug: bool) -> int:
         if debug:
             raise
         _complain(error.sentence())
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        raise
     except Exception as error:  # the CLI's door: one of the three
-        if debug:
+        if debug or _of_stdout(error):
             raise
         _complain(f"Internal error: {type(error).__name__}: {error}. Run it again with --debug for the whole story.")
         return 1
     return 0
+
+
+def _of_stdout(error: Exception) -> bool:
+    """True for what a `print` raises: errors of opening and of moving files name the file."""
+    return isinstance(error, OSError) and error.filename is None and error.errno in _CANNOT_WRITE
 
 
 def _complain(text: str) -> None:

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from corral.domain.errors import BadRequest
+from corral.cli.usage import UsageError
+from corral.domain.errors import ConfigError, StoreFailed
 
 if TYPE_CHECKING:
     from corral.config.load import Loaded
@@ -37,23 +38,51 @@ def read(
     """
     The whole configuration. With model files no config file is looked for, unless `config` names one.
 
-    Raises ConfigErrors with every problem.
+    Raises ConfigErrors with every problem, UsageError where all of them are on the command line.
     """
     from corral.config import adhoc
     from corral.config.document import Document, read_file
     from corral.config.load import load_document
+    from corral.config.overrides import COMMAND_LINE
+    from corral.config.problems import ConfigErrors
 
     file = "" if files and not config else find_file(config)
     document = read_file(file) if file else Document()
+    configured = set(document.data.get("models") or ())
     if files:
         document = adhoc.document_for(files, cwd=os.getcwd(), onto=document)
     over = {**(command_line or {}), **engine_options(options, document.data)}
-    return load_document(document, engines=engines(), env=os.environ, command_line=over, cwd=os.getcwd())
+    try:
+        loaded = load_document(document, engines=engines(), env=os.environ, command_line=over, cwd=os.getcwd())
+    except ConfigErrors as error:
+        if all(problem.file == COMMAND_LINE for problem in error.problems):
+            raise UsageError(error.message) from None
+        raise
+    _check_files(
+        [model.source.path for name, model in loaded.settings.fleet.models.items() if files and name not in configured]
+    )
+    return loaded
+
+
+def _check_files(given: Sequence[str]) -> None:
+    """Files of the command line are there to be served: what cannot be is refused, where a config's gets a warning."""
+    from corral.config.problems import ConfigErrors
+    from corral.store.files import resolve
+
+    problems = []
+    for path in given:
+        try:
+            resolve(path)
+        except StoreFailed as error:
+            message = error.message if path in error.message else f"{path}: {error.message}"
+            problems.append(ConfigError(message, hint=error.hint))
+    if problems:
+        raise ConfigErrors(problems)
 
 
 def engine_options(options: Sequence[str], data: Mapping[str, Any]) -> dict[str, Any]:
     """`-o NAME=VALUE` as keys under `defaults.options` of the engine that Models have by default."""
-    from corral.config.document import EnvText
+    from corral.config.document import GivenText
 
     defaults = data.get("defaults")
     engine = defaults.get("engine", "llamacpp") if isinstance(defaults, dict) else "llamacpp"
@@ -61,6 +90,6 @@ def engine_options(options: Sequence[str], data: Mapping[str, Any]) -> dict[str,
     for option in options:
         name, equals, value = option.partition("=")
         if not equals or not name.replace("_", "").replace("-", "").isalnum():
-            raise BadRequest(f"-o {option!r} is not NAME=VALUE.", hint="Write for example -o ctx_size=8192.")
-        found[f"defaults.options.{engine}.{name.replace('-', '_')}"] = EnvText(value)
+            raise UsageError(f"-o {option!r} is not NAME=VALUE.", hint="Write for example -o ctx_size=8192.")
+        found[f"defaults.options.{engine}.{name.replace('-', '_')}"] = GivenText(value)
     return found

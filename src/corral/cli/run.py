@@ -12,6 +12,7 @@ import typer
 
 from corral.cli import chat, connect, options, reading
 from corral.cli.conversation import Conversation
+from corral.cli.usage import UsageError
 from corral.domain.errors import BadRequest
 
 
@@ -41,12 +42,12 @@ def run(
     text = " ".join(prompt) if prompt else "" if sys.stdin.isatty() else sys.stdin.read().strip()
     interactive = not prompt and sys.stdin.isatty()
     if not text and not interactive:
-        raise BadRequest("There is nothing to ask: give a PROMPT, or text on stdin.")
+        raise UsageError("There is nothing to ask: give a PROMPT, or text on stdin.")
+    conversation = Conversation("", system=system)
+    for setting in settings or []:
+        _set(conversation, setting)
     with _corral(model, option or [], server=server, key=key, state_dir=state_dir, config=config) as (corral, name):
-        conversation = Conversation(chat.check_model(corral, name), system=system)
-        for setting in settings or []:
-            parameter, _, value = setting.partition("=")
-            conversation.set(parameter.strip().replace("-", "_"), value.strip())
+        conversation.model = chat.check_model(corral, name)
         if interactive:
             with contextlib.suppress(ImportError):
                 import readline  # noqa: F401  line editing and history for input()
@@ -54,6 +55,14 @@ def run(
         else:
             with contextlib.closing(conversation.ask(corral, text)) as pieces:
                 chat.print_answer(pieces, thinking=not hide_thinking)
+
+
+def _set(conversation: Conversation, setting: str) -> None:
+    name, _, value = setting.partition("=")
+    try:
+        conversation.set(name.strip().replace("-", "_"), value.strip())
+    except BadRequest as error:
+        raise UsageError(f"--set: {error.message}", hint=error.hint) from None
 
 
 @contextlib.contextmanager
@@ -70,7 +79,7 @@ def _corral(
             yield corral, loaded
         return
     if engine_options:
-        raise BadRequest("-o is for a model file; a Model's options are in the config.")
+        raise UsageError("-o is for a model file; a Model's options are in the config.")
     corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
     if server or corral.running():
         yield corral, model

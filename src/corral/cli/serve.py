@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,22 @@ from corral.cli import options, output, reading
 if TYPE_CHECKING:
     from corral.app import AppInfo
     from corral.config.settings import Settings
+
+
+class LogLevel(StrEnum):
+    """The values of `log.level`."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """The values of `log.format`."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 def serve(
@@ -34,11 +51,11 @@ def serve(
         str, typer.Option("--state-dir", metavar="DIR", show_default=False, help="Folder for socket, handles, logs.")
     ] = "",
     log_level: Annotated[
-        str, typer.Option("--log-level", metavar="LEVEL", show_default=False, help="debug, info, warning or error.")
-    ] = "",
+        LogLevel | None, typer.Option("--log-level", show_default=False, help="The least that is written.")
+    ] = None,
     log_format: Annotated[
-        str, typer.Option("--log-format", metavar="FORMAT", show_default=False, help="text or json.")
-    ] = "",
+        LogFormat | None, typer.Option("--log-format", show_default=False, help="For people or for programs.")
+    ] = None,
     private: Annotated[bool, typer.Option("--private", hidden=True)] = False,
 ) -> None:
     """
@@ -51,8 +68,8 @@ def serve(
         "server.port": port,
         "server.open": allow_all or None,
         "state_dir": state_dir or None,
-        "log.level": log_level or None,
-        "log.format": log_format or None,
+        "log.level": log_level.value if log_level else None,
+        "log.format": log_format.value if log_format else None,
     }
     command_line: dict[str, Any] = {key: value for key, value in over.items() if value is not None}
     if private:
@@ -87,14 +104,21 @@ def _announce(info: AppInfo) -> None:
         return
     names = list(settings.fleet.models)
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    output.note(
-        f"Corral serves {len(names)} Model{'' if len(names) == 1 else 's'} at {info.address}/v1: {shown or '-'}"
-    )
+    if names:
+        output.note(f"Corral serves {len(names)} Model{'' if len(names) == 1 else 's'} at {info.address}/v1: {shown}")
+    else:
+        output.note(f"Corral listens at {info.address}/v1 and has no Models yet: {_how_to_add(settings.config_file)}")
     if settings.server.keys:
         output.note(f"API keys: {', '.join(key.name for key in settings.server.keys)}.")
     elif settings.server.open:
         output.note("Everybody who reaches this address may use it: there are no keys (server.open).")
     output.note("Ctrl-C ends it.")
+
+
+def _how_to_add(config_file: str) -> str:
+    if not config_file:
+        return "end it and give it model files or a config."
+    return f"add them to {config_file}, then `kill -HUP {os.getpid()}` makes it read the file again."
 
 
 def _private() -> dict[str, Any]:

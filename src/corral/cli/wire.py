@@ -6,7 +6,7 @@ import http.client
 import socket
 from urllib.parse import urlsplit
 
-from corral.domain.errors import BadRequest
+from corral.cli.usage import UsageError
 
 UnknownHost = socket.gaierror
 
@@ -34,4 +34,4 @@ def connection(path: str, url: str, *, timeout_s: float) -> tuple[http.client.HT
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         return kind(parts.hostname or "", parts.port, timeout=timeout_s), parts.path
     except (ValueError, http.client.HTTPException):
-        raise BadRequest(f"--server {url!r} is not an address.") from None
+        raise UsageError(f"--server {url!r} is not an address.") from None

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from corral.config import paths
 from corral.config.document import EnvText, plain_value
-from corral.config.fields import shown
+from corral.config.fields import hidden, shown
 from corral.config.problems import Keys, Problems, dotted
 from corral.config.schema import Config, Model, TimeoutsSection, arg_items
 from corral.config.serving import server_spec
@@ -147,7 +147,7 @@ def check_options(
             try:
                 checked[name] = specs[name].check(_option_value(specs[name], value))
             except ValueError as error:
-                secret = isinstance(value, EnvText)  # what the environment holds is never shown
+                secret = hidden(value)  # what the environment holds is never shown
                 why = f"{name} must be {specs[name].allowed()}, not {shown(value)}" if secret else str(error)
                 problems.add(f"{dotted(keys)}: {why}", keys=here)
     return checked

@@ -43,6 +43,12 @@ class EnvText(str):
     __slots__ = ()
 
 
+class GivenText(EnvText):
+    """The same for text that may be shown in messages: of the command line, and of variables that hold no secret."""
+
+    __slots__ = ()
+
+
 @dataclass(slots=True)
 class Document:
     """`data` is the file's content, `lines` the line of every key, `literal` the keys that templates leave alone."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from corral.config.fields import is_secret
 from corral.config.load import Loaded
 from corral.config.problems import Keys, dotted
 from corral.config.schema import Config
@@ -16,7 +17,6 @@ from corral.domain.errors import ConfigError
 from corral.domain.names import near_names
 
 HIDDEN: Final = "(secret)"
-_SECRET_NAME = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 _INHERITED: Final = ("engine", "ttl", "timeouts", "options", "env", "binary")
 
 
@@ -44,13 +44,7 @@ def _plain(value: Any, keys: Keys) -> Any:
         return {str(key): _plain(item, (*keys, str(key))) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, (*keys, index)) for index, item in enumerate(value)]
-    return HIDDEN if value and _is_secret(keys) else str(value) if isinstance(value, str) else value
-
-
-def _is_secret(keys: Keys) -> bool:
-    if keys[:2] == ("server", "keys"):
-        return keys[-1] == "key"
-    return any(key in ("env", "options") for key in keys[:-1]) and bool(_SECRET_NAME.search(str(keys[-1])))
+    return HIDDEN if value and is_secret(keys) else str(value) if isinstance(value, str) else value
 
 
 def explain(loaded: Loaded, key: str, *, tables: Mapping[str, OptionTable]) -> Explained:

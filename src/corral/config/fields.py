@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from corral.config.document import EnvText
+from corral.config.document import EnvText, GivenText
+from corral.config.problems import Keys
 from corral.domain.units import FOREVER, parse_bytes, parse_duration
 
 _DURATION = {
@@ -28,9 +30,24 @@ _SWITCH = {"anyOf": [{"type": "boolean"}, {"enum": ["on", "off", "yes", "no"]}]}
 TEXTS_SCHEMA = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
 
 
+_SECRET_NAME = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
+
+
+def is_secret(keys: Keys) -> bool:
+    """True for a place whose value is never shown."""
+    if keys[:2] == ("server", "keys"):
+        return keys[-1] == "key"
+    return any(key in ("env", "options") for key in keys[:-1]) and bool(_SECRET_NAME.search(str(keys[-1])))
+
+
+def hidden(value: object) -> bool:
+    """True for text that a template took out of the environment, where anything may be a secret."""
+    return isinstance(value, EnvText) and not isinstance(value, GivenText)
+
+
 def shown(value: object) -> str:
     """A value as the file writes it, cut short; text from the environment is not shown, it may be a secret."""
-    if isinstance(value, EnvText):
+    if hidden(value):
         return "the text that the environment has there"
     if value is None:
         return "nothing"

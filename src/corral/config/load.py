@@ -132,7 +132,7 @@ def _lay_over(
         problems.places[(name,)] = name
         problems.add(sentence, keys=(name,))
     found += [
-        Override(tuple(key.split(".")), value, "the command line", command_line=True)
+        Override(tuple(key.split(".")), value, overrides.COMMAND_LINE, command_line=True)
         for key, value in command_line.items()
     ]
     overrides.apply(document, found, problems)

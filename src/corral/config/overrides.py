@@ -14,13 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from corral.config.document import Document, EnvText, parse
+from corral.config.document import Document, EnvText, GivenText, parse
+from corral.config.fields import is_secret
 from corral.config.problems import ConfigErrors, Keys, Problems
 from corral.config.schema import Config
 from corral.config.sentences import is_section, section_at
 from corral.domain.names import near_names
 
 PREFIX: Final = "CORRAL_"
+COMMAND_LINE: Final = "the command line"
+"""The label of what was typed."""
 _FREE_FROM: Final = {("defaults", "options"): 4, ("defaults", "binary"): 3, ("defaults", "env"): 4}
 
 
@@ -44,7 +47,7 @@ def variables(env: Mapping[str, str]) -> tuple[list[Override], list[tuple[str, s
         keys = tuple(step.lower() for step in name.removeprefix(PREFIX).split("__"))
         if len(keys) == 1:
             if keys[0] in _top_values():
-                found.append(Override(keys, EnvText(env[name]), name))
+                found.append(Override(keys, GivenText(env[name]), name))
             continue
         why = _misfit(keys)
         if why:
@@ -53,17 +56,17 @@ def variables(env: Mapping[str, str]) -> tuple[list[Override], list[tuple[str, s
         if keys[:2] == ("defaults", "env"):
             keys = (*keys[:3], name.removeprefix(PREFIX).split("__", 3)[3])  # these names keep their case
         try:
-            found.append(Override(keys, _value(env[name]), name))
+            found.append(Override(keys, _value(env[name], keys), name))
         except ConfigErrors as error:
             wrong.append((name, error.problems[0].message))
     return found, wrong
 
 
-def _value(text: str) -> Any:
+def _value(text: str, keys: Keys) -> Any:
     """Text, or what a text in [brackets] or {braces} means in YAML."""
     if text.lstrip()[:1] in ("[", "{"):
         return parse(f"value: {text}").data["value"]
-    return EnvText(text)
+    return EnvText(text) if is_secret(keys) or keys == ("server", "keys") else GivenText(text)
 
 
 def _top_values() -> list[str]:

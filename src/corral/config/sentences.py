@@ -8,8 +8,7 @@ from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from corral.config.document import EnvText
-from corral.config.fields import shown
+from corral.config.fields import hidden, shown
 from corral.config.problems import Keys, Problems, dotted
 from corral.config.schema import Config, Model
 from corral.contracts.options import OptionTable
@@ -121,7 +120,7 @@ def _sentence(found: Any) -> str:
 
 def _without_secret(text: str, value: object) -> str:
     """The sentence with what came from the environment taken out."""
-    if not isinstance(value, EnvText) or not value:
+    if not hidden(value) or not value:
         return text
     for quoted in (repr(str(value)), repr(str(value)[:60]), str(value)):
         text = text.replace(quoted, shown(value))

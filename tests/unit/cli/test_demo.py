@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from corral.cli import asking, demo
-from corral.domain.errors import Conflict
+from corral.domain.errors import Conflict, PlaceFailed
 from corral.gateway.routes.table import HOT
 
 
@@ -47,6 +47,13 @@ def test_what_is_said_names_everything(tmp_path: Path) -> None:
         "curl -s http://127.0.0.1:1/v1/chat/completions",
         "OPENAI_BASE_URL=http://127.0.0.1:1/v1",
         "OPENAI_API_KEY",
-        "/d/corral.yaml",
+        "export CORRAL_CONFIG=/d/corral.yaml",
+        "run alder",
     ):
         assert part in text
+
+
+def test_a_place_that_cannot_be_written_is_told() -> None:
+    with pytest.raises(PlaceFailed, match="The demo cannot be written into /dev/null: ") as caught:
+        demo.prepare("/dev/null")
+    assert "--dir" in caught.value.hint

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from corral.cli import reading
+from corral.cli import connect, reading
 from corral.cli.commands import COMMANDS
 from corral.config import paths
+from corral.store.gguf import demo as gguf
 from corral.version import __version__
 from tests.unit.cli.conftest import Command
 
@@ -38,9 +42,16 @@ def test_the_help_lines_are_those_of_the_commands(corral: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["frobnicate"], ["ps", "--nope"], ["load"], ["config", "nope"], ["demo", "--port", "x"]]
-)
-def test_wrong_usage_is_2(corral: Command, arguments: list[str]) -> None:
+    "arguments", [["frobnicate"], ["ps", "--nope"], ["load"], ["config", "nope"], ["demo", "--port", "x"],
+     ["unload"], ["unload", "alder", "--all"], ["ps", "--server", "127.0.0.1:11435"], ["ps", "--server", "http://[x"],
+     ["run", "m", "--set", "temprature=1", "hi"], ["run", "m", "-o", "ctx_size=1", "hi"], ["run", "m", ""],
+     ["serve", "a.gguf", "-o", "ctx_size"], ["serve", "a.gguf", "-o", "ctx_sise=3"],
+     ["serve", "a.gguf", "-o", "ctx_size=abc"], ["serve", "a.gguf", "--port", "99999"],
+     ["serve", "--log-level", "loud"], ["serve", "--log-format", "xml"]],
+)  # fmt: skip
+def test_wrong_usage_is_2(corral: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    Path("a.gguf").touch()
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     ran = corral(*arguments)
     assert ran.code == 2
     assert "Traceback" not in ran.err
@@ -126,3 +137,70 @@ def test_a_wrong_engine_option_is_told(corral: Command) -> None:
         "llamacpp has no option 'ctx_sise'. Did you mean 'ctx_size'?"
         in corral("serve", "a.gguf", "-o", "ctx_sise=1").err
     )
+
+
+def test_unload_says_what_is_too_much(corral: Command) -> None:
+    assert corral("unload", "alder", "--all").err == "corral: --all means every Model: name none beside it.\n"
+
+
+def test_what_was_typed_is_shown_again(corral: Command) -> None:
+    Path("a.gguf").touch()
+    assert "not 'abc'" in corral("serve", "a.gguf", "-o", "ctx_size=abc").err
+    assert "`--open`" in corral("serve", "--host", "0.0.0.0", "a.gguf").err
+
+
+def test_files_that_cannot_be_served_are_refused_at_once(corral: Command) -> None:
+    Path("notes.txt").write_text("Buy milk and bread and butter.")
+    whole = Path("whole.gguf")
+    gguf.say(str(whole), "Ada", "Hello.")
+    Path("cut.gguf").write_bytes(whole.read_bytes()[:-100])
+    for command, *rest in (["serve"], ["run", "hi"]):
+        ran = corral(command, "notes.txt", *rest)
+        assert ran.code == 1 and "notes.txt is not a GGUF file" in ran.err, ran.err
+        ran = corral(command, "cut.gguf", *rest)
+        assert ran.code == 1 and "cut.gguf is not complete" in ran.err, ran.err
+    ran = corral("serve", "notes.txt", "cut.gguf", "whole.gguf")
+    assert len(ran.err.splitlines()) == 2
+
+
+def test_a_file_of_a_config_is_not_refused(corral: Command) -> None:
+    Path("notes.txt").write_text("Buy milk and bread and butter.")
+    Path("corral.yaml").write_text("models: {a: {source: notes.txt}}")
+    assert list(reading.read().settings.fleet.models) == ["a"]
+
+
+@pytest.mark.parametrize("arguments", [["ps"], ["status"], ["unload", "--all"], ["logs", "m"], ["load", "m"]])
+def test_a_config_that_is_named_and_missing_is_told(
+    corral: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    told = "corral: /none.yaml: there is no such file. It is named by --config or $CORRAL_CONFIG.\n"
+    ran = corral(*arguments, "-c", "/none.yaml")
+    assert (ran.code, ran.err) == (1, told)
+    monkeypatch.setenv("CORRAL_CONFIG", "/none.yaml")
+    assert corral(*arguments).err == told
+
+
+def test_an_address_as_client_libraries_have_it_is_taken() -> None:
+    assert connect.Corral(url="http://h:1/v1/").url == "http://h:1"
+    assert connect.Corral(url="http://h:1/x").url == "http://h:1/x"
+
+
+def test_a_full_disk_behind_the_output_is_a_sentence() -> None:
+    for arguments in (["--version"], ["config", "schema"], ["--help"]):
+        with open("/dev/full", "w") as full:
+            ran = subprocess.run(
+                [sys.executable, "-m", "corral", *arguments],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        told = "corral: The output cannot be written: No space left on device.\n"
+        assert (ran.returncode, ran.stderr) == (1, told), arguments
+
+
+def test_a_log_that_cannot_be_written_is_a_sentence(corral: Command) -> None:
+    Path("corral.yaml").write_text("log: {file: /dev/null/x.log}")
+    ran = corral("serve")
+    assert ran.code == 1
+    assert ran.err.startswith("corral: The log cannot be written to /dev/null/x.log: ")

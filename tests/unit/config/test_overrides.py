@@ -77,3 +77,13 @@ def test_what_kubernetes_and_the_client_set_is_no_setting() -> None:
         "CORRAL_CONFIG": "x", "CORRAL_SERVER_URL": "x", "CORRAL_API_KEY": "x", "CORRAL_VERSION": "0.1",
     }  # fmt: skip
     assert variables(env) == ([], [])
+
+
+def test_only_what_may_be_secret_is_hidden_in_messages(config: Loader) -> None:
+    def told(text: str, **env: str) -> str:
+        return " ".join(config.problems(text, env))
+
+    assert "not 'abc'" in told("", CORRAL_SERVER__PORT="abc")
+    assert "not 'abc'" in told("", CORRAL_DEFAULTS__OPTIONS__LLAMACPP__CTX_SIZE="abc")
+    assert "s3cr3t" not in told("server: {port: '${env.X}'}", X="s3cr3t")
+    assert "s3cr3t" not in told("", CORRAL_SERVER__KEYS="s3cr3t")
