@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from corral.cli import options, output, reading
+from corral.cli import checking, options, output, reading
 
 
 def build() -> typer.Typer:
@@ -90,9 +90,7 @@ def validate(
         raise
     fleet = loaded.settings.fleet
     warnings = list(loaded.settings.warnings)
-    for name, model in fleet.models.items():
-        if model.source.path and not os.path.exists(model.source.path):
-            warnings.append(f"models.{name}: the file {model.source.path} does not exist (yet).")
+    warnings += checking.warnings(fleet)
     if as_json:
         output.print_json(
             {"valid": True, "file": loaded.file or None, "models": list(fleet.models), "warnings": warnings}

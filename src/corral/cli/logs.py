@@ -55,9 +55,15 @@ def _lines(response: HTTPResponse) -> Iterator[str]:
 
 def _only_model(corral: connect.Corral) -> str:
     """The Model that is meant when none is named: the only one that has been started."""
-    started = [row["model"] for row in corral.ask("GET", "/api/corral/status")["models"] if row.get("instance")]
+    rows = corral.ask("GET", "/api/corral/status")["models"]
+    started = [row["model"] for row in rows if row.get("instance")]
     if len(started) == 1:
         return str(started[0])
     if not started:
         raise connect.NotRunning("No Model has been started yet, so there is no log.")
+    loaded = [row["model"] for row in rows if row.get("state") in ("starting", "ready", "draining")]
+    if len(loaded) == 1:
+        return str(loaded[0])
+    if not loaded:
+        raise connect.NotRunning(f"No Model is loaded. Those that were have a log: name one of {', '.join(started)}.")
     raise connect.NotRunning(f"Whose log? Name one of: {', '.join(started)}.")

@@ -14,7 +14,6 @@ from typing import Final, NoReturn
 
 from corral.version import __version__
 
-
 _CANNOT_WRITE: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 

@@ -41,7 +41,7 @@ def model_name(path: str) -> str:
     stem = os.path.basename(path)
     stem = stem[:-5] if stem.lower().endswith(".gguf") else stem
     stem = re.sub(r"[^A-Za-z0-9._:@+-]+", "-", _PART.sub("", stem))
-    return re.sub(r"^[^A-Za-z0-9]+", "", stem)[:200] or "model"
+    return re.sub(r"^[^A-Za-z0-9]+", "", stem)[:200].rstrip("-") or "model"
 
 
 def _expanded(paths: list[str]) -> list[str]:

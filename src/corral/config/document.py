@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -86,6 +87,10 @@ def _bytes(path: str) -> bytes:
     try:
         if os.path.isdir(path):
             raise ConfigErrors([ConfigError("this is a folder, not a config file", file=path)])
+        if path.lower().endswith(".toml"):
+            raise ConfigErrors([ConfigError("TOML is not read; write YAML", file=path)])
+        if stat.S_ISFIFO(os.stat(path).st_mode) and path not in ("/dev/stdin", "/dev/fd/0"):  # it could wait for ever
+            raise ConfigErrors([ConfigError("this is a pipe, not a config file", file=path)])
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:

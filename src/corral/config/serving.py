@@ -20,8 +20,8 @@ def server_spec(server: Server, problems: Problems) -> ServerSpec:
         problems.add(
             f"server.host {server.host} is not loopback and there are no keys.",
             keys=("server", "host"),
-            hint="Add server.keys, or say `open: true` (`--open` on the command line) if everybody who reaches the port "
-            "may use it.",
+            hint="Add server.keys, or say `open: true` (`--open` on the command line) if everybody who reaches the "
+            "port may use it.",
         )
     for index, origin in enumerate(server.cors_origins):
         if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):

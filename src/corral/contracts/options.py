@@ -93,10 +93,15 @@ class OptionSpec:
         if self.unit:
             text += f" of {self.unit}"
         if self.minimum is not None and self.maximum is not None:
-            text += f" from {self.minimum:g} to {self.maximum:g}"
+            text += f" from {_number(self.minimum)} to {_number(self.maximum)}"
         elif self.minimum is not None:
-            text += f", {self.minimum:g} or more"
+            text += f", {_number(self.minimum)} or more"
         return f"{text}, or {words}" if words else text
+
+
+def _number(value: float) -> str:
+    """Every digit of a whole number: 4294967295 is not about 4.29e+09."""
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 OptionTable = tuple[OptionSpec, ...]

@@ -126,9 +126,8 @@ def _missing(path: Path) -> FileMissing:
     if near:
         hint = f"Did you mean {' or '.join(near)}?"
     else:
-        hint = (
-            f"{folder} has {len(names)} GGUF files, none of a similar name." if names else f"{folder} has no GGUF file."
-        )
+        count = f"{len(names)} GGUF file{'' if len(names) == 1 else 's'}, none of a similar name"
+        hint = f"The folder {folder} has {count if names else 'no GGUF file'}."
     return FileMissing(f"There is no file {path}.", hint=hint)
 
 

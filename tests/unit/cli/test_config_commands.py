@@ -61,3 +61,21 @@ def test_explain(corral: Command, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_schema_is_json(corral: Command) -> None:
     assert json.loads(corral("config", "schema").out)["title"] == "corral.yaml"
+
+
+def test_validate_warns_of_what_is_not_there(corral: Command) -> None:
+    Path("notes.txt").write_text("Buy milk and bread and butter.")
+    Path("folder").mkdir()
+    Path("corral.yaml").write_text(
+        "models:\n  a: {source: notes.txt, binary: /nope/ls}\n  b: {source: folder, binary: nosuch}\n"
+        "  c: {source: none.gguf, binary: embedded}\n"
+    )
+    ran = corral("config", "validate")
+    assert ran.code == 0
+    told = [line for line in ran.err.splitlines() if "warning" in line]
+    for model, part in (
+        ("a", "notes.txt is not a GGUF file"), ("a", "the program /nope/ls does not exist"), ("b", "is a folder"),
+        ("b", "the program nosuch does not exist"), ("c", "none.gguf does not exist"),
+    ):  # fmt: skip
+        assert [line for line in told if f"models.{model}: " in line and part in line], told
+    assert len(told) == 5

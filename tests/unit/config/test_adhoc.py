@@ -28,7 +28,7 @@ def models(folder: Path, *files: str) -> dict[str, Any]:
     [
         ("Qwen3-8B-Q4_K_M.gguf", "Qwen3-8B-Q4_K_M"),
         ("/a/b/big-00001-of-00003.gguf", "big"),
-        ("my model (1).GGUF", "my-model-1-"),
+        ("my model (1).GGUF", "my-model-1"),
         ("--x.gguf", "x"),
         ("モデル.gguf", "model"),
         ("noext", "noext"),

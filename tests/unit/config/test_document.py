@@ -174,3 +174,11 @@ def test_a_thousand_models_are_read_in_no_time() -> None:
     began = time.process_time()
     assert len(parse(text).data["models"]) == 1000
     assert time.process_time() - began < 2.0
+
+
+def test_what_is_no_yaml_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "corral.toml").write_text("[server]\nport = 1\n")
+    for name, part in (("pipe", "this is a pipe"), ("corral.toml", "TOML is not read; write YAML")):
+        with pytest.raises(ConfigErrors, match=part):
+            read_file(str(tmp_path / name))

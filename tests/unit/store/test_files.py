@@ -87,7 +87,7 @@ def test_a_missing_file_has_near_names(tmp_path: Path) -> None:
     assert caught.value.hint == "Did you mean Qwen3-8B-Q4_K_M.gguf?"
     with pytest.raises(FileMissing) as caught:
         resolve(tmp_path / "gemma.gguf")
-    assert "1 GGUF files, none of a similar name" in caught.value.hint
+    assert "1 GGUF file, none of a similar name" in caught.value.hint
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

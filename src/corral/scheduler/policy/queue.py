@@ -40,13 +40,17 @@ def queue_full(
 ) -> QueueFull | None:
     """The refusal for a request that finds no place to wait, else None."""
     if waiting >= limit:
-        what = f"{waiting} requests already wait for {model!r}."
+        what = f"{_requests(waiting)} for {model!r}."
     elif total >= total_limit:
-        what = f"{total} requests already wait in all."
+        what = f"{_requests(total)} in all."
     else:
         return None
     # Whoever comes now would wait about as long as the one at the front has waited: the best guess without history.
     return QueueFull(what, hint="Try again later.", retry_after_s=min(max(round(head_waited_s), 1), 60))
+
+
+def _requests(count: int) -> str:
+    return "1 request already waits" if count == 1 else f"{count} requests already wait"
 
 
 class Line(Generic[T]):

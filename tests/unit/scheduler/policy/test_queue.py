@@ -20,12 +20,13 @@ def test_the_next_waiter_is_the_one_who_came_first() -> None:
 
 
 def test_a_queue_is_full_at_its_own_bound_or_at_the_bound_of_all() -> None:
-    def full(waiting: int, total: int) -> str:
-        error = queue_full("m", waiting=waiting, limit=2, total=total, total_limit=5, head_waited_s=7.4)
+    def full(waiting: int, total: int, limit: int = 2) -> str:
+        error = queue_full("m", waiting=waiting, limit=limit, total=total, total_limit=5, head_waited_s=7.4)
         return error.message if error else ""
 
     assert full(1, 4) == ""
     assert full(2, 4) == "2 requests already wait for 'm'."
+    assert full(1, 4, limit=1) == "1 request already waits for 'm'."
     assert full(1, 5) == "5 requests already wait in all."
 
 

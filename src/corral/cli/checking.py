@@ -1,0 +1,33 @@
+"""What a config names and this machine does not have: no reason to refuse the config, but to warn of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from corral.domain.errors import StoreFailed
+from corral.domain.fleet import Fleet, ModelSpec
+
+_NO_PROGRAM = ("", "embedded")  # the engine finds its own
+
+
+def warnings(fleet: Fleet) -> list[str]:
+    """One sentence for each file and program that is missing or is not what its place wants."""
+    return [f"models.{name}: {sentence}" for name, model in fleet.models.items() for sentence in _of(model)]
+
+
+def _of(model: ModelSpec) -> list[str]:
+    from corral.store.files import resolve
+
+    found = []
+    path, binary = model.source.path, model.binary
+    if path and not os.path.exists(path):
+        found.append(f"the file {path} does not exist (yet).")
+    elif path:
+        try:
+            resolve(path)
+        except StoreFailed as error:
+            found.append(error.sentence() if path in error.message else f"{path}: {error.sentence()}")
+    if binary not in _NO_PROGRAM and shutil.which(binary) is None:
+        found.append(f"the program {binary} does not exist, or may not be executed.")
+    return found
