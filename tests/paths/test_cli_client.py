@@ -155,7 +155,7 @@ def test_load_and_unload(corral: Script, capsys: pytest.CaptureFixture[str]) -> 
         {"model": "coder", "all": False, "force": True},
         {"model": "", "all": True, "force": False},
     ]
-    assert main.run(["unload"]) == 1
+    assert main.run(["unload"]) == 2
     assert "Name the Models to unload" in capsys.readouterr().err
 
 
@@ -238,16 +238,16 @@ def test_a_broken_pipe_is_quiet(corral: Script) -> None:
 
 
 @pytest.mark.parametrize(
-    ("server", "told"),
+    ("server", "code", "told"),
     [
-        ("http://127.0.0.1:9", "Nobody answers at http://127.0.0.1:9"),
-        ("127.0.0.1:9", "must begin with http:// or https://"),
-        ("http://[bad", "is not an address"),
-        ("http://no-such-host.invalid", "Nobody answers at"),
+        ("http://127.0.0.1:9", 1, "Nobody answers at http://127.0.0.1:9"),
+        ("127.0.0.1:9", 2, "must begin with http:// or https://"),
+        ("http://[bad", 2, "is not an address"),
+        ("http://no-such-host.invalid", 1, "Nobody answers at"),
     ],
 )
-def test_a_wrong_server(capsys: pytest.CaptureFixture[str], server: str, told: str) -> None:
-    assert main.run(["ps", "--server", server]) == 1
+def test_a_wrong_server(capsys: pytest.CaptureFixture[str], server: str, code: int, told: str) -> None:
+    assert main.run(["ps", "--server", server]) == code
     assert told in capsys.readouterr().err
 
 
