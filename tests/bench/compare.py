@@ -65,7 +65,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def programs(folder: Path, up: int) -> list[Program]:
+def programs(folder: Path, up: int, python: str) -> list[Program]:
     """What this machine has."""
     found = []
     if shutil.which("nginx"):
@@ -74,9 +74,7 @@ def programs(folder: Path, up: int) -> list[Program]:
         found.append(Program("nginx", ["nginx", "-c", str(folder / "nginx.conf")], port))
     port = free_port()
     (folder / "corral.yaml").write_text(CORRAL.format(dir=folder, up=up, port=port, key=KEY))
-    found.append(
-        Program("corral", [sys.executable, "-m", "corral", "serve", "--config", str(folder / "corral.yaml")], port)
-    )
+    found.append(Program("corral", [python, "-m", "corral", "serve", "--config", str(folder / "corral.yaml")], port))
     if shutil.which("go"):
         port = free_port()
         subprocess.run(["go", "build", "-o", str(folder / "proxy"), str(HERE / "proxy.go")], check=True)
@@ -186,13 +184,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--python", default=sys.executable, help="the interpreter that runs Corral")
     args = parser.parse_args()
     results: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with tempfile.TemporaryDirectory(prefix="corral-bench-") as name:
         up = free_port()
         with running([sys.executable, "-m", "tests.bench.upstream", str(up)], up, FIRST_CORE):
             direct = [wrk(up, 1, 2)[1] for _ in range(args.rounds)]
-            known = programs(Path(name), up)
+            known = programs(Path(name), up, args.python)
             for _ in range(args.rounds):
                 for program in known:
                     for row, value in measure(program, args.seconds).items():
