@@ -79,6 +79,7 @@ class Scheduler:
         self._timer: asyncio.TimerHandle | None = None
         self._direct: commands.Grant | commands.Refuse | None = None
         self._asking: int = 0
+        self._answered = Place(self, 0)  # the ticket of whoever had its answer at once: there is nothing to leave
         instances.report = self.submit
 
     # --- Leases ---------------------------------------------------------------------------------------------------
@@ -88,20 +89,21 @@ class Scheduler:
     ) -> Place:
         """See `contracts.leases.Leases.ask`. A waiter's own error leaves through here, after the state is whole."""
         request = next(self._numbers)
-        self._waiters[request] = waiter
-        place = Place(self, request)
         deadline = self._clock.now() + timeout_s
         event = events.Requested(request, model, caller, deadline, weight, operator)
         if self._busy:  # asked from inside a command: the answer comes by the event loop
+            self._waiters[request] = waiter
             self._inbox.append(event)
-            return place
+            return Place(self, request)
         self._asking = request
         self.submit(event)
         self._asking = 0
         answer, self._direct = self._direct, None
-        if answer is not None and self._waiters.pop(request, None) is not None:
-            self._deliver(waiter, answer)
-        return place
+        if answer is None:
+            self._waiters[request] = waiter
+            return Place(self, request)
+        self._deliver(waiter, answer)
+        return self._answered
 
     def left(self, request: int) -> None:
         """The caller is gone."""
