@@ -121,6 +121,7 @@ async def corral(
     limits: Limits | None = None,
     ram: int | None = None,
     server: ServerSpec | None = None,
+    hidden_env: frozenset[str] = frozenset(),
 ) -> AsyncIterator[Running]:
     """Start it, serve, stop it, and check that no engine process is left."""
     state_dir = Path(tempfile.mkdtemp(prefix="c"))
@@ -134,6 +135,7 @@ async def corral(
         LogSpec(),
         str(state_dir),
         ram_auto=False,
+        hidden_env=hidden_env,
     )
     app = Corral(settings, extra_engines={"fake": FakeProgramEngine()})
     try:

@@ -59,10 +59,10 @@ _SECTIONS: Final = {
 CLOSE_S: Final = 2.0  # after the last lease: for clients to take the rest of their answers
 
 
-def engines() -> dict[str, Engine]:
-    """Every engine by the name that configs use. The one place that knows them."""
+def engines(hidden_env: frozenset[str] = frozenset()) -> dict[str, Engine]:
+    """Every engine by the name that configs use. The one place that knows them. `hidden_env`: see Settings."""
     probed = Path(cache_dir(os.environ)) / "probe"  # what binaries can do, remembered over restarts
-    return {"llamacpp": LlamaCppEngine(cache=probed), "remote": RemoteEngine()}
+    return {"llamacpp": LlamaCppEngine(cache=probed, hidden_env=hidden_env), "remote": RemoteEngine()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,13 @@ class Corral:
         self._clock = SystemClock()
         self._started_at = self._clock.wall()
         self._tasks = Tasks("corral")
-        self._engines = {**engines(), **(extra_engines or {})}
+        self._engines = {**engines(settings.hidden_env), **(extra_engines or {})}
         keep_s = settings.keep_engines_s
         self._process = ProcessRuntime(
-            settings.state_dir, on_exit="stop" if keep_s is None else "keep", keep_s=keep_s or 0.0
+            settings.state_dir,
+            on_exit="stop" if keep_s is None else "keep",
+            keep_s=keep_s or 0.0,
+            hidden_env=settings.hidden_env,
         )
         self._runtimes: dict[str, Runtime] = {"process": self._process}
         self._footprints = FileFootprints()

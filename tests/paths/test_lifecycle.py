@@ -13,10 +13,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 
 from corral import app as corral_app
 from corral.app import AppInfo, Corral, serve
+from corral.config.load import load
 from corral.config.settings import LogSpec, Settings
 from corral.domain.errors import CorralError, PlaceFailed
 from corral.domain.fleet import ModelSpec
@@ -111,7 +113,7 @@ async def test_a_bad_config_changes_nothing_and_what_needs_a_restart_is_said(cap
 async def served(made: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[AppInfo, asyncio.Task[int]]]:
     """`app.serve` with the fake engine, until it has ended."""
     engines = corral_app.engines
-    monkeypatch.setattr(corral_app, "engines", lambda: {**engines(), "fake": FakeProgramEngine()})
+    monkeypatch.setattr(corral_app, "engines", lambda hidden: {**engines(hidden), "fake": FakeProgramEngine()})
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     started: asyncio.Future[AppInfo] = asyncio.get_running_loop().create_future()
     ended = asyncio.Event()
@@ -174,3 +176,15 @@ async def test_addresses_that_cannot_be(short_tmp: Path, host: str, port: int, t
         await made.stop()
 
     assert told in caught.value.sentence()
+
+
+async def test_the_servers_own_secrets_reach_no_engine(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEAM", "sk-0123456789abcdef0123")  # a name that does not look like a secret
+    config = short_tmp / "corral.yaml"
+    config.write_text('server: {keys: [{name: team, key: "${env.TEAM}"}]}\n')
+    loaded = load(str(config), engines=corral_app.engines(), env=os.environ)
+    assert loaded.hidden_env == {"TEAM"}
+    async with corral({"a": fake()}, hidden_env=loaded.hidden_env) as running:
+        await running.text("a")
+        (pid,) = running.engine_pids()
+        assert "TEAM" not in psutil.Process(pid).environ()

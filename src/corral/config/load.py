@@ -7,6 +7,7 @@ The result is whole, or ConfigErrors says everything that is wrong; a caller tha
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -99,6 +100,7 @@ def load_document(
         raise AssertionError("a schema error without a problem") from error
     settings = compile_config(config, engines=engines, base=base, problems=problems)
     problems.raise_any()
+    settings = dataclasses.replace(settings, hidden_env=templates.variables_in(document.data.get("server")))
     return Loaded(config, settings, document.file, document.lines, dict(problems.places))
 
 

@@ -155,6 +155,8 @@ class Server(Section):
     """Host names that clients may use besides loopback names and `host` (a defence against DNS rebinding). `*`: any."""
     cors_origins: Texts = ()
     """Origins of web pages that may call from a browser, such as `https://chat.example.org`, or `*`. Default: none."""
+    trusted_proxies: Texts = ()
+    """Addresses of reverse proxies whose `X-Forwarded-For` is believed: it tells callers without keys apart."""
     body_limit: Size = 64 * 1024**2
     """Bytes that one request body may have; more is answered 413."""
     body_total: Size = 512 * 1024**2

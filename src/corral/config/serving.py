@@ -27,6 +27,11 @@ def server_spec(server: Server, problems: Problems) -> ServerSpec:
         if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
             where: Keys = ("server", "cors_origins", index)
             problems.add(f"{origin!r} is not an origin such as https://chat.example.org", keys=where)
+    for index, address in enumerate(server.trusted_proxies):
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            problems.add(f"{address!r} is not an IP address", keys=("server", "trusted_proxies", index))
     return ServerSpec(
         host=server.host,
         port=server.port,
@@ -34,6 +39,7 @@ def server_spec(server: Server, problems: Problems) -> ServerSpec:
         open=server.open,
         allowed_hosts=server.allowed_hosts,
         cors_origins=server.cors_origins,
+        trusted_proxies=server.trusted_proxies,
         body_limit_bytes=server.body_limit,
         body_total_bytes=max(server.body_limit, server.body_total),
         header_limit_bytes=server.header_limit,

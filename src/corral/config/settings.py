@@ -33,5 +33,6 @@ class Settings:
     ram_auto: bool = True
     ram_reserve_bytes: int = 1024**3
     keep_engines_s: float | None = None  # None: engines end with Corral; else they wait this long for the next one
+    hidden_env: frozenset[str] = frozenset()  # variables that hold the server's own secrets: no engine may see them
     config_file: str = ""  # "" when there is none
     warnings: tuple[str, ...] = ()

@@ -164,3 +164,14 @@ def _step(value: Any, names: list[str]) -> tuple[str | int | None, int]:
     elif isinstance(value, list) and names[0].isdecimal() and int(names[0][:9]) < len(value):
         return int(names[0]), 1
     return None, 0
+
+
+def variables_in(value: Any) -> frozenset[str]:
+    """The names of all environment variables that a value, not yet filled in, asks for."""
+    if isinstance(value, str):
+        return frozenset(match["env"] for match in _PART.finditer(value) if match["env"])
+    if isinstance(value, Mapping):
+        return frozenset[str]().union(*(variables_in(each) for each in value.values()))
+    if isinstance(value, list | tuple):
+        return frozenset[str]().union(*(variables_in(each) for each in value))
+    return frozenset()
