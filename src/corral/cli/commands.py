@@ -14,6 +14,7 @@ from typing import Annotated, Final
 
 import typer
 
+from corral.cli.usage import UsageError
 from corral.version import __version__
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -29,6 +30,16 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 """Name -> module in this package (its function has the command's name; a group has `build`), and the line of help."""
 
+ELSEWHERE: Final = {
+    "list": "`corral ps --all` shows every Model.",
+    "models": "`corral ps --all` shows every Model; files are named in the config or on the command line of `serve`.",
+    "stop": "`corral unload MODEL` stops its engine; Ctrl-C or SIGTERM ends the server.",
+    "start": "`corral serve` starts the server, `corral load MODEL` an engine.",
+    "pull": "Downloading is not there yet: fetch the file and name it in the config, or `corral serve FILE.gguf`.",
+    "help": "`corral --help` lists the commands, `corral COMMAND --help` explains one.",
+}
+"""What people type who come from other programs."""
+
 
 def build(arguments: Sequence[str]) -> typer.Typer:
     """The application for this command line."""
@@ -41,6 +52,8 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     )
     app.callback()(_root)
     wanted = next((word for word in arguments if not word.startswith("-")), "")
+    if wanted in ELSEWHERE:
+        raise UsageError(f"There is no command {wanted!r}.", hint=ELSEWHERE[wanted])
     everything = "_CORRAL_COMPLETE" in os.environ  # shell completion looks into every command
     for name, (module, help_line) in COMMANDS.items():
         if not everything and name != wanted:

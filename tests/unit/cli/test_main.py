@@ -14,6 +14,7 @@ import pytest
 
 from corral.cli import connect, reading
 from corral.cli.commands import COMMANDS
+from corral.cli.main import run
 from corral.config import paths
 from corral.store.gguf import demo as gguf
 from corral.version import __version__
@@ -204,3 +205,11 @@ def test_a_log_that_cannot_be_written_is_a_sentence(corral: Command) -> None:
     ran = corral("serve")
     assert ran.code == 1
     assert ran.err.startswith("corral: The log cannot be written to /dev/null/x.log: ")
+
+
+@pytest.mark.parametrize(
+    ("word", "told"), [("list", "ps --all"), ("stop", "unload"), ("pull", "serve FILE"), ("help", "--help")]
+)
+def test_words_of_other_programs_lead_on(word: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([word]) == 2
+    assert told in capsys.readouterr().err
