@@ -19,6 +19,7 @@ import pytest
 
 from corral.domain.fleet import Limits
 from tests.corrals import Running, corral, engine_pids, fake
+from tests.models import ADA, model
 from tests.paths.test_chaos import keeper_pids, kill
 
 STAGES = {
@@ -194,7 +195,7 @@ async def test_an_occupied_port_is_a_sentence() -> None:
         port = running.info.address.rsplit(":", 1)[1]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "corral", "serve", "--port", port, "--state-dir", str(running.state_dir / "other"),
-            "/dev/null", stderr=asyncio.subprocess.PIPE,
+            str(model(ADA)), stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         async with asyncio.timeout(20):
             _, complaint = await process.communicate()
