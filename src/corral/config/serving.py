@@ -9,6 +9,7 @@ from typing import Final
 from corral.config.problems import Keys, Problems
 from corral.config.schema import Key, Server
 from corral.domain.serving import KeySpec, Scope, ServerSpec
+from corral.kit.addresses import is_loopback
 
 MIN_KEY_LENGTH: Final = 16
 
@@ -49,14 +50,6 @@ def server_spec(server: Server, problems: Problems) -> ServerSpec:
         max_connections=server.max_connections,
         drain_s=server.drain,
     )
-
-
-def is_loopback(host: str) -> bool:
-    """True for an address that only this machine reaches."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _keys(keys: tuple[Key, ...], problems: Problems) -> tuple[KeySpec, ...]:

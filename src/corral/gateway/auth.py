@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import functools
 import hashlib
 import ipaddress
 from typing import Final
@@ -18,6 +17,7 @@ from typing import Final
 from corral.contracts.keys import Keys
 from corral.domain.errors import BadRequest, Forbidden, Unauthorized
 from corral.domain.serving import Caller, Scope, ServerSpec
+from corral.kit.addresses import is_loopback
 from corral.kit.http_heads import RequestHead
 
 ALL_SCOPES: Final = frozenset({Scope.INFERENCE, Scope.ADMIN})
@@ -57,17 +57,6 @@ def bind_problem(spec: ServerSpec) -> str | None:
         f"server.host is {spec.host!r}, which other machines can reach, and no keys are configured. Add a key under "
         "server.keys, use host 127.0.0.1, or set server.open: true to serve everybody on purpose."
     )
-
-
-@functools.lru_cache(maxsize=4096)  # asked for every keyless request
-def is_loopback(host: str) -> bool:
-    """True for `localhost` and loopback addresses."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def token_of(fields: dict[bytes, bytes]) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Final
@@ -59,5 +58,4 @@ class Bus:
                 while waiting:
                     yield waiting.popleft()
         finally:
-            with contextlib.suppress(ValueError):
-                self.unsubscribe(take)
+            self.unsubscribe(take)

@@ -9,7 +9,8 @@ import pytest
 
 from corral.domain.errors import BadRequest
 from corral.domain.serving import KeySpec, Scope, ServerSpec
-from corral.gateway.auth import KeyRing, bind_problem, is_loopback, token_of
+from corral.gateway.auth import KeyRing, bind_problem, token_of
+from corral.kit.addresses import is_loopback
 
 KEY = KeySpec("ci", hashlib.sha256(b"sk-1").hexdigest().upper())
 
