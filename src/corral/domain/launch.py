@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from corral.domain.devices import RAM
+
 HANDLE_VERSION: Final = 1
 
 
@@ -73,11 +75,15 @@ class Attach:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Bytes that a load needs on each device. `ram` is the host's memory; other devices join by name."""
+    """Bytes that a load needs: of the host's RAM, and of other devices by name (see domain.devices)."""
 
     ram_bytes: int = 0
     devices: Mapping[str, int] = field(default_factory=dict)
-    measured: bool = False
+    measured: bool = False  # seen at an earlier load of the same digest, not only estimated
+
+    def by_device(self) -> dict[str, int]:
+        """All of it by device name, RAM as `ram`; devices that need nothing are left out."""
+        return {name: size for name, size in ((RAM, self.ram_bytes), *self.devices.items()) if size}
 
 
 class ExitKind(StrEnum):
