@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from corral.contracts.options import OptionTable
+from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
 from corral.domain.fleet import ModelSpec
 from corral.domain.launch import Attach, Endpoint, ExitStatus, LaunchPlan, Place
@@ -39,6 +40,14 @@ class Engine(Protocol):
 
     def resolved(self, model: ModelSpec) -> ModelSpec:
         """The Model with all options in one place: defaults filled in, free args that spell an option among them."""
+        ...
+
+    async def devices(self, model: ModelSpec) -> tuple[DeviceMemory, ...]:
+        """
+        The memories beside the host's that this Model's engine may use, by the engine's names and in its order.
+
+        () for the CPU alone, and where it cannot be known. Sizes are those of the first time that it was asked.
+        """
         ...
 
     async def host_warning(self, model: ModelSpec) -> str:

@@ -14,6 +14,7 @@ from typing import Final
 
 from corral.contracts.engine import ReadyInfo
 from corral.contracts.options import OptionKind, OptionSpec, OptionTable
+from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
 from corral.domain.fleet import ModelSpec
 from corral.domain.launch import Attach, Endpoint, ExitStatus, LaunchPlan, Place
@@ -45,6 +46,10 @@ class FakeProgramEngine:
     def resolved(self, model: ModelSpec) -> ModelSpec:
         """The options stand where they stand."""
         return model
+
+    async def devices(self, model: ModelSpec) -> tuple[DeviceMemory, ...]:
+        """It needs no GPU."""
+        return ()
 
     async def host_warning(self, model: ModelSpec) -> str:
         """Nothing is known of its host."""

@@ -13,6 +13,7 @@ import pytest
 from corral.contracts.engine import ReadyInfo
 from corral.contracts.leases import Lease
 from corral.contracts.options import OptionTable
+from corral.domain.devices import DeviceMemory
 from corral.domain.errors import Conflict, CorralError, EngineFailed, FileMissing, PlaceFailed, StartFailed
 from corral.domain.events import FleetChanged, Notice
 from corral.domain.fleet import Fleet, Limits, ModelSpec, Timeouts
@@ -49,6 +50,9 @@ class TestEngine:
 
     def resolved(self, model: ModelSpec) -> ModelSpec:
         return model
+
+    async def devices(self, model: ModelSpec) -> tuple[DeviceMemory, ...]:
+        return ()
 
     async def host_warning(self, model: ModelSpec) -> str:
         return ""

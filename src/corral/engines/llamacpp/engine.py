@@ -19,6 +19,7 @@ from typing import Final
 
 from corral.contracts.engine import ReadyInfo
 from corral.contracts.options import OptionTable
+from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
 from corral.domain.fleet import ModelSpec, OptionValue
 from corral.domain.launch import Attach, Endpoint, ExitStatus, LaunchPlan, Place
@@ -113,6 +114,18 @@ class LlamaCppEngine:
         """See `diagnose`: the first known string in the log, else how it ended and what it last said."""
         return diagnose(exit, log)
 
+    async def devices(self, model: ModelSpec) -> tuple[DeviceMemory, ...]:
+        """See `contracts.engine.Engine.devices`: its program's list, with the Model's `env` and `device` applied."""
+        asked = settings_of(model).options.get("device", ())
+        names = asked if isinstance(asked, tuple) else (str(asked),)
+        if names == (gpu.NO_DEVICE,):
+            return ()
+        try:
+            program = await asyncio.to_thread(choose, model.binary, which=self._which)
+            return gpu.usable(await self._prober.devices(program, dict(model.env)), names)
+        except StartFailed:
+            return ()  # the start itself will say what is wrong with the program
+
     async def host_warning(self, model: ModelSpec) -> str:
         """One sentence when a GPU is here and this Model's engine cannot use it, else "". For `serve` and `doctor`."""
         present = await asyncio.to_thread(gpu.gpus_present)
@@ -120,7 +133,7 @@ class LlamaCppEngine:
             return ""
         try:
             program = await asyncio.to_thread(choose, model.binary, which=self._which)
-            return gpu.gpu_warning(program, present, await self._prober.devices(program))
+            return gpu.gpu_warning(program, present, await self._prober.devices(program, dict(model.env)))
         except StartFailed:
             return ""  # the start itself will say what is wrong with the program
 
@@ -151,6 +164,11 @@ def _named_files(settings: Settings) -> list[tuple[str, str]]:
         for path in value if isinstance(value, tuple) else (str(value),):
             found.append((path, option))
     return found
+
+
+def _environment(model: ModelSpec, place: Place) -> dict[str, str]:
+    env = dict(model.env)
+    return {**gpu.device_order(env), **env, "XDG_CONFIG_HOME": place.scratch}
 
 
 def _endpoint(place: Place) -> Endpoint:
@@ -185,7 +203,7 @@ def _binary_plan(
     return LaunchPlan(
         argv=(*argv, *argv_of(settings, known)),
         endpoint=endpoint,
-        env={**dict(model.env), "XDG_CONFIG_HOME": place.scratch},
+        env=_environment(model, place),
         secret_env={} if files else {"LLAMA_API_KEY": endpoint.key},
         env_scrub=ENV_SCRUB,
         files=files,
@@ -221,7 +239,7 @@ def _worker_plan(model: ModelSpec, settings: Settings, place: Place, endpoint: E
     return LaunchPlan(
         argv=worker_argv(os.path.join(place.scratch, _SPEC_FILE)),
         endpoint=endpoint,
-        env={**dict(model.env), "XDG_CONFIG_HOME": place.scratch},
+        env=_environment(model, place),
         env_scrub=ENV_SCRUB,
         files={_SPEC_FILE: json.dumps(spec)},
         cwd=place.scratch,

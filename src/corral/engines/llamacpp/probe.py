@@ -12,12 +12,15 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
 from corral.engines.llamacpp.binary import Program, worker_argv
+from corral.engines.llamacpp.gpu import device_order, list_devices
 from corral.engines.llamacpp.help import Capabilities, parse_help
 from corral.kit import guarded
 from corral.kit.environment import inherited
@@ -56,7 +59,7 @@ class Prober:
         self._hidden_env = hidden_env
         self._deadline_s = deadline_s
         self._probed: dict[str, Probed] = {}
-        self._devices: dict[str, tuple[str, ...]] = {}
+        self._devices: dict[str, tuple[DeviceMemory, ...]] = {}
         self._lock = asyncio.Lock()
         self._devices_lock = asyncio.Lock()  # a driver that takes long to wake must not hold up a start
 
@@ -70,13 +73,19 @@ class Prober:
                 self._probed[key] = found
         return found
 
-    async def devices(self, program: Program) -> tuple[str, ...]:
-        """Names of the devices it can use beside the CPU. Wakes the GPU driver: only when somebody asks."""
-        key = _key(program)
+    async def devices(self, program: Program, env: Mapping[str, str] | None = None) -> tuple[DeviceMemory, ...]:
+        """
+        The devices it can use beside the CPU, with `env` (a Model's own) added. Kept, so what is free may have changed.
+
+        Wakes the GPU driver: only when somebody asks. Raises StartFailed.
+        """
+        env = env or {}
+        key = f"{_key(program)} {json.dumps(dict(env), sort_keys=True)}"
         async with self._devices_lock:
             if key not in self._devices:
-                argv = worker_argv("--list-devices") if program.embedded else (program.path, "--list-devices")
-                self._devices[key] = parse_devices(await self._output(argv))
+                argv = worker_argv() if program.embedded else (program.path,)
+                full = {**self._environment(), **device_order(env), **env}
+                self._devices[key] = await list_devices(argv, full, deadline_s=self._deadline_s)
         return self._devices[key]
 
     async def _ask(self, program: Program, key: str) -> Probed:
@@ -93,11 +102,13 @@ class Prober:
         await asyncio.to_thread(self._store, key, help_text, version)
         return _probed(help_text, version)
 
+    def _environment(self) -> dict[str, str]:
+        return inherited(os.environ, scrub=ENV_SCRUB, hidden=self._hidden_env) | {"XDG_CONFIG_HOME": "/nonexistent"}
+
     async def _output(self, argv: tuple[str, ...]) -> str:
         """Standard output and error together. Raises StartFailed where it cannot run or does not end."""
-        env = inherited(os.environ, scrub=ENV_SCRUB, hidden=self._hidden_env) | {"XDG_CONFIG_HOME": "/nonexistent"}
         try:
-            code, text = await guarded.output(argv, env=env, deadline_s=self._deadline_s)
+            code, text = await guarded.output(argv, env=self._environment(), deadline_s=self._deadline_s)
         except TimeoutError as error:
             raise StartFailed(f"{argv[0]} {argv[-1]} did not answer within {self._deadline_s:g} s.") from error
         except OSError as error:
@@ -138,15 +149,6 @@ def parse_build(version: str) -> int | None:
     match = _BUILD.search(version)
     number = int(next(group for group in match.groups() if group)) if match else 0
     return number or None
-
-
-def parse_devices(text: str) -> tuple[str, ...]:
-    """The lines under `Available devices:`: `CUDA0: NVIDIA ... (81559 MiB, ...)` gives `CUDA0`."""
-    _, found, listed = text.partition("Available devices:")
-    if not found:
-        return ()
-    names = (re.match(r"\s+([\w.-]+):\s", line) for line in listed.splitlines())
-    return tuple(match[1] for match in names if match)
 
 
 def _probed(help_text: str, version: str) -> Probed:

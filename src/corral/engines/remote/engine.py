@@ -8,6 +8,7 @@ from typing import Final
 
 from corral.contracts.engine import ReadyInfo
 from corral.contracts.options import OptionTable
+from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
 from corral.domain.fleet import ModelSpec
 from corral.domain.launch import Attach, Endpoint, ExitStatus, LaunchPlan, Place
@@ -42,6 +43,10 @@ class RemoteEngine:
     def resolved(self, model: ModelSpec) -> ModelSpec:
         """The options stand where they stand."""
         return model
+
+    async def devices(self, model: ModelSpec) -> tuple[DeviceMemory, ...]:
+        """None of this host."""
+        return ()
 
     async def host_warning(self, model: ModelSpec) -> str:
         """Nothing is known of its host."""

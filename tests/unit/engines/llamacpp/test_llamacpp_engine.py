@@ -47,7 +47,8 @@ async def planned(engine: LlamaCppEngine, model: ModelSpec, place: Place) -> Lau
     return plan
 
 
-async def test_the_plan_for_a_binary(tmp_path: Path, source: Path) -> None:
+async def test_the_plan_for_a_binary(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     plan = await planned(engine(tmp_path), model(source, env=(("HIP_VISIBLE_DEVICES", "-1"),)), place(tmp_path))
     assert plan.argv == (
         str(tmp_path / "llama-server"),
@@ -57,7 +58,9 @@ async def test_the_plan_for_a_binary(tmp_path: Path, source: Path) -> None:
         "--parallel", "4", "--kv-unified", "--flash-attn", "auto", "--n-gpu-layers", "auto",
     )  # fmt: skip
     assert plan.endpoint.socket == "/run/x/i1.sock"
-    assert plan.env == {"HIP_VISIBLE_DEVICES": "-1", "XDG_CONFIG_HOME": str(tmp_path / "s")}
+    assert plan.env == {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "HIP_VISIBLE_DEVICES": "-1", "XDG_CONFIG_HOME": str(tmp_path / "s"),
+    }  # fmt: skip
     assert {"LLAMA_", "AIP_", "HF_", "CORRAL_", "OPENAI_"} <= set(plan.env_scrub)
     assert plan.files == {} and plan.stop_signal == "SIGTERM" and plan.stop_grace_s == 2.0
 

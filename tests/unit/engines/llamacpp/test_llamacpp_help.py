@@ -8,7 +8,7 @@ import pytest
 
 from corral.engines.llamacpp.help import parse_help
 from corral.engines.llamacpp.options import BY_NAME
-from corral.engines.llamacpp.probe import parse_build, parse_devices
+from corral.engines.llamacpp.probe import parse_build
 from corral.engines.llamacpp.spellings import OWNED, spelling
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -94,12 +94,3 @@ def test_what_corral_owns_exists() -> None:
 )
 def test_build_numbers(text: str, build: int | None) -> None:
     assert parse_build(text) == build
-
-
-def test_devices() -> None:
-    text = (
-        "ggml_cuda_init: found\nAvailable devices:\n  CUDA0: NVIDIA H200 (143167 MiB, 142000 MiB free)\n  RPC0: x y\n"
-    )
-    assert parse_devices(text) == ("CUDA0", "RPC0")
-    assert parse_devices("Available devices:\n  (none)\n") == ()
-    assert parse_devices("  CUDA0: x") == ()

@@ -13,7 +13,6 @@ import pytest
 
 from corral.domain.errors import StartFailed
 from corral.engines.llamacpp.binary import EMBEDDED, Program, choose, uses_embedded
-from corral.engines.llamacpp.gpu import gpu_warning, gpus_present
 from corral.engines.llamacpp.probe import Prober
 
 HELP = "usage:\\n-m,    --model FNAME   model\\n--port PORT   port\\n"
@@ -165,9 +164,24 @@ async def test_nothing_of_a_probed_program_outlives_a_killed_corral(script: Scri
 async def test_devices_only_when_asked(script: Script, tmp_path: Path) -> None:
     program = script('printf "Available devices:\\n  CUDA0: X (1 MiB, 1 MiB free)\\n"')
     prober = Prober()
-    assert await prober.devices(program) == ("CUDA0",)
-    assert await prober.devices(program) == ("CUDA0",)
+    once = await prober.devices(program)
+    assert [device.name for device in once] == ["CUDA0"]
+    assert await prober.devices(program) == once
     assert calls(tmp_path) == ["--list-devices"]
+    await prober.devices(program, {"CUDA_VISIBLE_DEVICES": "1"})  # another environment, another list
+    assert calls(tmp_path) == ["--list-devices"] * 2
+
+
+async def test_devices_are_numbered_as_nvml_does(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = script(f'echo "$CUDA_DEVICE_ORDER" >> {tmp_path}/order; echo "Available devices:"')
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    await Prober().devices(program)
+    await Prober().devices(program, {"CUDA_DEVICE_ORDER": "FASTEST_FIRST"})
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    await Prober().devices(program)
+    assert (tmp_path / "order").read_text().split() == ["PCI_BUS_ID", "FASTEST_FIRST", "FASTEST_FIRST"]
 
 
 def nowhere(name: str) -> str | None:
@@ -196,19 +210,3 @@ def test_a_missing_binary_says_why(tmp_path: Path) -> None:
         with pytest.raises(StartFailed, match=words) as caught:
             choose(binary)
         assert caught.value.permanent and "corral[embedded]" in caught.value.hint
-
-
-def test_a_gpu_that_nobody_uses_is_worth_a_sentence() -> None:
-    def nodes(*there: str) -> tuple[str, ...]:
-        return gpus_present(
-            lambda pattern: [node for node in there if node.startswith(pattern.split("[")[0].rstrip("*"))]
-        )
-
-    assert nodes() == ()
-    assert nodes("/dev/nvidia0", "/dev/dri/renderD128") == ("NVIDIA",)
-    assert nodes("/dev/kfd", "/dev/dri/renderD128") == ("AMD",)
-    assert nodes("/dev/dri/renderD128") == ("Intel or other",)
-    wheel = Program("/x.so", embedded=True)
-    assert "CUDA" in gpu_warning(wheel, ("NVIDIA",), ()) and "embedded engine" in gpu_warning(wheel, ("NVIDIA",), ())
-    assert "ROCm" in gpu_warning(Program("/b"), ("AMD",), ())
-    assert gpu_warning(wheel, ("NVIDIA",), ("CUDA0",)) == "" and gpu_warning(wheel, (), ()) == ""
