@@ -10,7 +10,7 @@ from corral.contracts.options import OptionTable
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
 from corral.domain.fleet import ModelSpec
-from corral.domain.launch import Attach, Endpoint, ExitStatus, LaunchPlan, Place
+from corral.domain.launch import Attach, Endpoint, ExitStatus, Footprint, LaunchPlan, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +82,12 @@ class Engine(Protocol):
 
     def diagnose(self, model: ModelSpec, exit: ExitStatus | None, log: Sequence[str]) -> StartFailed:
         """Why a start failed: a sentence, a fix, the last log lines. `exit` None means it never became ready."""
+        ...
+
+    def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:
+        """
+        What a ready engine says that it has allocated: its log from the start, read line by line. No I/O.
+
+        None when it does not say. The program itself and what its libraries take is not in it; the process tells that.
+        """
         ...

@@ -17,7 +17,7 @@ from corral.contracts.options import OptionKind, OptionSpec, OptionTable
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
 from corral.domain.fleet import ModelSpec
-from corral.domain.launch import Attach, Endpoint, ExitStatus, LaunchPlan, Place
+from corral.domain.launch import Attach, Endpoint, ExitStatus, Footprint, LaunchPlan, Place
 from corral.kit.localhttp import LocalConnection, NotHttp
 
 POLL_S: Final = 0.01
@@ -93,3 +93,7 @@ class FakeProgramEngine:
         """What happened, and the last lines."""
         what = f"ended: it {exit}" if exit else "never became ready"
         return StartFailed(f"The fake engine of {model.name} {what}.", log_tail=tuple(log[-20:]))
+
+    def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:
+        """It does not say."""
+        return None

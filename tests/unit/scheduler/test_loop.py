@@ -77,6 +77,9 @@ class TestEngine:
     def diagnose(self, model: ModelSpec, exit: ExitStatus | None, log: Sequence[str]) -> StartFailed:
         return StartFailed(f"{model.name} {exit or 'never became ready'}", log_tail=tuple(log))
 
+    def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:
+        return None
+
 
 @dataclass
 class Stage:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from corral.contracts.footprint import Footprints
 from corral.domain.errors import FileMissing
 from corral.domain.fleet import ModelSpec, OptionValue, Source
 from corral.store.files import ModelFiles, resolve
@@ -113,7 +112,7 @@ def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("corral.store.gguf.memory.resolve", counted)
     path = tmp_path / "m.gguf"
     shutil.copy(model(ADA), path)
-    files: Footprints = FileFootprints()
+    files = FileFootprints()
     first = files.footprint(spec(path))
     assert files.footprint(spec(path)) == first
     assert len(reads) == 1

@@ -22,13 +22,14 @@ from corral.contracts.options import OptionTable
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
 from corral.domain.fleet import ModelSpec, OptionValue
-from corral.domain.launch import Attach, Endpoint, ExitStatus, LaunchPlan, Place
+from corral.domain.launch import Attach, Endpoint, ExitStatus, Footprint, LaunchPlan, Place
 from corral.engines.llamacpp import embedded, gpu, ready
 from corral.engines.llamacpp.argv import Argv, argv_of
 from corral.engines.llamacpp.binary import Program, choose, identity_of, uses_embedded, worker_argv
 from corral.engines.llamacpp.diagnose import diagnose
 from corral.engines.llamacpp.files import check_exists, check_folder, check_model, parts_of
 from corral.engines.llamacpp.help import Capabilities
+from corral.engines.llamacpp.measured import buffers_of
 from corral.engines.llamacpp.options import FILES, OPTIONS
 from corral.engines.llamacpp.probe import ENV_SCRUB, Prober
 from corral.engines.llamacpp.settings import Settings, settings_of
@@ -125,6 +126,11 @@ class LlamaCppEngine:
             return gpu.usable(await self._prober.devices(program, dict(model.env)), names)
         except StartFailed:
             return ()  # the start itself will say what is wrong with the program
+
+    def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:
+        """See `measured`: the buffers that llama.cpp names in its log, by device."""
+        buffers = buffers_of(log)
+        return buffers.footprint() if buffers else None
 
     async def host_warning(self, model: ModelSpec) -> str:
         """One sentence when a GPU is here and this Model's engine cannot use it, else "". For `serve` and `doctor`."""

@@ -11,7 +11,7 @@ from corral.contracts.options import OptionTable
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
 from corral.domain.fleet import ModelSpec
-from corral.domain.launch import Attach, Endpoint, ExitStatus, LaunchPlan, Place
+from corral.domain.launch import Attach, Endpoint, ExitStatus, Footprint, LaunchPlan, Place
 from corral.engines.remote.options import OPTIONS, checked, endpoint_of
 from corral.kit.localhttp import Answer, LocalConnection, NotHttp
 
@@ -113,6 +113,10 @@ class RemoteEngine:
             hint="Is it running, and can this machine reach it?",
             log_tail=tuple(log[-_TAIL:]),
         )
+
+    def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:
+        """It takes none of this host's memory, and shows no log."""
+        return None
 
 
 def _connection(endpoint: Endpoint) -> LocalConnection:
