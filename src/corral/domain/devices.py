@@ -14,6 +14,18 @@ RAM: Final = "ram"
 
 
 @dataclass(frozen=True, slots=True)
+class Activity:
+    """What a GPU does besides holding bytes; None where its driver does not say."""
+
+    busy: float | None = None  # share of the last moment in which it worked, 0 to 1
+    temperature_c: float | None = None
+    power_w: float | None = None
+
+
+IDLE: Final = Activity()
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceMemory:
     """One memory as it was seen at one moment. `free_bytes` is what no program of the host uses."""
 
@@ -23,3 +35,5 @@ class DeviceMemory:
     description: str = ""  # for people: "NVIDIA H200"
     id: str = ""  # a stable identity where there is one: NVML's UUID, a PCI address
     source: str = ""  # who said so: machine, cgroup, nvml, sysfs, engine
+    part_of: str = ""  # another memory here that its bytes come out of: `ram` for a GPU that has none of its own
+    activity: Activity = IDLE

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.runtimes.process.fingerprint import fingerprint, memory_limit_bytes
+from corral.runtimes.process.fingerprint import fingerprint
 from corral.runtimes.process.keeper import procs
 from corral.runtimes.process.keeper.procs import OomWatch
 
@@ -78,31 +78,6 @@ def test_an_old_kill_of_a_stranger_is_not_ours(tmp_path: Path) -> None:
     counter.set(1)
     counter.watch.look(10)
     assert not counter.watch.claim(41)
-
-
-def test_the_memory_limit_is_the_smallest_on_the_way_up(tmp_path: Path) -> None:
-    cgroup = tmp_path / "cgroup"
-    mount = tmp_path / "mount"
-    (mount / "a" / "b").mkdir(parents=True)
-    cgroup.write_text("0::/a/b\n")
-    assert memory_limit_bytes(cgroup, mount) is None
-    (mount / "memory.max").write_text("9000\n")
-    (mount / "a" / "memory.max").write_text("4000\n")
-    (mount / "a" / "b" / "memory.max").write_text("max\n")
-    assert memory_limit_bytes(cgroup, mount) == 4000
-    (mount / "memory" / "c").mkdir(parents=True)
-    (mount / "memory" / "c" / "memory.limit_in_bytes").write_text("9223372036854771712\n")
-    cgroup.write_text("4:cpu,memory:/c\n1:cpu:/a\n")
-    assert memory_limit_bytes(cgroup, mount) is None
-    (mount / "memory" / "memory.limit_in_bytes").write_text("5000\n")
-    assert memory_limit_bytes(cgroup, mount) == 5000
-
-
-def test_the_limit_in_a_container_is_that_of_the_mount(tmp_path: Path) -> None:
-    cgroup = tmp_path / "cgroup"
-    cgroup.write_text("0::/../../host/path\n")
-    (tmp_path / "memory.max").write_text("7000\n")
-    assert memory_limit_bytes(cgroup, tmp_path) == 7000
 
 
 def test_fingerprint_names_what_matters() -> None:
