@@ -15,6 +15,7 @@ import uvloop
 
 from corral.app import Corral
 from corral.config.settings import LogSpec, Settings
+from corral.domain.devices import MemorySpec
 from corral.domain.serving import ServerSpec
 from corral.fakes.engine import FakeProgramEngine
 from tests.corrals import fake, fleet
@@ -29,7 +30,7 @@ async def main(state_dir: str, keep_s: float | None, flags: list[str]) -> None:
         ServerSpec(port=0, drain_s=2.0),
         LogSpec(),
         state_dir,
-        ram_auto=False,
+        memory=MemorySpec(ram=None),
         keep_engines_s=keep_s,
     )
     ended = asyncio.Event()

@@ -23,6 +23,7 @@ import psutil
 
 from corral.app import AppInfo, Corral
 from corral.config.settings import LogSpec, Settings
+from corral.domain.devices import VRAM, MemorySpec
 from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec, OptionValue, Source
 from corral.domain.serving import ServerSpec
 from corral.fakes.engine import FakeProgramEngine
@@ -40,13 +41,11 @@ def gguf(path: Path, *, slots: int = 4, **fields: Any) -> ModelSpec:
     return ModelSpec("", Source(str(path)), options=options, slots=slots, **fields)
 
 
-def fleet(
-    models: Mapping[str, ModelSpec], *, group: str = "", limits: Limits | None = None, ram: int | None = None
-) -> Fleet:
+def fleet(models: Mapping[str, ModelSpec], *, group: str = "", limits: Limits | None = None) -> Fleet:
     """A Fleet; `group` "swap" puts all Models into one swap group."""
     named = {name: dataclasses.replace(model, name=name) for name, model in models.items()}
     groups = {"g": GroupSpec("g", tuple(named), swap=True)} if group == "swap" else {}
-    return Fleet(named, groups, ram, limits or Limits())
+    return Fleet(named, groups, limits=limits or Limits())
 
 
 @dataclass
@@ -130,11 +129,11 @@ async def corral(
         for name, model in models.items()
     }
     settings = Settings(
-        fleet(marked, group=group, limits=limits, ram=ram),
+        fleet(marked, group=group, limits=limits),
         server or ServerSpec(port=0, drain_s=5.0),
         LogSpec(),
         str(state_dir),
-        ram_auto=False,
+        memory=MemorySpec(ram=ram, vram={VRAM: None}),
         hidden_env=hidden_env,
     )
     app = Corral(settings, extra_engines={"fake": FakeProgramEngine()})

@@ -24,6 +24,7 @@ from corral.config.paths import cache_dir, control_socket
 from corral.config.settings import Settings
 from corral.contracts.engine import Engine
 from corral.contracts.runtime import Runtime
+from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.errors import CorralError, PlaceFailed, StoreFailed
 from corral.domain.events import FleetChanged, ShutdownWanted, StateChanged
 from corral.domain.fleet import Fleet, ModelSpec
@@ -44,6 +45,7 @@ from corral.scheduler.control import SchedulerControl
 from corral.scheduler.instances import Instances
 from corral.scheduler.loop import Scheduler
 from corral.scheduler.machine import Machine
+from corral.scheduler.policy.budgets import budgets
 from corral.store.gguf.memory import FileFootprints
 from corral.version import __version__
 
@@ -131,7 +133,7 @@ class Corral:
             "address": self.address,
             "config_file": self.settings.config_file,
             "state_dir": self.settings.state_dir,
-            "memory": {"budget_bytes": self._fleet.ram_budget_bytes, "used_bytes": used},
+            "memory": {"budget_bytes": self._fleet.budgets.get(RAM), "used_bytes": used},
         }
 
     @property
@@ -195,10 +197,9 @@ class Corral:
         self.directory.replace(survey.fleet.models.values())
 
     async def _survey(self, settings: Settings) -> FleetChanged:
-        fleet = settings.fleet
-        if settings.ram_auto:
-            budget = max(0, memory_limit() - settings.ram_reserve_bytes)
-            fleet = dataclasses.replace(fleet, ram_budget_bytes=budget)
+        limit = memory_limit()
+        memories = (DeviceMemory(RAM, limit, limit),)
+        fleet = dataclasses.replace(settings.fleet, budgets=budgets(settings.memory, memories, {}))
         digests = {name: await self._digest(model) for name, model in fleet.models.items()}
         footprints = await asyncio.to_thread(self._measure, fleet)
         return FleetChanged(fleet, digests, footprints)

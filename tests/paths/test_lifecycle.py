@@ -20,6 +20,7 @@ from corral import app as corral_app
 from corral.app import AppInfo, Corral, serve
 from corral.config.load import load
 from corral.config.settings import LogSpec, Settings
+from corral.domain.devices import Amount, MemorySpec
 from corral.domain.errors import CorralError, PlaceFailed
 from corral.domain.fleet import ModelSpec
 from corral.domain.serving import ServerSpec
@@ -32,7 +33,9 @@ GIB = 1024**3
 
 def settings(folder: Path, *names: str, **fields: object) -> Settings:
     models = {name: fake() for name in names}
-    whole = Settings(fleet(models), ServerSpec(port=0, drain_s=20.0), LogSpec(), str(folder / "state"), ram_auto=False)
+    whole = Settings(
+        fleet(models), ServerSpec(port=0, drain_s=20.0), LogSpec(), str(folder / "state"), memory=MemorySpec(ram=None)
+    )
     return dataclasses.replace(whole, **fields)  # type: ignore[arg-type]
 
 
@@ -64,8 +67,8 @@ async def test_a_reload_takes_the_new_memory_section() -> None:
     async with corral({"a": fake()}) as running:
         old = running.app.settings
 
-        def read(ram: int | None, *, auto: bool) -> Settings:
-            return dataclasses.replace(old, fleet=dataclasses.replace(old.fleet, ram_budget_bytes=ram), ram_auto=auto)
+        def read(ram: Amount) -> Settings:
+            return dataclasses.replace(old, memory=MemorySpec(ram=ram))
 
         async def budget() -> object:
             status = await running.app.control.status()
@@ -73,9 +76,9 @@ async def test_a_reload_takes_the_new_memory_section() -> None:
             assert isinstance(memory, dict)
             return memory["budget_bytes"]
 
-        await running.app.reload(lambda: read(4 * GIB, auto=False))
+        await running.app.reload(lambda: read(4 * GIB))
         assert await budget() == 4 * GIB
-        await running.app.reload(lambda: read(None, auto=True))
+        await running.app.reload(lambda: read("auto"))
         limit = await budget()
         assert isinstance(limit, int)
         assert limit > 0

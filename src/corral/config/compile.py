@@ -14,11 +14,12 @@ from corral.config import paths
 from corral.config.document import EnvText, plain_value
 from corral.config.fields import hidden, shown
 from corral.config.problems import Keys, Problems, dotted
-from corral.config.schema import Config, Model, TimeoutsSection, arg_items
+from corral.config.schema import Config, FitSection, Memory, Model, TimeoutsSection, arg_items
 from corral.config.serving import server_spec
 from corral.config.settings import LogSpec, Settings
 from corral.contracts.options import OptionKind, OptionSpec, OptionTable
-from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec, OptionValue, Source, Timeouts
+from corral.domain.devices import RAM, VRAM, Amount, MemorySpec
+from corral.domain.fleet import Fit, Fleet, GroupSpec, Limits, ModelSpec, OptionValue, Source, Timeouts
 from corral.domain.names import near_names
 
 
@@ -63,16 +64,15 @@ def compile_config(config: Config, *, engines: Mapping[str, EngineRules], base: 
     models = {name: _Compiler(config, name, engines, base, problems).spec() for name in config.models}
     _check_names(config, problems)
     groups = _groups(config, problems)
-    auto, ram = config.memory.ram == "auto", config.memory.ram
     limits = config.limits
     fleet = Fleet(
         models={name: spec for name, spec in models.items() if spec is not None},
         groups=groups,
-        ram_budget_bytes=ram if isinstance(ram, int) else None,
         limits=Limits(
             queue_per_model=limits.queue_per_model,
             queue_total=limits.queue_total,
             max_wait_hot_s=limits.max_wait,
+            min_loaded_s=limits.min_loaded,
             backoff_first_s=limits.backoff_first,
             backoff_max_s=max(limits.backoff_first, limits.backoff_max),
         ),
@@ -83,12 +83,26 @@ def compile_config(config: Config, *, engines: Mapping[str, EngineRules], base: 
         server=server_spec(config.server, problems),
         log=LogSpec(log.level, log.format, base.resolve(log.file, ("log", "file")) if log.file else ""),
         state_dir=base.resolve(state, ("state_dir",)) if state else paths.state_dir(base.env),
-        ram_auto=auto,
-        ram_reserve_bytes=config.memory.reserve,
+        memory=_memory(config.memory),
         keep_engines_s=config.keep_for if config.on_exit == "keep" else None,
         config_file=base.config_file,
         warnings=_warnings(fleet),
     )
+
+
+def _memory(section: Memory) -> MemorySpec:
+    default = MemorySpec()
+    vram = section.vram if isinstance(section.vram, Mapping) else {VRAM: section.vram}
+    reserve = section.reserve if isinstance(section.reserve, Mapping) else {RAM: section.reserve}
+    return MemorySpec(
+        ram=_amount(section.ram),
+        vram={**default.vram, **{name: _amount(amount) for name, amount in vram.items()}},
+        reserve={**default.reserve, **reserve},
+    )
+
+
+def _amount(value: int | str) -> Amount:
+    return value if isinstance(value, int) else "auto" if value == "auto" else None
 
 
 def check_parts(
@@ -196,6 +210,7 @@ class _Compiler:
             preload=model.preload,
             priority=model.priority,
             queue_limit=model.queue_limit,
+            fit=None if model.fit == FitSection() else Fit(model.fit.min_ctx_size, model.fit.min_gpu_layers),
             timeouts=_timeouts(defaults.timeouts, model.timeouts),
             title=model.title,
             description=model.description,

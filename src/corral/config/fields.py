@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, Union
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
@@ -159,6 +159,9 @@ Budget = Annotated[
     WithJsonSchema({"anyOf": [{"enum": ["auto", "unlimited"]}, *_SIZE["anyOf"]]}),
 ]
 """Bytes, or a word."""
+T = TypeVar("T")
+ByDevice = Union[T, dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.:-]*$")], T]]  # noqa: UP007
+"""One value, or one for each device by name."""
 Count = Annotated[int, BeforeValidator(_count)]
 """A whole number; `true` is none."""
 Switch = Annotated[bool, BeforeValidator(_switch), WithJsonSchema(_SWITCH)]

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from corral.config.fields import (
     TEXTS_SCHEMA,
     Budget,
+    ByDevice,
     Count,
     Duration,
     EnvValue,
@@ -190,9 +191,11 @@ class Memory(Section):
     """How much memory all engines together may take."""
 
     ram: Budget = "auto"
-    """RAM for engines: `auto` (what the machine or the cgroup has, less `reserve`), a size, or `unlimited`."""
-    reserve: Size = 1024**3
-    """RAM that `auto` leaves to the rest of the machine."""
+    """RAM for engines: `auto` (what there is, less `reserve` and what other programs use), a size, or `unlimited`."""
+    vram: ByDevice[Budget] = "auto"
+    """The same for each GPU's memory; or by GPU: `{CUDA0: 20GiB, vram: auto}`, where `vram` is every other one."""
+    reserve: ByDevice[Size] = {"ram": 1024**3, "vram": 256 * 1024**2}
+    """What `auto` leaves free: a size for RAM, or by device: `{ram: 2GiB, vram: 512MiB, CUDA1: 2GiB}`."""
 
 
 class LimitsSection(Section):
@@ -204,6 +207,8 @@ class LimitsSection(Section):
     """Requests that may wait in all."""
     max_wait: Finite = 10.0
     """A busy Model gets no new requests once another has waited this long for its memory or its place."""
+    min_loaded: Finite = 5.0
+    """A Model that was just loaded stays for as long as its load took, at most this long, even if nobody uses it."""
     backoff_first: Timeout = 1.0
     """Time before a Model that failed to start is started again; it doubles with every failure."""
     backoff_max: Timeout = 60.0
@@ -244,6 +249,22 @@ class Defaults(Section):
     """Environment variables by engine: `env: {llamacpp: {HIP_VISIBLE_DEVICES: "0"}}`."""
 
 
+class FitSection(Section):
+    """How far a Model that can never fit may be made smaller: by halves of the context first, then by layers."""
+
+    min_ctx_size: Count | None = Field(default=None, ge=256)
+    """The least context, over all slots, that is still of use; unset: the context stays."""
+    min_gpu_layers: Count | None = Field(default=None, ge=0)
+    """The least layers on the GPU, where `n_gpu_layers` is a number; unset: the layers stay."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _words(cls, data: Any) -> Any:
+        if data == "shrink":
+            raise ValueError("must say how far: write for example {min_ctx_size: 8192}")
+        return {} if data == "refuse" else data
+
+
 class Model(Section):
     """A name that clients ask for, and how it is served."""
 
@@ -273,6 +294,8 @@ class Model(Section):
     """Among waiting requests the higher number is served first."""
     queue_limit: Count = Field(default=0, ge=0)
     """Requests that may wait for it. 0: `limits.queue_per_model`."""
+    fit: FitSection = FitSection()
+    """How far it may be made smaller when it can never fit; by default (`refuse`) not at all."""
     timeouts: TimeoutsSection = TimeoutsSection()
     """Its own timeouts; those it does not name are those of `defaults.timeouts`."""
     title: str = ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from corral.domain.devices import MemorySpec
 from corral.domain.fleet import Fleet
 from corral.domain.serving import ServerSpec
 
@@ -22,16 +23,15 @@ class Settings:
     """
     A whole, checked configuration.
 
-    With `ram_auto` the Fleet's `ram_budget_bytes` is None and the app puts in what the machine or the cgroup has, less
-    `ram_reserve_bytes`. `warnings` are sentences for the operator about things that work but may not be meant.
+    The Fleet has no `budgets` yet: the app works them out from `memory` and what the host has.
+    `warnings` are sentences for the operator about things that work but may not be meant.
     """
 
     fleet: Fleet
     server: ServerSpec
     log: LogSpec
     state_dir: str
-    ram_auto: bool = True
-    ram_reserve_bytes: int = 1024**3
+    memory: MemorySpec = field(default_factory=MemorySpec)
     keep_engines_s: float | None = None  # None: engines end with Corral; else they wait this long for the next one
     hidden_env: frozenset[str] = frozenset()  # variables that hold the server's own secrets: no engine may see them
     config_file: str = ""  # "" when there is none

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from corral.domain.errors import CorralError
@@ -11,11 +13,19 @@ from corral.domain.launch import Endpoint
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Plan and start an instance -> InstanceReady | InstanceFailed."""
+    """
+    Plan and start an instance -> InstanceReady | InstanceFailed.
+
+    `footprint` is what it is expected to need; on the devices in `limited` (those with a budget) that must really be
+    free before the start. A `note` says that it is started smaller than it was configured.
+    """
 
     instance: str
     model: ModelSpec
     digest: str
+    footprint: Mapping[str, int]  # bytes by device
+    limited: frozenset[str]
+    note: str = ""
 
 
 class Stop(msgspec.Struct, frozen=True):

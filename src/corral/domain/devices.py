@@ -7,10 +7,16 @@ logs and the device list of the engine use that. Whatever Corral knows, plans or
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 RAM: Final = "ram"
+VRAM: Final = "vram"
+"""Every GPU that is not named, where sizes are given by device."""
+
+Amount = int | None | Literal["auto"]
+"""Bytes that engines may take of a memory; `None` is no limit, `auto` what is there less what others use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +43,21 @@ class DeviceMemory:
     source: str = ""  # who said so: machine, cgroup, nvml, sysfs, engine
     part_of: str = ""  # another memory here that its bytes come out of: `ram` for a GPU that has none of its own
     activity: Activity = IDLE
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySpec:
+    """What the operator lets engines have of each memory; the budgets follow from it and from what is there."""
+
+    ram: Amount = "auto"
+    vram: Mapping[str, Amount] = field(default_factory=lambda: {VRAM: "auto"})  # by GPU; `vram` is all the others
+    # What `auto` leaves to others, in the same way.
+    reserve: Mapping[str, int] = field(default_factory=lambda: {RAM: 1024**3, VRAM: 256 * 1024**2})
+
+    def amount(self, device: str) -> Amount:
+        """The limit of one memory."""
+        return self.ram if device == RAM else self.vram.get(device, self.vram.get(VRAM, "auto"))
+
+    def reserved(self, device: str) -> int:
+        """What `auto` leaves of it to others."""
+        return self.reserve.get(device, 0 if device == RAM else self.reserve.get(VRAM, 0))

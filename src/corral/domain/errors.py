@@ -207,8 +207,10 @@ class StartFailed(EngineFailed):
         log_tail: tuple[str, ...] = (),
         retry_after_s: float | None = None,
         permanent: bool = False,
+        memory: bool = False,
     ) -> None:
         self.log_tail = log_tail
+        self.memory = memory  # the engine could not get the memory it asked for: with more of it free it may work
         self.permanent = permanent  # the same start can never work: no point in trying again on a timer
         super().__init__(message, hint=hint, retry_after_s=retry_after_s)
 

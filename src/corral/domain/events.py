@@ -14,17 +14,24 @@ import msgspec
 from corral.domain.errors import CorralError
 from corral.domain.fleet import Fleet
 from corral.domain.instance import InstanceState
-from corral.domain.launch import Endpoint, ExitStatus, Footprint
+from corral.domain.launch import Endpoint, ExitStatus, Footprint, Variant
 
 # --- scheduler events ---------------------------------------------------------------------------------------------
 
 
 class FleetChanged(msgspec.Struct, frozen=True):
-    """The operator wants another Fleet. `digests` and `footprints` have an entry for each Model of it."""
+    """
+    The operator wants another Fleet. `digests` and `footprints` have an entry for each Model of it.
+
+    `load_s` has the seconds that a load took at an earlier time, for Models of which they are known; `variants` the
+    smaller ways to start a Model, the largest first, for those that may be made smaller.
+    """
 
     fleet: Fleet
     digests: Mapping[str, str]
     footprints: Mapping[str, Footprint]
+    load_s: Mapping[str, float] = {}
+    variants: Mapping[str, tuple[Variant, ...]] = {}
 
 
 class Requested(msgspec.Struct, frozen=True, gc=False):
@@ -115,9 +122,16 @@ class UnloadWanted(msgspec.Struct, frozen=True):
 
 
 class MemoryChanged(msgspec.Struct, frozen=True):
-    """The RAM budget is now this many bytes (None = no limit)."""
+    """The budgets are these now: bytes by device, no limit for those without an entry."""
 
-    ram_budget_bytes: int | None
+    budgets: Mapping[str, int]
+
+
+class InstanceMeasured(msgspec.Struct, frozen=True):
+    """What an instance that is ready really holds. From now on this counts, not the estimate."""
+
+    instance: str
+    footprint: Footprint
 
 
 class ShutdownWanted(msgspec.Struct, frozen=True):
@@ -143,6 +157,7 @@ SchedulerEvent = (
     | InstanceAdopted
     | UnloadWanted
     | MemoryChanged
+    | InstanceMeasured
     | ShutdownWanted
     | Tick
 )
@@ -175,6 +190,14 @@ class Evicted(msgspec.Struct, frozen=True):
     model: str
     why: str
     for_model: str = ""
+
+
+class Shrunk(msgspec.Struct, frozen=True):
+    """A Model is started smaller than it was configured, because it could never fit; `note` says in what respect."""
+
+    model: str
+    instance: str
+    note: str
 
 
 class LeaseGranted(msgspec.Struct, frozen=True, gc=False):
@@ -217,4 +240,4 @@ class RequestFinished(msgspec.Struct, frozen=True, gc=False):
     bytes_out: int = 0
 
 
-Notice = StateChanged | LoadFinished | Evicted | LeaseGranted | RequestRefused | RequestFinished
+Notice = StateChanged | LoadFinished | Evicted | Shrunk | LeaseGranted | RequestRefused | RequestFinished

@@ -33,6 +33,14 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class Fit:
+    """How far a Model that can never fit may be made smaller. None = not at all in this respect."""
+
+    min_ctx_size: int | None = None  # tokens, over all slots
+    min_gpu_layers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One Model as the operator wants it. `options` are already checked by the engine's OptionSpec table."""
 
@@ -51,6 +59,7 @@ class ModelSpec:
     preload: bool = False  # started with Corral, otherwise like any other
     priority: int = 0  # higher is served first
     queue_limit: int = 0  # 0 = the fleet's own
+    fit: Fit | None = None  # None = refused where it does not fit
     timeouts: Timeouts = Timeouts()
     title: str = ""
     description: str = ""
@@ -81,6 +90,7 @@ class Limits:
     queue_per_model: int = 100
     queue_total: int = 1000
     max_wait_hot_s: float = 10.0  # a hot Model gets no new leases once another has waited this long for its memory
+    min_loaded_s: float = 5.0  # what has just been loaded stays at least as long as its load took, at most this long
     backoff_first_s: float = 1.0  # after a failed start; doubles up to backoff_max_s
     backoff_max_s: float = 60.0
 
@@ -91,7 +101,7 @@ class Fleet:
 
     models: Mapping[str, ModelSpec] = field(default_factory=dict)
     groups: Mapping[str, GroupSpec] = field(default_factory=dict)
-    ram_budget_bytes: int | None = None  # None = no limit
+    budgets: Mapping[str, int] = field(default_factory=dict)  # bytes by device; one without an entry has no limit
     limits: Limits = Limits()
 
     def group_of(self, model: str) -> GroupSpec | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -46,6 +47,8 @@ class InstanceView(msgspec.Struct, frozen=True):
     idle_since: float | None = None  # set while ready without leases
     expires_at: float | None = None  # when the TTL ends, None for never or while busy
     ram_bytes: int = 0
+    devices: Mapping[str, int] = {}  # bytes that count for it, by device, RAM among them
+    note: str = ""  # set where it runs smaller than it was configured: in what respect
     load_s: float | None = None  # seconds of its last load
     failures: int = 0  # failed starts in a row
     retry_at: float | None = None  # failed: when the next start is allowed

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from corral.domain.devices import RAM
+from corral.domain.fleet import OptionValue
 
 HANDLE_VERSION: Final = 1
 
@@ -84,6 +85,16 @@ class Footprint:
     def by_device(self) -> dict[str, int]:
         """All of it by device name, RAM as `ram`; devices that need nothing are left out."""
         return {name: size for name, size in ((RAM, self.ram_bytes), *self.devices.items()) if size}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A smaller way to start a Model: options that replace its own, the load digest and footprint that come of them."""
+
+    options: Mapping[str, OptionValue]
+    footprint: Footprint
+    digest: str
+    note: str  # for people: "ctx_size 8192 instead of 32768"
 
 
 class ExitKind(StrEnum):

@@ -19,6 +19,7 @@ from corral.contracts.clock import Clock
 from corral.contracts.engine import Engine, ReadyInfo
 from corral.contracts.runtime import Runtime
 from corral.domain import events
+from corral.domain.commands import Start
 from corral.domain.errors import CorralError, PlaceFailed, StartFailed
 from corral.domain.fleet import ModelSpec
 from corral.domain.launch import Attach, Endpoint, ExitKind, ExitStatus, Handle, LaunchPlan
@@ -85,8 +86,9 @@ class Instances:
 
     # --- start ----------------------------------------------------------------------------------------------------
 
-    def start(self, instance: str, model: ModelSpec, digest: str) -> None:
+    def start(self, command: Start) -> None:
         """-> InstanceReady | InstanceFailed."""
+        instance, model, digest = command.instance, command.model, command.digest
         running = Running(instance, model, digest, self._engines[model.engine], self._runtimes[model.runtime])
         self._running[instance] = running
         running.task = self._tasks.start(
@@ -363,6 +365,7 @@ def _named(error: CorralError, model: ModelSpec) -> CorralError:
         log_tail=error.log_tail,
         retry_after_s=error.retry_after_s,
         permanent=error.permanent,
+        memory=error.memory,
     )
 
 

@@ -146,7 +146,7 @@ class Scheduler:
             case commands.Wake():
                 self._set_timer(command.at)
             case commands.Start():
-                self._instances.start(command.instance, command.model, command.digest)
+                self._instances.start(command)
             case commands.Stop():
                 self._instances.stop(command.instance, force=command.force)
             case commands.Check():

@@ -11,6 +11,7 @@ from corral.config.load import load
 from corral.config.problems import ConfigErrors
 from corral.config.schema import Config, LimitsSection, Server, TimeoutsSection
 from corral.config.settings import LogSpec
+from corral.domain.devices import MemorySpec
 from corral.domain.fleet import GroupSpec, Limits, Timeouts
 from corral.domain.serving import KeySpec, Scope, ServerSpec
 from corral.domain.units import FOREVER
@@ -22,7 +23,7 @@ KEY = "0123456789abcdef"
 def test_no_file_gives_the_defaults(config: Loader, tmp_path: Path) -> None:
     settings = load("", engines=config.engines, env={"HOME": "/home/user"}, cwd=str(tmp_path))
     assert (settings.server, settings.fleet.limits, settings.log) == (ServerSpec(), Limits(), LogSpec())
-    assert (settings.ram_auto, settings.fleet.ram_budget_bytes, settings.keep_engines_s) == (True, None, None)
+    assert (settings.memory, settings.keep_engines_s) == (MemorySpec(), None)
     assert settings.state_dir == "/home/user/.local/state/corral"
 
 
@@ -43,7 +44,7 @@ server: {{host: 0.0.0.0, port: 8000, keys: [{{name: me, key: {KEY}, scopes: [adm
          body_limit: 1MiB, drain: 5s, cors_origins: https://a.example, allowed_hosts: [a.example, b.example]}}
 log: {{level: debug, format: json, file: logs/corral.log}}
 memory: {{ram: 8GiB, reserve: 0}}
-limits: {{queue_per_model: 5, queue_total: 6, max_wait: 3s, backoff_first: 500ms, backoff_max: 10s}}
+limits: {{queue_per_model: 5, queue_total: 6, max_wait: 3s, min_loaded: 2s, backoff_first: 500ms, backoff_max: 10s}}
 defaults:
   ttl: never
   timeouts: {{load: 1m, idle: 5s}}
@@ -74,8 +75,8 @@ keep_for: 2m
     assert (a.title, a.metadata) == ("A", {"k": [1]})
     assert (b.pin, b.preload, b.priority, b.queue_limit, b.unlisted) == (True, True, 3, 7, True)
     assert settings.fleet.groups == {"g": GroupSpec("g", ("a", "b"), swap=False, exclusive=True, persistent=True)}
-    assert settings.fleet.limits == Limits(5, 6, 3.0, 0.5, 10.0)
-    assert (settings.fleet.ram_budget_bytes, settings.ram_auto, settings.ram_reserve_bytes) == (8 * 1024**3, False, 0)
+    assert settings.fleet.limits == Limits(5, 6, 3.0, 2.0, 0.5, 10.0)
+    assert (settings.memory.ram, settings.memory.reserved("ram")) == (8 * 1024**3, 0)
     server = settings.server
     assert (server.host, server.port, server.body_limit_bytes, server.drain_s) == ("0.0.0.0", 8000, 1024**2, 5.0)
     assert (server.cors_origins, server.allowed_hosts) == (("https://a.example",), ("a.example", "b.example"))

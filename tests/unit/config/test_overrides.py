@@ -39,7 +39,7 @@ def test_options_lists_and_flow_values_by_variable(config: Loader) -> None:
     assert (model.options["ctx_size"], model.env) == (512, (("HIP_VISIBLE_DEVICES", "-1"),))
     assert settings.server.allowed_hosts == ("a.example", "b.example")
     assert settings.server.keys[0].name == "me"
-    assert (settings.ram_auto, settings.fleet.ram_budget_bytes) == (False, None)
+    assert settings.memory.ram is None
 
 
 def test_templates_see_what_lies_over_the_file(config: Loader) -> None:

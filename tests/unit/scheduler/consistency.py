@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
 from corral.domain.instance import ALIVE, InstanceState
 from corral.scheduler.machine import Machine
 
@@ -13,9 +16,9 @@ def check_books(machine: Machine) -> None:
     staying = [i for i in alive if not i.why]
     assert all(i.state in ALIVE for i in alive)
     assert not world.dirty, "a step ended without planning"
-    assert world.used == sum(i.ram_bytes for i in alive)
-    assert world.planned == sum(i.ram_bytes for i in staying) + sum(world.claims.values())
-    assert set(world.evictable) == {i for i in staying if i.ram_bytes and not i.model.pinned}
+    assert _held(world.used) == _sum(i.holds for i in alive)
+    assert _held(world.planned) == _sum([*(i.holds for i in staying), *world.claims.values()])
+    assert set(world.evictable) == {i for i in staying if i.holds and not i.model.pinned}
     assert set(world.draining) == {i for i in alive if i.state is InstanceState.DRAINING}
     grouped = {i for members in world.grouped.values() for i in members.values()}
     assert grouped == {i for i in alive if i.model.group is not None}
@@ -46,3 +49,14 @@ def check_books(machine: Machine) -> None:
     assert waiting == len(world.waiting)
     assert set(world.claims) <= set(world.line.in_order())
     assert not world.waiting or world.armed is not None, "every waiter has a deadline, so a Tick must be due"
+
+
+def _sum(amounts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in amounts:
+        total.update(each)
+    return _held(total)
+
+
+def _held(amounts: Mapping[str, int]) -> dict[str, int]:
+    return {device: size for device, size in amounts.items() if size}

@@ -12,7 +12,7 @@ are kept in `told`, the last Wake in `wake`. `wait` moves the clock and sends th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from corral.domain import commands, events
 from corral.domain.errors import CorralError, StartFailed
@@ -24,6 +24,7 @@ from corral.scheduler.machine import Machine
 
 from .consistency import check_books
 
+Size = int | Mapping[str, int]
 LONG = 1e9
 CRASH = ExitStatus(ExitKind.SIGNALLED, signal=9)
 
@@ -52,6 +53,18 @@ def together(*members: str, name: str = "", exclusive: bool = False, persistent:
     return GroupSpec(name or "+".join(members), members, swap=False, exclusive=exclusive, persistent=persistent)
 
 
+def budgets(ram: Size | None) -> dict[str, int]:
+    """A number is RAM; None is no limit."""
+    return {} if ram is None else {"ram": ram} if isinstance(ram, int) else dict(ram)
+
+
+def footprint(size: Size) -> Footprint:
+    """A number is RAM."""
+    if isinstance(size, int):
+        return Footprint(size)
+    return Footprint(size.get("ram", 0), {name: count for name, count in size.items() if name != "ram"})
+
+
 class Script:
     """A machine, a clock, and the instances as the loop would know them."""
 
@@ -59,8 +72,8 @@ class Script:
         self,
         *models: str | ModelSpec,
         groups: Sequence[GroupSpec] = (),
-        ram: int | None = None,
-        sizes: dict[str, int] | None = None,
+        ram: Size | None = None,
+        sizes: Mapping[str, Size] | None = None,
         limits: Limits | None = None,
         configured: bool = True,
     ) -> None:
@@ -84,15 +97,15 @@ class Script:
         self,
         *models: str | ModelSpec,
         groups: Sequence[GroupSpec] = (),
-        ram: int | None = None,
+        ram: Size | None = None,
         limits: Limits | None = None,
         digests: dict[str, str] | None = None,
     ) -> list[str]:
         """A Fleet; every Model has the digest `d` and 1 byte unless `digests` and `sizes` say otherwise."""
         specs = [spec(model) if isinstance(model, str) else model for model in models]
-        self.fleet = Fleet({s.name: s for s in specs}, {g.name: g for g in groups}, ram, limits or Limits())
+        self.fleet = Fleet({s.name: s for s in specs}, {g.name: g for g in groups}, budgets(ram), limits or Limits())
         self.digests = {s.name: (digests or {}).get(s.name, "d") for s in specs}
-        footprints = {s.name: Footprint(self.sizes.get(s.name, 1)) for s in specs}
+        footprints = {s.name: footprint(self.sizes.get(s.name, 1)) for s in specs}
         return self.step(events.FleetChanged(self.fleet, self.digests, footprints))
 
     def ask(
@@ -148,8 +161,12 @@ class Script:
     def unload(self, model: str = "", *, force: bool = False) -> list[str]:
         return self.step(events.UnloadWanted(model, force))
 
-    def memory(self, ram: int | None) -> list[str]:
-        return self.step(events.MemoryChanged(ram))
+    def memory(self, ram: Size | None) -> list[str]:
+        return self.step(events.MemoryChanged(budgets(ram)))
+
+    def measured(self, model: str, size: Size) -> list[str]:
+        """Its instance that is ready holds so much."""
+        return self.step(events.InstanceMeasured(self.instance(model, "ready"), footprint(size)))
 
     def shut_down(self, within: float = 30.0) -> list[str]:
         return self.step(events.ShutdownWanted(self.now + within))

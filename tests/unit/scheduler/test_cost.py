@@ -39,7 +39,7 @@ def machine_with(count: int) -> Machine:
     names = [f"m{n}" for n in range(count)]
     groups = {"g": GroupSpec("g", tuple(names[1::2]))}
     machine = Machine(id_prefix="i")
-    fleet = Fleet({name: ModelSpec(name) for name in names}, groups, 20)
+    fleet = Fleet({name: ModelSpec(name) for name in names}, groups, {"ram": 20})
     machine.step(events.FleetChanged(fleet, dict.fromkeys(names, "d"), dict.fromkeys(names, Footprint(10))), 0.0)
     machine.step(events.Requested(1, "m0", "c", PLENTY), 1.0)
     machine.step(events.InstanceReady("i-1", Endpoint(), 1, 1.0), 2.0)

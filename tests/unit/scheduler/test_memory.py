@@ -99,7 +99,7 @@ def test_what_can_never_fit_is_refused_at_once_with_the_sum() -> None:
     s.ready("k")
     assert s.ask(1, "a") == ["refuse 1 no_memory"]
     assert isinstance(s.errors[1], NoMemory)
-    assert "'a' needs 9.2 GiB, 6.1 GiB could be free" in s.errors[1].message
+    assert "'a' needs 9.2 GiB, 6.1 GiB free; k stays (pinned)." in s.errors[1].message
 
 
 def test_pinned_models_are_never_evicted_for_memory() -> None:

@@ -22,6 +22,7 @@ from corral.domain.units import FOREVER
 from corral.scheduler.machine import Machine
 
 from .consistency import check_books
+from .script import budgets
 
 NAMES = ("a", "b", "c", "d", "e")
 LIMITS = Limits(queue_per_model=5, queue_total=12, max_wait_hot_s=10, backoff_first_s=1, backoff_max_s=8)
@@ -212,7 +213,7 @@ class Promises(RuleBasedStateMachine):
     @rule(ram=st.sampled_from([None, 3, 6, 10, 14]))
     def change_memory(self, ram: int | None) -> None:
         self.budget = ram
-        self._step(events.MemoryChanged(ram))
+        self._step(events.MemoryChanged(budgets(ram)))
 
     @rule(model=st.sampled_from(NAMES), version=st.integers(0, 1))
     def find_an_engine(self, model: str, version: int) -> None:
@@ -292,7 +293,7 @@ class Promises(RuleBasedStateMachine):
         assert not [e for e in self._alive() if (e.model, e.digest) == (name, digest)], "two loads of one load digest"
         if name in self.fleet.models:
             assert digest == self.digests[name]
-        if self.budget is not None:
+        if self.budget is not None and self.sizes[name]:
             used = sum(e.size for e in self._alive())
             assert used + self.sizes[name] <= self.budget, "a start beyond the budget"
         for other in self._alive():
@@ -380,7 +381,7 @@ class Promises(RuleBasedStateMachine):
         for engine in self._alive():
             engine.pinned = engine.pinned and self._pinned(engine.model)
         if self.closing is None:
-            self.fleet = Fleet(models, {g.name: g for g in fleet["groups"]}, fleet["ram"], LIMITS)
+            self.fleet = Fleet(models, {g.name: g for g in fleet["groups"]}, budgets(fleet["ram"]), LIMITS)
             self.budget = fleet["ram"]
             self.sizes |= {name: fleet["sizes"][name] for name in present}
             self.digests |= {name: f"{name}{fleet['versions'][name]}" for name in present}
@@ -390,7 +391,9 @@ class Promises(RuleBasedStateMachine):
                     self.groups[name] = group
         footprints = {name: Footprint(self.sizes.get(name, 0)) for name in present}
         digests = {name: self.digests.get(name, "") for name in present}
-        self._step(events.FleetChanged(Fleet(models, self.fleet.groups, self.budget, LIMITS), digests, footprints))
+        self._step(
+            events.FleetChanged(Fleet(models, self.fleet.groups, budgets(self.budget), LIMITS), digests, footprints)
+        )
 
     def _end(self, request: Asked, *, broken: bool = False, leave: bool = False) -> None:
         assert request.engine is not None

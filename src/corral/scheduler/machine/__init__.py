@@ -18,6 +18,7 @@ from corral.domain.events import (
     InstanceChecked,
     InstanceExited,
     InstanceFailed,
+    InstanceMeasured,
     InstanceReady,
     InstanceStopped,
     LeaseReleased,
@@ -119,10 +120,6 @@ def _shutdown_wanted(world: World, event: ShutdownWanted) -> None:
     reload.adopt_found(world)  # shut down before there was a Fleet: they are stopped like everything else
 
 
-def _memory_changed(world: World, event: MemoryChanged) -> None:
-    reload.memory_changed(world, event.ram_budget_bytes)
-
-
 def _tick(world: World, event: Tick) -> None:
     world.armed = None
     for key in world.timers.due(world.now):
@@ -148,7 +145,8 @@ _HANDLERS: Final[dict[type, Callable[[World, Any], None]]] = {
     InstanceChecked: _instance_checked,
     InstanceAdopted: reload.adopt,
     FleetChanged: reload.fleet_changed,
-    MemoryChanged: _memory_changed,
+    MemoryChanged: reload.memory_changed,
+    InstanceMeasured: reload.measured,
     UnloadWanted: stopping.unload,
     ShutdownWanted: _shutdown_wanted,
     Tick: _tick,

@@ -19,14 +19,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from corral.domain.commands import Start
-from corral.domain.errors import Conflict
+from corral.domain.errors import Conflict, NoMemory
 from corral.domain.events import InstanceReady, LoadFinished
 from corral.domain.instance import InstanceState
 from corral.scheduler.machine import leasing, stopping
 from corral.scheduler.machine.failing import note_failure
 from corral.scheduler.machine.state import READY, STARTING, Alarm, Instance, ModelState, World
 from corral.scheduler.policy.groups import Ahead
-from corral.scheduler.policy.memory import Candidate, choose_victims, never_fits
+from corral.scheduler.policy.memory import (
+    Amounts,
+    Candidate,
+    add,
+    choose_victims,
+    fits,
+    lacking,
+    load_cost_s,
+    never_fits,
+    over_budget,
+    take,
+)
 
 MOST_ROUNDS: Final = 10_000
 """Two or three are usual. A plan that went round for ever would stop everything else, in silence."""
@@ -39,12 +50,13 @@ class Walk:
     """What those ahead in the line leave to those behind."""
 
     ahead: Ahead
-    reserved: int  # bytes, on top of `world.planned`, for loads that are not claimed yet (less what they will free)
+    reserved: dict[str, int]  # on top of `world.planned`, for loads that are not claimed yet, less what they will free
     taken: set[Instance]  # their victims
-    full: bool = False  # one ahead waits for memory that others ahead have claimed: no more for those behind
+    full: set[str]  # devices of which one ahead waits for memory that others ahead have claimed: no more of them
 
-    def free(self, world: World) -> float:
-        return world.budget - world.planned - self.reserved
+    def out_of(self, needed: Amounts) -> bool:
+        """True where it needs memory of a device that is full."""
+        return bool(self.full) and any(device in self.full for device in needed)
 
 
 def settle(world: World) -> None:
@@ -55,7 +67,7 @@ def settle(world: World) -> None:
         assert rounds < MOST_ROUNDS, "the plan does not settle"
         world.dirty = False
         _drop_claims(world)
-        walk = Walk(Ahead(), 0, set())
+        walk = Walk(Ahead(), {}, set(), set())
         for model in world.claims:
             walk.ahead.add(model.group)
         for model in world.line.in_order():
@@ -69,19 +81,20 @@ def settle(world: World) -> None:
                 _start(world, model)
         _shed(world)
         stopping.retire(world)
-    world.watch_idle = bool(world.line) or bool(world.retiring) or world.planned > world.budget
+    world.watch_idle = bool(world.line) or bool(world.retiring) or bool(over_budget(world.planned, world.budgets))
 
 
 def _drop_claims(world: World) -> None:
     for model, needed in list(world.claims.items()):
         if model not in world.line:
             del world.claims[model]
-            world.planned -= needed
+            take(world.planned, needed)
 
 
 def drop_all_claims(world: World) -> None:
     """The ground they were made on has changed; the Models are still in line and will be planned again."""
-    world.planned -= sum(world.claims.values())
+    for needed in world.claims.values():
+        take(world.planned, needed)
     world.claims.clear()
     world.dirty = True
 
@@ -90,8 +103,8 @@ def drop_all_claims(world: World) -> None:
 
 
 def _consider(world: World, walk: Walk, model: ModelState) -> None:
-    needed = model.ram_bytes
-    if walk.ahead.blocks(model.group) or (walk.full and needed):
+    needed = model.needs
+    if walk.ahead.blocks(model.group) or walk.out_of(needed):
         _give_up_preload(world, model)
         return
     for instance in model.leaving.values():
@@ -106,8 +119,8 @@ def _consider(world: World, walk: Walk, model: ModelState) -> None:
     if any(victim in walk.taken for victim, _ in victims):
         _give_up_preload(world, model)
         return
-    short = needed - walk.free(world) - sum(victim.ram_bytes for victim, _ in victims)
-    if short > 0:
+    short = lacking(needed, world.budgets, world.planned, walk.reserved, freed=_held(victims))
+    if short:
         more = _victims_by_memory(world, walk, model, short, victims)
         if more is None:
             return
@@ -124,15 +137,14 @@ def _victims_by_group(world: World, model: ModelState) -> Victims:
     return [(instance, why) for instance, why in world.in_the_way(model.group) if not instance.why]
 
 
-def _victims_by_memory(world: World, walk: Walk, model: ModelState, short: float, known: Victims) -> Victims | None:
+def _victims_by_memory(world: World, walk: Walk, model: ModelState, short: Amounts, known: Victims) -> Victims | None:
     """Who else must leave; None where it cannot be now (the walk is marked full) or ever (it is refused)."""
     spared = {victim for victim, _ in known} | walk.taken
-    chosen = choose_victims(short, (_candidate(i) for i in world.evictable if i not in spared))
+    chosen = choose_victims(short, (_candidate(world, i) for i in world.evictable if i not in spared))
     if chosen is not None:
         return [(instance, "memory") for instance in chosen]
-    could_be_free = world.budget - _pinned_bytes(world, model)
-    if model.ram_bytes > could_be_free:
-        error = never_fits(model.name, model.ram_bytes, could_be_free)
+    if not fits(model.needs, world.budgets, _kept_by_pinned(world, model)):
+        error = _never_fits(world, model)
         if model.pinned:
             note_failure(world, model, error)
         else:
@@ -140,20 +152,52 @@ def _victims_by_memory(world: World, walk: Walk, model: ModelState, short: float
             leasing.refuse_waiters(world, model, lambda: leasing.again(error, retry_after_s=None))
             world.touch(model)
     elif not _give_up_preload(world, model):
-        walk.full = True
+        walk.full.update(short)
+        add(walk.reserved, model.needs)  # of the devices that are not short it keeps its part
+        walk.ahead.add(model.group)
     return None
 
 
-def _candidate(instance: Instance) -> Candidate[Instance]:
+def _candidate(world: World, instance: Instance) -> Candidate[Instance]:
     model = instance.model
-    idle_since = None if instance.busy else instance.since if instance.state is STARTING else instance.idle_since
-    return Candidate(instance, instance.ram_bytes, idle_since, model.spec.priority, instance.ready_at)
+    idle_s = None
+    if not instance.busy:
+        idle_s = world.now - (instance.since if instance.state is STARTING else instance.idle_since)
+    cost_s = load_cost_s(instance.load_s if instance.load_s is not None else model.load_s, instance.holds)
+    return Candidate(instance, instance.holds, idle_s, cost_s, model.spec.priority, instance.ready_at)
 
 
-def _pinned_bytes(world: World, but: ModelState) -> int:
+def _held(victims: Victims) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for victim, _ in victims:
+        add(total, victim.holds)
+    return total
+
+
+def _kept_by_pinned(world: World, but: ModelState) -> dict[str, int]:
     """What pinned Models hold or have claimed, and keep."""
-    alive = sum(i.ram_bytes for i in world.instances.values() if i.model.pinned and not i.why and i.model is not but)
-    return alive + sum(needed for model, needed in world.claims.items() if model.pinned)
+    total: dict[str, int] = {}
+    for instance in world.instances.values():
+        if instance.model.pinned and not instance.why and instance.model is not but:
+            add(total, instance.holds)
+    for model, needed in world.claims.items():
+        if model.pinned:
+            add(total, needed)
+    return total
+
+
+def _never_fits(world: World, model: ModelState) -> NoMemory:
+    """The sum, on the devices that are too small."""
+    pinned = _kept_by_pinned(world, model)
+    short = lacking(model.needs, world.budgets, pinned)
+    on_them = [i for i in world.instances.values() if i.model is not model and any(i.holds.get(d) for d in short)]
+    return never_fits(
+        model.name,
+        {device: model.needs[device] for device in short},
+        {device: world.budgets[device] - pinned.get(device, 0) for device in short},
+        unloading=[i.model.name for i in on_them if not i.model.pinned],
+        pinned=[i.model.name for i in on_them if i.model.pinned],
+    )
 
 
 def _refuse_beside_pinned(world: World, model: ModelState, pinned: Instance) -> None:
@@ -180,8 +224,7 @@ def _give_up_preload(world: World, model: ModelState) -> bool:
 
 def _now(world: World, model: ModelState, victims: Victims) -> bool:
     """True where the victims can be sent away now; else a timer is set for when a hot one must give way."""
-    freed = sum(victim.ram_bytes for victim, _ in victims)
-    if world.planned - freed + model.ram_bytes > world.budget:
+    if lacking(model.needs, world.budgets, world.planned, freed=_held(victims)):
         return False  # it fits only once a load ahead has gone through
     busy = [victim for victim, _ in victims if victim.busy]
     if not busy:
@@ -196,15 +239,16 @@ def _now(world: World, model: ModelState, victims: Victims) -> bool:
 
 
 def _claim(world: World, walk: Walk, model: ModelState, victims: Victims) -> None:
-    world.claims[model] = model.ram_bytes
-    world.planned += model.ram_bytes
+    world.claims[model] = model.needs
+    add(world.planned, model.needs)
     walk.ahead.add(model.group)
     for victim, why in victims:
         stopping.send_away(world, victim, why, model.name)
 
 
 def _reserve(walk: Walk, model: ModelState, victims: Victims) -> None:
-    walk.reserved += model.ram_bytes - sum(victim.ram_bytes for victim, _ in victims)
+    add(walk.reserved, model.needs)
+    take(walk.reserved, _held(victims))
     walk.taken.update(victim for victim, _ in victims)
     walk.ahead.add(model.group)
 
@@ -219,8 +263,9 @@ def _may_return(world: World, walk: Walk, instance: Instance) -> bool:
         and not model.removed_and_served
         and instance.digest == model.digest
         and not walk.ahead.blocks(model.group)
-        and (not instance.ram_bytes or (not walk.full and instance.ram_bytes <= walk.free(world)))
-        and instance.ram_bytes <= world.budget - world.planned
+        and not walk.out_of(instance.holds)
+        and fits(instance.holds, world.budgets, world.planned, walk.reserved)
+        and fits(instance.holds, world.budgets, world.planned)
         and not _victims_by_group(world, model)
     )
 
@@ -228,10 +273,10 @@ def _may_return(world: World, walk: Walk, instance: Instance) -> bool:
 # --- starts -----------------------------------------------------------------------------------------------------------
 
 
-def _startable(world: World, model: ModelState, needed: int) -> bool:
+def _startable(world: World, model: ModelState, needed: Amounts) -> bool:
     """True when all that is in its way is gone. Its own earlier instance is, unless it has another load digest."""
     return (
-        needed <= world.budget - world.used
+        fits(needed, world.budgets, world.used)
         and not any(instance.digest == model.digest for instance in model.leaving.values())
         and next(world.in_the_way(model.group), None) is None
     )
@@ -240,13 +285,13 @@ def _startable(world: World, model: ModelState, needed: int) -> bool:
 def _start(world: World, model: ModelState) -> None:
     """STOPPED | FAILED -> STARTING."""
     needed = world.claims.pop(model)
-    world.planned -= needed  # `admit` counts it again
+    take(world.planned, needed)  # `admit` counts it again
     old = InstanceState.FAILED if model.error is not None else InstanceState.STOPPED
     instance = Instance(world.next_id(), model, model.digest, needed, STARTING, world.now)
     model.current = instance
     model.preload = False
     world.admit(instance, old, "wanted")
-    world.out.append(Start(instance.id, model.spec, model.digest))
+    world.out.append(Start(instance.id, model.spec, model.digest, needed, frozenset(world.budgets)))
     world.touch(model)
 
 
@@ -257,7 +302,7 @@ def ready(world: World, event: InstanceReady) -> None:
         return  # it was asked to stop while this event was on its way
     model = instance.model
     waiters = len(model.queue) + len(model.light)
-    instance.load_s = event.load_s
+    instance.load_s = model.load_s = event.load_s
     world.tell(LoadFinished(model.name, "ready", event.load_s, waiters))
     become_ready(world, instance, event, f"loaded in {event.load_s:.2f} s")
 
@@ -282,11 +327,12 @@ def usable_slots(instance: Instance) -> int:
 
 
 def _shed(world: World) -> None:
-    """The budget has become smaller than what stays: idle instances leave, the longest idle first."""
-    over = world.planned - world.budget
-    if over <= 0:
+    """A budget has become smaller than what stays: idle instances leave."""
+    over = over_budget(world.planned, world.budgets)
+    if not over:
         return
     idle = [i for i in world.evictable if not i.busy]
-    available = sum(i.ram_bytes for i in idle)
-    for instance in choose_victims(min(over, available), (_candidate(i) for i in idle)) or ():
+    available = _held([(i, "memory") for i in idle])
+    short = {device: min(size, available.get(device, 0)) for device, size in over.items()}
+    for instance in choose_victims(short, (_candidate(world, i) for i in idle)) or ():
         stopping.send_away(world, instance, "memory")

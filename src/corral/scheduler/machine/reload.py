@@ -8,12 +8,13 @@ allow. A Model that is not in the Fleet any more serves those it has.
 
 from __future__ import annotations
 
-from corral.domain.events import FleetChanged, InstanceAdopted, InstanceReady
+from corral.domain.events import FleetChanged, InstanceAdopted, InstanceMeasured, InstanceReady, MemoryChanged
 from corral.domain.fleet import Fleet, GroupSpec, ModelSpec
 from corral.domain.instance import InstanceState
 from corral.scheduler.machine import leasing, loading, stopping
 from corral.scheduler.machine.state import READY, STARTING, Instance, ModelState, World
 from corral.scheduler.policy.groups import must_leave
+from corral.scheduler.policy.memory import fits
 
 
 def fleet_changed(world: World, event: FleetChanged) -> None:
@@ -37,7 +38,7 @@ def fleet_changed(world: World, event: FleetChanged) -> None:
             world.retiring[model] = None
             world.touch(model)
     _reindex(world)
-    _set_budget(world, fleet.ram_budget_bytes)
+    world.budgets = fleet.budgets
     world.has_fleet = True
     adopt_found(world)
     # Who starts without a request: first the pinned, then the preloaded, each in the order of the Fleet.
@@ -54,7 +55,8 @@ def _apply(world: World, model: ModelState, spec: ModelSpec, group: GroupSpec | 
     changed = model.digest != event.digests[spec.name] or model.spec != spec
     model.spec, model.group = spec, group
     model.digest = event.digests[spec.name]
-    model.ram_bytes = event.footprints[spec.name].ram_bytes
+    model.needs = event.footprints[spec.name].by_device()
+    model.load_s = event.load_s.get(spec.name, model.load_s)
     model.removed = model.held = False
     world.retiring.pop(model, None)
     if changed:  # whatever made it fail may be mended
@@ -75,14 +77,28 @@ def _reindex(world: World) -> None:
         world.index(instance)
 
 
-def memory_changed(world: World, ram_budget_bytes: int | None) -> None:
-    """Another budget. What is in use stays; what is idle and too much leaves."""
+def memory_changed(world: World, event: MemoryChanged) -> None:
+    """Other budgets. What is in use stays; what is idle and too much leaves."""
     loading.drop_all_claims(world)
-    _set_budget(world, ram_budget_bytes)
+    world.budgets = event.budgets
 
 
-def _set_budget(world: World, ram_budget_bytes: int | None) -> None:
-    world.budget = float("inf") if ram_budget_bytes is None else ram_budget_bytes
+def measured(world: World, event: InstanceMeasured) -> None:
+    """
+    What an instance really holds: it counts at once, and for the next load of the same digest.
+
+    What was promised on the old sum is planned anew; where it is too much now, idle instances leave.
+    """
+    instance = world.instances.get(event.instance)
+    if instance is None:
+        return  # it ended while it was measured
+    holds = event.footprint.by_device()
+    if instance.digest == instance.model.digest:
+        instance.model.needs = holds
+    if holds == instance.holds:
+        return
+    loading.drop_all_claims(world)
+    world.weigh(instance, holds)
     world.dirty = True
 
 
@@ -101,7 +117,7 @@ def adopt(world: World, event: InstanceAdopted) -> None:
         world.models[event.model] = model
         world.retiring[model] = None
     fits = _fits(world, model, event.digest)
-    instance = Instance(event.instance, model, event.digest, model.ram_bytes, STARTING, world.now)
+    instance = Instance(event.instance, model, event.digest, model.needs, STARTING, world.now)
     model.current = instance if fits else model.current
     world.admit(instance, InstanceState.STOPPED, "found again")
     if fits:
@@ -130,6 +146,6 @@ def _fits(world: World, model: ModelState, digest: str) -> bool:
         and model.current is None
         and model not in world.claims
         and digest == model.digest
-        and model.ram_bytes <= world.budget - world.planned
+        and fits(model.needs, world.budgets, world.planned)
         and not any(must_leave(model.group, m.group) or must_leave(m.group, model.group) for m in beside)
     )

@@ -7,9 +7,8 @@ Only bookkeeping is here; every rule is in the modules that use it. All times ar
 from __future__ import annotations
 
 import itertools
-import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -21,6 +20,7 @@ from corral.domain.fleet import GroupSpec, Limits, ModelSpec
 from corral.domain.instance import TRANSITIONS, InstanceState
 from corral.domain.launch import Endpoint
 from corral.scheduler.machine.timers import Timers
+from corral.scheduler.policy import memory
 from corral.scheduler.policy.groups import must_leave
 from corral.scheduler.policy.queue import Line, Rank, rank
 
@@ -51,7 +51,7 @@ class Instance:
     id: str
     model: ModelState
     digest: str
-    ram_bytes: int
+    holds: Mapping[str, int]  # bytes by device
     state: InstanceState
     since: float  # when this state began
     endpoint: Endpoint = NOWHERE
@@ -88,7 +88,7 @@ class ModelState:
     wanted_arrival: int  # with `wanted_since`: its place in the line while no request waits for it
     wanted_since: float = 0.0
     digest: str = ""
-    ram_bytes: int = 0
+    needs: Mapping[str, int] = field(default_factory=dict)  # bytes by device
     group: GroupSpec | None = None
     queue: OrderedDict[int, Waiter] = field(default_factory=OrderedDict)  # want a slot, in order of arrival
     light: OrderedDict[int, Waiter] = field(default_factory=OrderedDict)  # want a lease without a slot
@@ -100,6 +100,7 @@ class ModelState:
     held: bool = False  # pinned, but unloaded by hand: stays down until someone asks
     removed: bool = False  # not in the Fleet any more; serves those it has
     failures: int = 0
+    load_s: float | None = None  # what its last load took, also one of an earlier Corral
     retry_at: float | None = None  # no start before this time
     error: CorralError | None = None  # why it failed
 
@@ -170,13 +171,13 @@ class World:
         self.light_leases: dict[int, Instance] = {}
         # Loads: who wants one, and who has been promised one (with the bytes set aside for it).
         self.line: Line[ModelState] = Line()
-        self.claims: dict[ModelState, int] = {}
+        self.claims: dict[ModelState, Mapping[str, int]] = {}
         self.dirty = False  # something that the plan of loads depends on has changed
         self.watch_idle = False  # someone would like an instance to become idle
-        # Memory: `used` is what is alive; `planned` is what stays: alive and not leaving, and the claims.
-        self.budget = math.inf
-        self.used = 0
-        self.planned = 0
+        # Memory by device: `used` is what is alive; `planned` is what stays: alive and not leaving, and the claims.
+        self.budgets: Mapping[str, int] = {}
+        self.used: dict[str, int] = {}
+        self.planned: dict[str, int] = {}
         # Indexes, so that no decision looks at all Models.
         self.evictable: dict[Instance, None] = {}  # holds memory, is not leaving, its Model is not pinned
         self.grouped: dict[str, dict[str, Instance]] = {}  # alive, by group
@@ -224,8 +225,8 @@ class World:
         model = instance.model
         self.instances[instance.id] = instance
         model.last = instance
-        self.used += instance.ram_bytes
-        self.planned += instance.ram_bytes
+        memory.add(self.used, instance.holds)
+        memory.add(self.planned, instance.holds)
         self.index(instance)
         self.tell(StateChanged(model.name, instance.id, old, instance.state, reason))
 
@@ -234,7 +235,7 @@ class World:
         group = instance.model.group
         if group is not None:
             self.grouped.setdefault(group.name, {})[instance.id] = instance
-        if instance.why or instance.model.pinned or not instance.ram_bytes:
+        if instance.why or instance.model.pinned or not instance.holds:
             self.evictable.pop(instance, None)
         else:
             self.evictable[instance] = None
@@ -251,13 +252,23 @@ class World:
             del self.draining[instance]
         self.tell(StateChanged(instance.model.name, instance.id, old, new, reason))
 
+    def weigh(self, instance: Instance, holds: Mapping[str, int]) -> None:
+        """An alive instance holds something else than it was counted with."""
+        memory.take(self.used, instance.holds)
+        memory.add(self.used, holds)
+        if not instance.why:
+            memory.take(self.planned, instance.holds)
+            memory.add(self.planned, holds)
+        instance.holds = holds
+        self.index(instance)
+
     def remove(self, instance: Instance) -> None:
         """It is gone, and its memory with it. Leases that are still open keep pointing at it until they come back."""
         model = instance.model
         del self.instances[instance.id]
-        self.used -= instance.ram_bytes
+        memory.take(self.used, instance.holds)
         if not instance.why:
-            self.planned -= instance.ram_bytes
+            memory.take(self.planned, instance.holds)
         self.evictable.pop(instance, None)
         self.draining.pop(instance, None)
         if model.group is not None:

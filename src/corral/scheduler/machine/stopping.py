@@ -16,6 +16,7 @@ from corral.domain.instance import InstanceState
 from corral.scheduler.machine import leasing
 from corral.scheduler.machine.failing import note_failure
 from corral.scheduler.machine.state import DRAINING, READY, STARTING, STOPPING, Alarm, Instance, World
+from corral.scheduler.policy import memory
 from corral.scheduler.policy.groups import must_leave
 from corral.scheduler.policy.ttl import expires_at
 
@@ -38,7 +39,7 @@ def send_away(world: World, instance: Instance, why: str, for_model: str = "", *
         return
     model = instance.model
     if not instance.why:
-        world.planned -= instance.ram_bytes
+        memory.take(world.planned, instance.holds)
     instance.why, instance.for_model = why, for_model
     world.evictable.pop(instance, None)
     if model.current is instance:
@@ -70,7 +71,7 @@ def _reason(instance: Instance) -> str:
 def take_back(world: World, instance: Instance) -> None:
     """DRAINING -> READY: the reason is gone, and it still serves what its Model should be."""
     instance.why = instance.for_model = ""
-    world.planned += instance.ram_bytes
+    memory.add(world.planned, instance.holds)
     world.move(instance, READY, "needed no longer elsewhere")
     world.index(instance)
     model = instance.model
@@ -186,7 +187,7 @@ def _refuse_dependants(world: World, instance: Instance, reason: str) -> None:
     """Memory did not come back: a load that counts on it would fail in a worse way."""
     for model, needed in list(world.claims.items()):
         in_its_way = instance.model is model or must_leave(model.group, instance.model.group)
-        if in_its_way or world.used + needed > world.budget:
+        if in_its_way or not memory.fits(needed, world.budgets, world.used):
             text = f"{model.name!r} could not start: {instance.model.name!r} has not given its memory back ({reason})."
             note_failure(world, model, NoMemory(text, hint="Try again in a moment."))
 

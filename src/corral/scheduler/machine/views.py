@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from corral.domain.devices import RAM
 from corral.domain.instance import InstanceState, InstanceView
 from corral.scheduler.machine.state import READY, Instance, ModelState
 from corral.scheduler.policy.ttl import expires_at
@@ -27,7 +28,8 @@ def _running(model: ModelState, instance: Instance) -> InstanceView:
         since=instance.since,
         idle_since=idle_since,
         expires_at=ends,
-        ram_bytes=instance.ram_bytes,
+        ram_bytes=instance.holds.get(RAM, 0),
+        devices=instance.holds,
         load_s=instance.load_s,
         failures=model.failures,
         pinned=model.pinned,

@@ -1,62 +1,173 @@
 """
-Memory: who leaves when a load needs more than is free.
+Memory: what fits, and who leaves when a load needs more than is free.
 
-Idle instances go first, the longest idle before the others. One that is in use is chosen only when all the idle ones
-together do not suffice, and then it is waited for, never cut. Nobody leaves without need: the choice is pruned.
+Amounts are bytes by device (`ram`, `CUDA0`, ...), a device that needs nothing being left out; a Model of RAM alone is a
+dict of one entry, and every question about it one step. Only devices with a budget are asked about.
+
+Who leaves: idle instances before those in use, and among the idle those whose loss is expected to cost least for what
+it frees:
+
+    regret = load seconds / idle seconds / share of the shortage that it frees
+
+An instance that nobody has used for t seconds is as likely as not to be wanted again within another t, so evicting it
+costs about `load / t` seconds of loading for every second to come; the sum of that over the victims is what the choice
+keeps small. Size counts because a large one frees at once what many small ones would have to be loaded again for. So a
+Model that loads in 2 s leaves before one that takes 60 s unless it was used thirty times more recently.
+
+One in use is chosen only when all the idle ones together do not suffice, and then it is waited for, never cut. Who
+frees nothing of what is short is no candidate, and nobody leaves without need: the choice is pruned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Generic, NamedTuple, TypeVar
 
+from corral.domain.devices import RAM
 from corral.domain.errors import NoMemory
 from corral.domain.units import format_bytes
 
 T = TypeVar("T")
+Amounts = Mapping[str, int]
+"""Bytes by device."""
+NOTHING: Final[Amounts] = {}
+
+LEAST_IDLE_S: Final = 1.0
+"""Idle for less counts as this long: the quotient of two moments says nothing."""
+
+START_S: Final = 1.0
+LOAD_BYTES_PER_S: Final = 1024**3
+"""A load that was never measured is taken to cost `START_S` and its bytes at this rate: a disk, not a page cache."""
+
+
+def add(total: dict[str, int], more: Amounts) -> None:
+    """Count `more` in."""
+    for device, size in more.items():
+        total[device] = total.get(device, 0) + size
+
+
+def take(total: dict[str, int], less: Amounts) -> None:
+    """Count `less` out."""
+    for device, size in less.items():
+        total[device] = total.get(device, 0) - size
+
+
+def lacking(needed: Amounts, budgets: Amounts, *taken: Amounts, freed: Amounts = NOTHING) -> dict[str, int]:
+    """How much is missing of what is needed, by device, beside all that is taken and not freed; {} = it fits."""
+    missing = {}
+    for device, size in needed.items():
+        budget = budgets.get(device)
+        if budget is not None:
+            over = size - budget - freed.get(device, 0)
+            for each in taken:
+                over += each.get(device, 0)
+            if over > 0:
+                missing[device] = over
+    return missing
+
+
+def fits(needed: Amounts, budgets: Amounts, *taken: Amounts) -> bool:
+    """True where nothing is lacking."""
+    return not lacking(needed, budgets, *taken)
+
+
+def over_budget(taken: Amounts, budgets: Amounts) -> dict[str, int]:
+    """By how much each device is beyond its budget; {} = none is."""
+    return {
+        device: size - budgets[device] for device, size in taken.items() if device in budgets and size > budgets[device]
+    }
+
+
+def load_cost_s(measured_s: float | None, holds: Amounts) -> float:
+    """Seconds that loading it again would take: as measured, else guessed from its bytes."""
+    return START_S + sum(holds.values()) / LOAD_BYTES_PER_S if measured_s is None else measured_s
+
+
+# --- who leaves -------------------------------------------------------------------------------------------------------
 
 
 class Candidate(NamedTuple, Generic[T]):
-    """An instance that may be asked to leave. `idle_since` is None while it is in use."""
+    """An instance that may be asked to leave. `idle_s` is None while it is in use."""
 
     instance: T
-    ram_bytes: int
-    idle_since: float | None
+    holds: Amounts
+    idle_s: float | None
+    load_s: float  # what loading it again costs
     priority: int
     ready_at: float
 
 
-def choose_victims(short_bytes: float, candidates: Iterable[Candidate[T]]) -> list[T] | None:
-    """Who must leave so that `short_bytes` more become free; None when all of them together are too little."""
-    chosen: list[Candidate[T]] = []
-    freed = 0
-    for candidate in sorted(candidates, key=_reluctance):
-        if freed >= short_bytes:
+def choose_victims(short: Amounts, candidates: Iterable[Candidate[T]]) -> list[T] | None:
+    """Who must leave so that as much as is short becomes free; None when all of them together are too little."""
+    left = {device: size for device, size in short.items() if size > 0}
+    ranked = sorted(
+        ((_reluctance(candidate, share), candidate) for candidate in candidates if (share := _share(candidate, left))),
+        key=lambda entry: entry[0],
+    )
+    chosen = []
+    for _, candidate in ranked:
+        if not left:
             break
-        chosen.append(candidate)
-        freed += candidate.ram_bytes
-    if freed < short_bytes:
-        return None
+        if any(candidate.holds.get(device, 0) > 0 for device in left):
+            chosen.append(candidate)
+            left = {d: rest for d, size in left.items() if (rest := size - candidate.holds.get(d, 0)) > 0}
+    return None if left else _pruned(short, chosen)
+
+
+def _pruned(short: Amounts, chosen: Sequence[Candidate[T]]) -> list[T]:
+    """Without those who are not needed after all; the last chosen are those we least like to lose."""
+    spare = {device: sum(each.holds.get(device, 0) for each in chosen) - size for device, size in short.items()}
     kept = []
-    for candidate in reversed(chosen):  # the last chosen are those we least like to lose
-        if freed - candidate.ram_bytes >= short_bytes:
-            freed -= candidate.ram_bytes
+    for candidate in reversed(chosen):
+        if all(candidate.holds.get(device, 0) <= rest for device, rest in spare.items()):
+            take(spare, {device: candidate.holds.get(device, 0) for device in spare})
         else:
             kept.append(candidate.instance)
     return kept[::-1]
 
 
-def _reluctance(candidate: Candidate[T]) -> tuple[int, float, float]:
-    if candidate.idle_since is not None:
-        return 0, candidate.idle_since, 0.0
+def _share(candidate: Candidate[T], short: Amounts) -> float:
+    """How much of the shortage it frees: 1 for all of it on one device, added up over the devices."""
+    share = 0.0
+    for device, size in short.items():
+        share += min(candidate.holds.get(device, 0), size) / size
+    return share
+
+
+def _reluctance(candidate: Candidate[T], share: float) -> tuple[int, float, float]:
+    if candidate.idle_s is not None:
+        return 0, candidate.load_s / max(candidate.idle_s, LEAST_IDLE_S) / share, -candidate.idle_s
     return 1, float(candidate.priority), candidate.ready_at
 
 
-def never_fits(model: str, needed_bytes: int, could_be_free_bytes: float) -> NoMemory:
-    """The answer for a Model that does not fit even with everything evictable gone."""
-    could_be_free = format_bytes(int(max(could_be_free_bytes, 0)))
-    return NoMemory(
-        f"{model!r} needs {format_bytes(needed_bytes)}, {could_be_free} could be free.",
-        hint="Raise the memory budget, unpin a Model, or choose a smaller one (fewer slots, less context).",
-        retry_after_s=None,
-    )
+# --- what cannot fit --------------------------------------------------------------------------------------------------
+
+
+def never_fits(
+    model: str, needed: Amounts, could_be_free: Amounts, *, unloading: Sequence[str], pinned: Sequence[str]
+) -> NoMemory:
+    """
+    The answer for a Model that does not fit even with everything evictable gone.
+
+    `could_be_free` has the devices with a budget. `unloading` would have to leave and would not suffice; the `pinned`
+    stay.
+    """
+    after = f" after unloading {_names(unloading)}" if unloading else ""
+    stay = f"; {_names(pinned)} {'stays' if len(pinned) == 1 else 'stay'} (pinned)" if pinned else ""
+    text = f"{model!r} needs {_sizes(needed)}, {_sizes(could_be_free)} free{after}{stay}."
+    hint = "Raise the memory budget, unpin a Model, or choose a smaller one (fewer slots, less context)."
+    return NoMemory(text, hint=hint, retry_after_s=None)
+
+
+def _sizes(amounts: Amounts) -> str:
+    """`9.2 GiB` where there is only RAM, else `1 GiB of ram and 20 GiB of CUDA0`."""
+    if set(amounts) <= {RAM}:
+        return format_bytes(max(amounts.get(RAM, 0), 0))
+    parts = [f"{format_bytes(max(size, 0))} of {device}" for device, size in amounts.items()]
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def _names(models: Sequence[str], most: int = 4) -> str:
+    """`b and c`; `a, b, c and 7 more`."""
+    shown = list(models) if len(models) <= most else [*models[: most - 1], f"{len(models) - most + 1} more"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
