@@ -322,6 +322,7 @@ async def stage(
     models: tuple[ModelSpec, ...] | None = None,
     control: Control | None = None,
     timeouts: Timeouts | None = None,
+    key_ring: KeyRing | None = None,
     **server: Any,
 ) -> AsyncIterator[Stage]:
     """A gateway with one engine behind all Models (by default one, `m`), loopback, without keys."""
@@ -332,7 +333,14 @@ async def stage(
     leases = FakeLeases({model.name: upstream.endpoint for model in fleet})
     record, directory = Recorder(), ModelDirectory(fleet)
     gateway = Gateway(
-        spec, leases, directory, KeyRing(spec), record, SystemClock(), control=control, metrics=lambda: b"corral_up 1\n"
+        spec,
+        leases,
+        directory,
+        key_ring or KeyRing(spec),
+        record,
+        SystemClock(),
+        control=control,
+        metrics=lambda: b"corral_up 1\n",
     )
     scene = Stage(gateway, leases, record, upstream, directory)
     try:

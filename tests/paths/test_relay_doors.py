@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from corral.domain.errors import PlaceFailed
-from corral.domain.serving import KeySpec, Scope
+from corral.domain.serving import Caller, KeySpec, Scope, ServerSpec
+from corral.gateway.auth import KeyRing
 from tests.paths.relay_kit import CHAT, Got, Raw, Stage, stage
 from tests.paths.test_relay_control import FakeControl
 
@@ -105,6 +106,41 @@ async def test_two_different_credentials_are_refused() -> None:
         assert got.status == 400
         got = await ask(scene, "POST", CHAT, "Authorization: Bearer sk-user", "X-Api-Key: sk-user")
         assert got.status == 200
+
+
+async def test_who_asks_is_judged_for_each_request_of_a_connection() -> None:
+    async with stage(keys=KEYS) as scene:
+        client = await scene.client()
+        for token, status, caller in [
+            ("sk-user", 200, "user"), ("sk-user", 200, "user"), ("sk-boss", 200, "boss"), ("sk-bosx", 401, ""),
+            ("sk-boss", 200, "boss"), ("sk-boss", 200, "boss"),
+        ]:  # fmt: skip
+            before = scene.leases.asked
+            client.post(CHAT, {"model": "m"}, f"Authorization: Bearer {token}")
+            assert (await client.got()).status == status
+            assert scene.leases.callers[before:] == ([caller] if caller else [])
+        client.post(CHAT, {"model": "m"})
+        assert (await client.got()).status == 401
+
+
+class Revocable(KeyRing):
+    """Keys that can be taken away."""
+
+    taken = False
+
+    def caller(self, token: str) -> Caller | None:
+        """Nobody, once taken."""
+        return None if self.taken else super().caller(token)
+
+
+async def test_a_key_that_is_taken_away_opens_nothing_on_a_connection_that_it_opened() -> None:
+    keys = Revocable(ServerSpec(keys=KEYS))
+    async with stage(key_ring=keys) as scene:
+        client = await scene.client()
+        for taken, status in ((False, 200), (False, 200), (True, 401), (True, 401), (False, 200)):
+            keys.taken = taken
+            client.post(CHAT, {"model": "m"}, "Authorization: Bearer sk-user")
+            assert (await client.got()).status == status
 
 
 async def test_without_a_key_the_body_is_not_even_read() -> None:

@@ -92,6 +92,10 @@ def _basic_password(value: bytes) -> str:
         return ""
 
 
+Credential = str | Caller | None
+"""A key as it was sent; who asks, where no keys are needed; None for a key that is missing."""
+
+
 class Door:
     """Host, Origin and key checks of one listener."""
 
@@ -112,21 +116,28 @@ class Door:
 
         Raises Forbidden for a Host or Origin that must not call, Unauthorized for a key that nobody holds.
         """
+        return self.caller(self.credential(head, peer))
+
+    def credential(self, head: RequestHead, peer: str) -> Credential:
+        """What a head says of who asks: the same for the same head. Raises Forbidden and BadRequest."""
         fields = head.fields
         if b"origin" in fields or b"sec-fetch-site" in fields:
             self._check_browser(fields)
         if self._keys.required:
-            token = token_of(fields)
-            if token is None:
-                return None
-            caller = self._keys.caller(token)
-            if caller is None:
-                raise Unauthorized("This API key is not valid.")
-            return caller
+            return token_of(fields)
         host = fields.get(b"host", b"")
         if host not in self._good_hosts:
             self._check_host(host)
         return self._keyless(fields, peer)
+
+    def caller(self, credential: Credential) -> Caller | None:
+        """Who that is at this moment, to be asked for every request: a key may be taken away. Raises Unauthorized."""
+        if not isinstance(credential, str):
+            return credential
+        caller = self._keys.caller(credential)
+        if caller is None:
+            raise Unauthorized("This API key is not valid.")
+        return caller
 
     def cors_origin(self, fields: dict[bytes, bytes]) -> bytes | None:
         """The Origin to be named in the answer, None for none."""

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Final
 from corral.domain.errors import BadRequest, BodyTooLarge, Busy, CorralError
 from corral.domain.serving import Caller
 from corral.gateway import errors
+from corral.gateway.auth import Credential
 from corral.gateway.body import BodyReader
 from corral.gateway.routes.table import Route
 from corral.gateway.serving import Serving, Timed
 from corral.kit.departure import has_left
-from corral.kit.http_heads import END_OF_HEAD, STATUS_LINES, BadHead, RequestHead, parse_request_head
+from corral.kit.http_heads import END_OF_HEAD, STATUS_LINES, BadHead, RequestHead, SameHead, parse_request_head
 
 if TYPE_CHECKING:
     from corral.gateway.server import Gateway
@@ -43,9 +44,10 @@ class ClientConnection(asyncio.Protocol):
 
     # fmt: off
     __slots__ = (
-        "_ahead", "_bodiless", "_body", "_body_until", "_buffer", "_chunked", "_closing", "_lingered",
-        "_paused_reading", "_phase", "_pumping", "_timed", "_unread", "_unsent", "_unsent_at", "arrived", "caller",
-        "deadline", "extra", "gateway", "head", "held", "local", "peer", "route", "serving", "transport",
+        "_again", "_ahead", "_bodiless", "_body", "_body_until", "_buffer", "_chunked", "_closing", "_limit",
+        "_lingered", "_paused_reading", "_phase", "_pumping", "_timed", "_unread", "_unsent", "_unsent_at", "arrived",
+        "caller", "credential", "deadline", "extra", "gateway", "head", "held", "local", "peer", "route", "serving",
+        "transport",
     )
     # fmt: on
     transport: asyncio.Transport
@@ -55,6 +57,7 @@ class ClientConnection(asyncio.Protocol):
         self.gateway = gateway
         self.local = local  # came over the control socket
         self.peer = ""
+        self.credential: Credential = None
         self.caller: Caller | None = None
         self.route: Route | None = None
         self.extra = b""  # header lines that every answer to the present request carries
@@ -65,6 +68,8 @@ class ClientConnection(asyncio.Protocol):
         self._timed: Timed | None = None
         self._phase = HEAD
         self._buffer = b""
+        self._again: SameHead[RequestHead] | None = None  # the last head, where it led to a Model's route
+        self._limit = 0  # of the present request's body
         self._ahead = bytearray()
         self._body: BodyReader | None = None
         self._body_until = NEVER
@@ -159,7 +164,24 @@ class ClientConnection(asyncio.Protocol):
 
     def _take_head(self) -> bool:
         """One head; False when it is not complete or the connection is finished with."""
-        data, spec = self._buffer, self.gateway.spec
+        data, again = self._buffer, self._again
+        end = again.end(data) if again is not None else 0
+        if again is None or not end:
+            return self._take_new_head(data)
+        head = self.head = again.head
+        head.length = again.length
+        self._buffer = data[end:]
+        try:
+            self._begin(head)
+            self.gateway.admit_again(self)
+            self._take_rest(head)
+        except CorralError as error:
+            self._refuse_request(error)
+        return True
+
+    def _take_new_head(self, data: bytes) -> bool:
+        spec = self.gateway.spec
+        self._again = None
         if data.startswith(b"\r\n"):  # one empty line before a request is tolerated (RFC 9112, section 2.2)
             data = data[2:]
         end = data.find(END_OF_HEAD)
@@ -171,21 +193,35 @@ class ClientConnection(asyncio.Protocol):
             self._refuse_connection(BadRequest(str(error)), error.status)
             return False
         self._buffer = data[end + 4 :]
+        try:
+            self._begin(head)
+            self._limit = self.gateway.admit(self, head)
+            if self.route is not None:
+                self._again = SameHead(data[: end + 4], head)
+            self._take_rest(head)
+        except CorralError as error:
+            self._refuse_request(error)
+        return True
+
+    def _begin(self, head: RequestHead) -> None:
         self.arrived = self.gateway.clock.now()
         self._bodiless = head.method == b"HEAD"
         self._closing = not head.keep_alive
         self._phase = BODY
-        try:
-            limit = self.gateway.admit(self, head)
-            if head.length is not None and head.length > limit:
-                raise BodyTooLarge(f"The request body is larger than {limit} bytes.")
-            if (head.length and len(self._buffer) < head.length) or head.chunked:
-                self._await_body(head, limit)
-                return True
-            self._whole_body(head.length or 0)
-        except CorralError as error:
-            self._refuse_request(error)
-        return True
+
+    def _take_rest(self, head: RequestHead) -> None:
+        """The body follows; usually it has come together with the head."""
+        length = head.length or 0
+        if length > self._limit:
+            raise BodyTooLarge(f"The request body is larger than {self._limit} bytes.")
+        buffer = self._buffer
+        if head.chunked or len(buffer) < length:
+            self._await_body(head, self._limit)
+            return
+        self.gateway.bodies.take(length)
+        self.held = length
+        body, self._buffer = (buffer, b"") if len(buffer) == length else (buffer[:length], buffer[length:])
+        self._serve(body)
 
     def _no_head(self, data: bytes, limit: int) -> bool:
         if len(data) > limit:
@@ -193,14 +229,6 @@ class ClientConnection(asyncio.Protocol):
         elif data.count(b"\n") != data.count(b"\r\n"):
             self._refuse_connection(BadRequest("Lines of a request head end with CRLF."))
         return False
-
-    def _whole_body(self, length: int) -> None:
-        """The usual case: the body has come together with the head."""
-        buffer = self._buffer
-        self.gateway.bodies.take(length)
-        self.held = length
-        body, self._buffer = (buffer, b"") if len(buffer) == length else (buffer[:length], buffer[length:])
-        self._serve(body)
 
     def _await_body(self, head: RequestHead, limit: int) -> None:
         expect = head.fields.get(b"expect")

@@ -7,11 +7,13 @@ client), and what an engine says of CORS (llama-server echoes any Origin with cr
 
 from __future__ import annotations
 
-from collections.abc import Set
-from typing import Final
+from collections.abc import Iterable, Set
+from typing import TYPE_CHECKING, Final
 
-from corral.gateway.links import Link, Site
 from corral.kit.http_heads import RequestHead
+
+if TYPE_CHECKING:
+    from corral.gateway.links import AnswerHead, Site
 
 SENT_TO_ENGINES: Final = frozenset(
     {b"content-type", b"accept", b"user-agent", b"traceparent", b"tracestate", b"x-request-id"}
@@ -37,15 +39,18 @@ def engine_head(head: RequestHead, path: bytes, length: int, site: Site, allowed
     return b"%b %b%b%b%b%b\r\n" % (head.method, site.base_path, path, site.prefix, fields, size)
 
 
-def client_fields(link: Link, request_id: bytes, queue_s: float) -> bytes:
-    """The header lines of an engine's answer as the client gets them; framing is the connection's affair."""
-    fields = [b"%b: %b\r\n" % pair for pair in link.fields if pair[0] in SENT_TO_CLIENTS]
-    fields.append(b"x-corral-source: engine\r\nx-request-id: %b\r\n" % request_id)
+def passed_on(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The header lines of an engine's answer that clients get."""
+    lines = [b"%b: %b\r\n" % pair for pair in headers if pair[0] in SENT_TO_CLIENTS]
+    return b"".join(lines) + b"x-corral-source: engine\r\n"
+
+
+def client_fields(head: AnswerHead, request_id: bytes, queue_s: float) -> bytes:
+    """All header lines of an engine's answer but the framing, which is the connection's affair."""
+    fields = b"%bx-request-id: %b\r\n" % (head.lines, request_id)
     if queue_s >= 0.001:
-        fields.append(b"server-timing: queue;dur=%.1f\r\n" % (queue_s * 1000))
-    if link.was_stream:
-        fields.append(NOT_BUFFERED)
-    return b"".join(fields)
+        fields += b"server-timing: queue;dur=%.1f\r\n" % (queue_s * 1000)
+    return fields + NOT_BUFFERED if head.stream else fields
 
 
 def early_fields(request_id: bytes) -> bytes:

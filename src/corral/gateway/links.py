@@ -13,15 +13,20 @@ import ssl
 from collections.abc import Callable
 from typing import Final, Protocol
 
-import httptools
-
 from corral.domain.errors import CorralError, EngineProtocolError, Unloaded
 from corral.domain.launch import Endpoint
+from corral.gateway.heads import passed_on
+from corral.kit.chunked import AnswerChunks, BadChunk
+from corral.kit.http_heads import END_OF_HEAD, BadHead, ResponseHead, SameHead, parse_response_head
 from corral.kit.tasks import Tasks
 
 IDLE_S: Final = 4.0
 CONNECT_S: Final = 10.0
 _HEAD_LIMIT: Final = 64 * 1024
+_KNOWN_HEADS: Final = 4  # of one engine: answers, streams, errors
+_KNOWN_LIMIT: Final = 2048
+_UNTIL_CLOSE: Final = -1
+_VERSION: Final = b"HTTP/1."
 _CLOSED_AFTER_STREAM_S: Final = 0.25
 
 
@@ -49,13 +54,27 @@ class LinkUser(Protocol):
         ...
 
 
+class AnswerHead:
+    """An engine's head, read: how its body is framed, and the lines of it that clients get."""
+
+    __slots__ = ("chunked", "keep_alive", "length", "lines", "status", "stream")
+
+    def __init__(self, head: ResponseHead) -> None:
+        bodiless = head.status in (204, 304)
+        self.status = head.status
+        self.length = 0 if bodiless else head.length
+        self.chunked = head.chunked and not bodiless
+        self.keep_alive = head.keep_alive
+        self.lines = passed_on(head.headers)
+        self.stream = head.fields.get(b"content-type", b"").startswith(b"text/event-stream")
+
+
 class Link(asyncio.Protocol):
     """One connection to an engine; carries one request at a time."""
 
     __slots__ = (
-        "_bodiless", "_complete", "_extra", "_head_bytes", "_head_done", "_interim", "_keep", "_parser", "_pieces",
-        "chunked", "fields", "head_is_new", "heard", "idle_since", "length", "reused", "site", "status", "transport",
-        "user", "was_stream",
+        "_bodiless", "_buffer", "_chunks", "_head_left", "_left", "head", "head_is_new", "heard", "idle_since",
+        "length", "reused", "site", "transport", "user", "was_stream",
     )  # fmt: skip
     transport: asyncio.Transport
 
@@ -64,25 +83,19 @@ class Link(asyncio.Protocol):
         self.user: LinkUser | None = None
         self.reused = False
         self.idle_since = 0.0
-        self._parser = httptools.HttpResponseParser(self)
         self._reset(bodiless=False)
 
     def _reset(self, *, bodiless: bool) -> None:
-        self.status = 0
-        self.fields: list[tuple[bytes, bytes]] = []
-        self.length: int | None = None
-        self.chunked = False
-        self.was_stream = False
+        self.head: AnswerHead | None = None
         self.head_is_new = False
         self.heard = False
-        self._head_bytes = 0
-        self._head_done = False
-        self._interim = False
-        self._complete = False
-        self._extra = False
-        self._keep = False
+        self.was_stream = False
+        self.length: int | None = None  # of the whole body, None where it is not known
         self._bodiless = bodiless
-        self._pieces: list[bytes] = []
+        self._buffer = b""  # a head that is not complete
+        self._head_left = _HEAD_LIMIT
+        self._chunks: AnswerChunks | None = None
+        self._left = _UNTIL_CLOSE  # bytes of the body still to come
 
     # --- for the user ---
 
@@ -115,29 +128,72 @@ class Link(asyncio.Protocol):
             self.drop()  # an idle engine has nothing to say
             return
         self.heard = True
-        broken: Exception | None = None
         try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            broken = error
-        if not self._head_done:
-            self._head_bytes += len(data)
-            if self._head_bytes > _HEAD_LIMIT:
-                broken = ValueError("the head is too long")
-        pieces = self._pieces
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        if self._complete:
-            self._finished(user, body, clean=broken is None and not self._extra)
-        elif broken is not None:
+            if self.head is None:
+                data = self._read_head(data)
+                if self.head is None:
+                    return
+            if self._chunks is not None:
+                body = self._chunks.feed(data)
+                complete, clean = self._chunks.done, not self._chunks.extra
+            elif self._left == _UNTIL_CLOSE:
+                body, complete, clean = data, False, False
+            else:
+                self._left -= len(data)
+                complete, clean = self._left <= 0, self._left == 0
+                body = data[: self._left] if self._left < 0 else data
+        except (BadHead, BadChunk) as error:
             self.drop()
-            user.link_failed(self, EngineProtocolError(f"The engine's answer is not valid HTTP: {broken}."))
+            user.link_failed(self, EngineProtocolError(f"The engine's answer is not valid HTTP: {error}."))
+            return
+        if complete:
+            self._finished(user, body, clean=clean)
         elif body or self.head_is_new:
             user.answered(self, body, False)
 
+    def _read_head(self, data: bytes) -> bytes:
+        """Take the head, when it is complete; what follows it. Raises BadHead."""
+        if self._buffer:
+            data, self._buffer = self._buffer + data, b""
+        head, length, end = self.site.known_head(data)
+        while head is None:
+            end = data.find(END_OF_HEAD) + 4
+            if end < 4 or end > self._head_left:
+                self._buffer = self._no_head(data)
+                return b""
+            parsed = parse_response_head(data[:end])
+            if parsed.status < 200:  # an interim answer
+                self._head_left -= end
+                data = data[end:]
+            else:
+                head = self.site.learn_head(data[:end], parsed)
+                length = head.length
+        self.head = head
+        self.head_is_new = True
+        self.was_stream = head.stream
+        self.length = length
+        if self._bodiless:
+            self._left = 0
+        elif head.chunked:
+            self._chunks = AnswerChunks()
+        elif length is not None:
+            self._left = length
+        return data[end:]
+
+    def _no_head(self, data: bytes) -> bytes:
+        """It is not complete: whether it can still become one."""
+        if len(data) > self._head_left:
+            raise BadHead("the head is too long")
+        if not data.startswith(_VERSION[: len(data)]) or data.count(b"\n") != data.count(b"\r\n"):
+            raise BadHead("the head is malformed")
+        return data
+
     def _finished(self, user: LinkUser, body: bytes, *, clean: bool) -> None:
         self.user = None
-        if clean and self._keep and not self.transport.get_write_buffer_size():
+        head = self.head
+        # After a HEAD request nobody knows whether the engine sends a body all the same.
+        keep = clean and head is not None and head.keep_alive and not self._bodiless
+        if keep and not self.transport.get_write_buffer_size():
             self.site.put_back(self)
         else:
             self.site.forget(self)
@@ -152,60 +208,11 @@ class Link(asyncio.Protocol):
         self.site.lost(self)
         if user is None:
             return
-        until_close = self._head_done and self.length is None and not self.chunked
-        if exc is None and until_close and not self._complete:
+        until_close = self.head is not None and self._chunks is None and self._left == _UNTIL_CLOSE
+        if exc is None and until_close:
             user.answered(self, b"", True)
         else:
             user.link_failed(self, None)
-
-    # --- httptools ---
-
-    def on_message_begin(self) -> None:
-        """A second answer to one request: the first one counts, the connection does not."""
-        if self._complete:
-            self._extra = True
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect; what matters for framing is looked at in on_headers_complete."""
-        if not self._complete:
-            self.fields.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        """Status and framing are known."""
-        if self._complete:
-            return
-        status = self._parser.get_status_code()
-        if status < 200:
-            self._interim = True
-            self.fields.clear()
-            return
-        self.status = status
-        for name, value in self.fields:
-            if name == b"content-length":
-                self.length = int(value)
-            elif name == b"transfer-encoding":
-                if value.strip().lower() != b"chunked":
-                    raise ValueError("unknown transfer coding")
-                self.chunked = True
-            elif name == b"content-type":
-                self.was_stream = value.startswith(b"text/event-stream")
-        self._head_done = self.head_is_new = True
-        self._keep = self._parser.should_keep_alive()
-        if self._bodiless:
-            self._complete = True  # the parser would wait for a body: this connection cannot go on
-            self._keep = False
-
-    def on_body(self, data: bytes) -> None:
-        """Body bytes, framing removed."""
-        if not self._complete:
-            self._pieces.append(data)
-
-    def on_message_complete(self) -> None:
-        """The answer has ended, or an interim one has."""
-        if self._interim:
-            self._interim = False
-        else:
-            self._complete = True
 
 
 class Site:
@@ -216,6 +223,7 @@ class Site:
         "base_path",
         "closes_after_stream",
         "endpoint",
+        "heads",
         "idle",
         "links",
         "pool",
@@ -228,6 +236,7 @@ class Site:
         self.endpoint = endpoint
         self.idle: list[Link] = []
         self.links: set[Link] = set()
+        self.heads: list[tuple[SameHead[ResponseHead], AnswerHead]] = []
         self.closes_after_stream = False
         self.used_at = 0.0
         self._opening = 0
@@ -270,6 +279,22 @@ class Site:
             self.put_back(link, fresh=True)
         else:
             user.linked(link)
+
+    def known_head(self, data: bytes) -> tuple[AnswerHead | None, int | None, int]:
+        """A head that this engine has sent before: itself, the length of the body, and where it ends in `data`."""
+        for same, head in self.heads:
+            end = same.end(data)
+            if end:
+                return head, same.length, end
+        return None, None, 0
+
+    def learn_head(self, block: bytes, parsed: ResponseHead) -> AnswerHead:
+        """Read a head and know it the next time."""
+        head = AnswerHead(parsed)
+        if len(block) <= _KNOWN_LIMIT and head.length == parsed.length:
+            self.heads.insert(0, (SameHead(block, parsed), head))
+            del self.heads[_KNOWN_HEADS:]
+        return head
 
     def put_back(self, link: Link, *, fresh: bool = False) -> None:
         """The link is free for the next request."""

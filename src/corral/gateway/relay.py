@@ -32,7 +32,7 @@ from corral.domain.events import RequestFinished
 from corral.domain.fleet import ModelSpec
 from corral.gateway import errors
 from corral.gateway.heads import SENT_RAW, client_fields, early_fields, engine_head
-from corral.gateway.links import Link, Site
+from corral.gateway.links import AnswerHead, Link, Site
 from corral.gateway.routes.table import ModelFrom, Route
 from corral.gateway.usage import Watch
 from corral.kit.sse import whole_events
@@ -191,14 +191,15 @@ class Exchange:
         if complete:
             self._link = None
         out = b""
-        if link.head_is_new:
+        head = link.head
+        if link.head_is_new and head is not None:
             link.head_is_new = False
-            if not 200 <= link.status <= 599:
-                return self._bad_answer(link, f"status {link.status}")
-            if (link.status == 503 and self._loading_left) or (self.head_sent and not link.was_stream):
+            if not 200 <= head.status <= 599:
+                return self._bad_answer(link, f"status {head.status}")
+            if (head.status == 503 and self._loading_left) or (self.head_sent and not head.stream):
                 self._looked_at = []
             else:
-                out = self._take_head(link)
+                out = self._take_head(head, link.length)
         if self._looked_at is not None:
             return self._look_at(link, data, complete)
         return self._forward(out, data, complete)
@@ -207,23 +208,23 @@ class Exchange:
         self._drop_link(link)
         self._fail(EngineProtocolError(f"The engine's answer is not valid HTTP: {what}."))
 
-    def _take_head(self, link: Link) -> bytes:
+    def _take_head(self, head: AnswerHead, length: int | None) -> bytes:
         """The engine's head becomes ours."""
         self._state = STREAMING
         self._body = b""  # it cannot be sent again from here on
-        self._status = link.status
+        self._status = head.status
         client = self._client
         self._moved_at = self._gateway.now
         client.deadline = min(
             self._gateway.now + self._model.timeouts.idle_s, self._since + self._model.timeouts.total_s
         )
-        self._events = link.was_stream
+        self._events = head.stream
         if self.head_sent:
             return b""
         self.head_sent = True
-        # Events may be held back, so a stream's length is not the engine's to say.
-        length = None if self._events else link.length
-        return client.head_bytes(link.status, client_fields(link, self._request_id, self._queue_s), length)
+        if head.stream:
+            length = None  # events may be held back, so a stream's length is not the engine's to say
+        return client.head_bytes(head.status, client_fields(head, self._request_id, self._queue_s), length)
 
     def open_early(self) -> None:
         """
@@ -279,15 +280,17 @@ class Exchange:
         if not complete and len(body) <= LOOK_LIMIT:
             return
         self._looked_at = None
-        if complete and self._loading_left and link.status == 503 and b"Loading model" in body:
+        assert link.head is not None
+        status = link.head.status
+        if complete and self._loading_left and status == 503 and b"Loading model" in body:
             self._loading_left -= 1
             self._state = CONNECTING
             self._timer = asyncio.get_running_loop().call_later(LOADING_PAUSE_S, self._try_again)
         elif self.head_sent:
             text = body[:LOOK_LIMIT].decode("utf-8", "replace")
-            self._fail(EngineFailed(f"The engine answered with status {link.status}: {text}"))
+            self._fail(EngineFailed(f"The engine answered with status {status}: {text}"))
         else:
-            self._forward(self._take_head(link), body, complete)
+            self._forward(self._take_head(link.head, link.length), body, complete)
 
     def _try_again(self) -> None:
         self._timer = None

@@ -241,13 +241,13 @@ class Gateway:
         if raw:
             route = connection.route = _RAW
         if connection.local:
-            caller: Caller | None = OWNER
+            connection.credential = OWNER
         else:
             fields = head.fields
             if b"origin" in fields:
                 self._allow_origin(connection, fields)
-            caller = self._door.identify(head, connection.peer)
-        connection.caller = caller
+            connection.credential = self._door.credential(head, connection.peer)
+        caller = connection.caller = self._door.caller(connection.credential)
         if b"upgrade" in head.fields and head.fields[b"upgrade"].lower() != b"h2c":
             # h2c is only an offer (Java's client makes it with every first request) and may be passed over.
             raise BadRequest("Upgrades, websockets among them, are not served here.")
@@ -257,11 +257,20 @@ class Gateway:
             raise ShuttingDown()
         if not raw and head.method != route.method and not (head.method == b"HEAD" and route.method == b"GET"):
             raise WrongMethod(allow=route.method.decode())
-        if caller is None:
-            raise Unauthorized()
-        if not caller.may(Scope.INFERENCE):
-            raise Forbidden("This key may not use Models.")
+        _check_caller(caller)
         return self.spec.body_limit_bytes
+
+    def admit_again(self, connection: ClientConnection) -> None:
+        """
+        The same for a head that is the same, byte for byte, as the last one on this connection, which was admitted to
+        a Model's route: only what can have changed since is asked again. Raises CorralError.
+        """
+        if self.draining:
+            raise ShuttingDown()
+        caller = self._door.caller(connection.credential)
+        if caller is not connection.caller:
+            connection.caller = caller
+            _check_caller(caller)
 
     def _allow_origin(self, connection: ClientConnection, fields: dict[bytes, bytes]) -> None:
         origin = self._door.cors_origin(fields)
@@ -395,6 +404,13 @@ class Gateway:
         """Subscriber: an engine that is being stopped must not wait for connections of ours."""
         if isinstance(notice, StateChanged) and notice.new in _ENDING:
             self.links.stop(notice.instance)
+
+
+def _check_caller(caller: Caller | None) -> None:
+    if caller is None:
+        raise Unauthorized()
+    if not caller.may(Scope.INFERENCE):
+        raise Forbidden("This key may not use Models.")
 
 
 _RAW: Final = Route(UPSTREAM_LABEL, b"")

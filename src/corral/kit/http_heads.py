@@ -1,17 +1,20 @@
 """
-Heads of HTTP/1 messages: one strict reader for requests, and the pieces from which answers are built.
+Heads of HTTP/1 messages: one strict reader for requests, one for answers, and the pieces from which answers are built.
 
-llhttp (through httptools) judges the syntax. What it lets through, and what a gateway must not, is refused here:
-absolute targets, more than one Host, codings other than `chunked`, `Transfer-Encoding` in HTTP/1.0, two spaces in the
-request line, HTTP/0.9. `tests/unit/kit/test_http_heads.py` holds the table of both, so that a parser that becomes
-lenient is noticed.
+llhttp (through httptools) judges the syntax of exactly the bytes of one head, in a parser made for it. What it lets
+through, and what a gateway must not, is refused here: absolute targets, more than one Host, codings other than
+`chunked`, `Transfer-Encoding` in HTTP/1.0, two spaces in the request line, HTTP/0.9.
+`tests/unit/kit/test_http_heads.py` holds the table of both, so that a parser that becomes lenient is noticed.
+
+Peers repeat themselves: on one connection head after head is the same but for its Content-Length. `SameHead` knows such
+a head again by comparing bytes, so that it need not be parsed again; nothing that differs in any other byte passes it.
 """
 
 from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import httptools
 
@@ -22,6 +25,8 @@ STATUS_LINES: Final[dict[int, bytes]] = {
 }
 
 _REQUEST_LINE = re.compile(rb"\A([A-Z]{1,16}) ([!-~]+) HTTP/1\.([01])\r\n")
+_LENGTH_LINE = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)\r\n", re.IGNORECASE)
+_DIGITS_LIMIT: Final = 18
 _HOST = re.compile(rb"\A(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?\Z")
 _ONLY_ONCE: Final = frozenset(
     {
@@ -66,6 +71,24 @@ class RequestHead:
         return self.chunked or bool(self.length)
 
 
+class ResponseHead:
+    """
+    One head of an answer, checked; names and values as in RequestHead. `length` None: the body's end is not known yet.
+
+    `keep_alive` holds where the body is as long as the head says.
+    """
+
+    __slots__ = ("chunked", "fields", "headers", "keep_alive", "length", "status")
+
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], *, keep_alive: bool) -> None:
+        self.status = status
+        self.headers = headers
+        self.fields = dict(headers)
+        self.length: int | None = None
+        self.chunked = False
+        self.keep_alive = keep_alive
+
+
 class _Collector:
     """What llhttp reports of one head."""
 
@@ -80,6 +103,44 @@ class _Collector:
 
     def on_headers_complete(self) -> None:
         self.complete = True
+
+
+Head = TypeVar("Head", RequestHead, ResponseHead)
+
+
+class SameHead(Generic[Head]):
+    """
+    A head that was accepted, known again by its bytes; only the digits of its Content-Length may be others.
+
+    They stand on a line of their own and decide nothing but the length (a second such line is never accepted), so what
+    was found out about the rest of the head still holds.
+    """
+
+    __slots__ = ("_after", "_before", "head", "length")
+
+    def __init__(self, block: bytes, head: Head) -> None:
+        self.head: Head = head
+        self.length = head.length  # as the last match has it
+        self._before, self._after = block, b""
+        if head.length is not None:
+            digits = _LENGTH_LINE.search(block)
+            if digits is not None:
+                self._before, self._after = block[: digits.start(1)], block[digits.end(1) :]
+
+    def end(self, data: bytes) -> int:
+        """Where the same head ends in `data`, whose length is then in `length`; 0 when it is another head."""
+        before, after = self._before, self._after
+        if not data.startswith(before):
+            return 0
+        start = len(before)
+        if not after:
+            return start
+        end = data.find(b"\r\n", start, start + _DIGITS_LIMIT + 2)
+        digits = data[start:end]
+        if end < 0 or not digits.isdigit() or not data.startswith(after, end):
+            return 0
+        self.length = int(digits)
+        return end + len(after)
 
 
 def parse_request_head(block: bytes, *, count_limit: int) -> RequestHead:
@@ -122,9 +183,7 @@ def _check(head: RequestHead) -> None:
         raise BadHead("The Host header is malformed.")
     length = fields.get(b"content-length")
     if length is not None:
-        if not length.isdigit() or len(length) > 18:
-            raise BadHead("The Content-Length header is malformed.")
-        head.length = int(length)
+        head.length = _length(length)
     coding = fields.get(b"transfer-encoding")
     if coding is not None:
         if length is not None or head.minor == 0 or coding.lower() != b"chunked":
@@ -137,6 +196,37 @@ def _check(head: RequestHead) -> None:
             head.keep_alive = False
         elif b"keep-alive" in tokens:
             head.keep_alive = True
+
+
+def _length(value: bytes) -> int:
+    if not value.isdigit() or len(value) > _DIGITS_LIMIT:
+        raise BadHead("The Content-Length header is malformed.")
+    return int(value)
+
+
+def parse_response_head(block: bytes) -> ResponseHead:
+    """The head in `block`, which ends with its empty line and holds nothing else. Raises BadHead."""
+    collector = _Collector()
+    parser = httptools.HttpResponseParser(collector)
+    try:
+        parser.feed_data(block)
+    except httptools.HttpParserUpgrade:
+        raise BadHead("a switch of protocols") from None
+    except httptools.HttpParserError as error:
+        raise BadHead(str(error)) from None
+    if not collector.complete:
+        raise BadHead("it is cut off")
+    head = ResponseHead(parser.get_status_code(), collector.headers, keep_alive=parser.should_keep_alive())
+    fields = head.fields
+    length, coding = fields.get(b"content-length"), fields.get(b"transfer-encoding")
+    if length is not None:
+        head.length = _length(length)
+    if coding is not None:
+        codings = [value.lower() for name, value in head.headers if name == b"transfer-encoding"]
+        if length is not None or codings != [b"chunked"]:
+            raise BadHead("an unknown transfer coding")
+        head.chunked = True
+    return head
 
 
 def _check_repeats(headers: list[tuple[bytes, bytes]]) -> None:

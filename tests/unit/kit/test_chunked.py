@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.kit.chunked import BadChunk, ChunkDecoder
+from corral.kit.chunked import AnswerChunks, BadChunk, ChunkDecoder
 
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -99,3 +99,32 @@ def test_nothing_is_accepted_that_llhttp_reads_differently(parts: list[bytes]) -
 def test_what_is_refused(wire: bytes) -> None:
     with pytest.raises(BadChunk):
         decode(wire)
+
+
+@given(
+    st.lists(st.binary(max_size=40), max_size=8),
+    st.sampled_from([b"", b";a=b"]),
+    st.sampled_from([b"", b"X: y\r\n"]),
+    st.lists(st.integers(0, 400), max_size=20),
+)
+def test_answers_are_decoded_however_they_are_cut(
+    chunks: list[bytes], extension: bytes, trailer: bytes, cuts: list[int]
+) -> None:
+    wire = encode(chunks, extension=extension, trailer=trailer)
+    edges = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
+    decoder = AnswerChunks()
+    body = b"".join(decoder.feed(wire[start:end]) for start, end in pairwise(edges))
+    assert (body, decoder.done, decoder.extra) == (b"".join(chunks), True, False)
+
+
+@pytest.mark.parametrize("extra", [b"x", b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx", b"5\r\nhello\r\n"])
+def test_what_follows_an_answer_is_seen_and_never_part_of_it(extra: bytes) -> None:
+    decoder = AnswerChunks()
+    assert decoder.feed(encode([b"ab", b"c"]) + extra) == b"abc"
+    assert (decoder.done, decoder.extra) == (True, True)
+
+
+@pytest.mark.parametrize("wire", [b"x\r\n", b"-1\r\n", b"2\r\nabc\r\n", b"2\nab\n", b"\r\n"])
+def test_an_answer_with_broken_chunks(wire: bytes) -> None:
+    with pytest.raises(BadChunk):
+        AnswerChunks().feed(wire)

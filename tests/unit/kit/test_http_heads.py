@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.kit.http_heads import BadHead, parse_request_head
+from corral.kit.http_heads import (
+    END_OF_HEAD,
+    BadHead,
+    RequestHead,
+    ResponseHead,
+    SameHead,
+    parse_request_head,
+    parse_response_head,
+)
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
@@ -109,3 +117,92 @@ def test_no_bytes_break_the_reader(noise: bytes) -> None:
         except BadHead:
             continue
         assert b"\n" not in b"".join(name + value for name, value in head.headers)
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\n"
+BAD_ANSWERS = {
+    "no status": b"HTTP/1.1 OK\r\n\r\n",
+    "another protocol": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+    "two lengths": ANSWER + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n",
+    "length and chunks": ANSWER + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "gzip": ANSWER + b"Transfer-Encoding: gzip\r\n\r\n",
+    "gzip, chunked": ANSWER + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
+    "chunked twice": ANSWER + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "a length with a sign": ANSWER + b"Content-Length: +2\r\n\r\n",
+    "bare LF": b"HTTP/1.1 200 OK\nX: y\r\n\r\n",
+    "folding": ANSWER + b"X: y\r\n z\r\n\r\n",
+    "NUL": ANSWER + b"X: \0\r\n\r\n",
+    "a switch of protocols": b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", BAD_ANSWERS)
+def test_answers_that_are_refused(name: str) -> None:
+    with pytest.raises(BadHead):
+        parse_response_head(BAD_ANSWERS[name])
+
+
+@pytest.mark.parametrize(
+    ("block", "length", "chunked", "keep_alive"),
+    [
+        (ANSWER + b"Content-Length: 12 \r\n\r\n", 12, False, True),
+        (ANSWER + b"Transfer-Encoding: Chunked\r\n\r\n", None, True, True),
+        (ANSWER + b"Content-Length: 1\r\nConnection: close\r\n\r\n", 1, False, False),
+        (ANSWER + b"\r\n", None, False, False),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", 1, False, False),
+        (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n", 1, False, True),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", None, False, True),
+    ],
+)
+def test_the_framing_of_answers(block: bytes, length: int | None, chunked: bool, keep_alive: bool) -> None:
+    head = parse_response_head(block)
+    assert (head.length, head.chunked, head.keep_alive) == (length, chunked, keep_alive)
+
+
+SAME = {
+    "a client": b"POST /v1/x?a=b HTTP/1.1\r\nHost: a:1\r\nContent-Length: 133\r\nAuthorization: Bearer k\r\n\r\n",
+    "length last": b"POST / HTTP/1.1\r\nHost: a\r\nX-Content-Length: 7\r\ncontent-length:5\r\n\r\n",
+    "a trap": b"POST / HTTP/1.1\r\nHost: a\r\nX: Content-Length: 9\r\nContent-Length: \t 9\r\n\r\n",
+    "a blank behind": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9 \r\n\r\n",
+    "no length": b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n",
+    "chunks": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+}
+
+
+def seen(head: RequestHead | ResponseHead, length: int | None) -> list[object]:
+    """All that a head says."""
+    headers = [pair for pair in head.headers if pair[0] != b"content-length"]
+    known = {name: getattr(head, name) for name in head.__slots__ if name not in ("headers", "fields", "length")}
+    return [headers, known, length]
+
+
+telling = st.sampled_from([b"\r\n", b"\n", b" ", b"0", b"12", b":", b"Content-Length: 1\r\n"])
+edits = st.lists(
+    st.tuples(st.integers(0, 200), st.integers(0, 3), st.one_of(telling, st.binary(max_size=3))), max_size=3
+)
+
+
+@given(st.sampled_from(sorted(SAME)), edits, st.binary(max_size=30))
+def test_a_head_that_is_taken_for_the_same_one_is_what_the_parser_makes_of_it(
+    name: str, changes: list[tuple[int, int, bytes]], body: bytes
+) -> None:
+    same = SameHead(SAME[name], parse_request_head(SAME[name], count_limit=100))
+    data = SAME[name] + body
+    for at, drop, put in changes:
+        data = data[:at] + put + data[at + drop :]
+    end = same.end(data)
+    if end:
+        assert end == data.find(END_OF_HEAD) + 4
+        parsed = parse_request_head(data[:end], count_limit=100)
+        assert seen(same.head, same.length) == seen(parsed, parsed.length)
+    elif data.startswith(SAME[name]):
+        pytest.fail("the same bytes were not known again")
+
+
+def test_another_length_is_the_same_head() -> None:
+    block = SAME["a trap"]
+    same = SameHead(block, parse_request_head(block, count_limit=100))
+    assert same.end(block.replace(b"\t 9", b"\t 120") + b"{}") == len(block) + 2
+    assert same.length == 120
+    for wrong in (b"", b"-1", b"1 2", b"9" * 19, b"\xb2", b"1\r\nX"):
+        assert same.end(block.replace(b"\t 9", b"\t " + wrong)) == 0
