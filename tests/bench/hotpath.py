@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from corral.domain import events
+from corral.domain.commands import Start
 from corral.domain.fleet import Fleet, Limits, ModelSpec
 from corral.domain.launch import Endpoint, Footprint
 from corral.domain.serving import KeySpec, ServerSpec
@@ -96,9 +97,9 @@ class Wire(asyncio.Transport):
 class NoInstances(Instances):
     """Instances that are ready when the bench says so."""
 
-    def start(self, instance: str, model: ModelSpec, digest: str) -> None:
+    def start(self, command: Start) -> None:
         """Remember who it is."""
-        self.started = instance
+        self.started = command.instance
 
 
 class Nobody:
