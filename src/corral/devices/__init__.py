@@ -4,7 +4,14 @@ The memories of this host, read: RAM with its cgroup, NVIDIA by NVML, AMD by sys
 `HostDevices` implements `contracts.devices.Devices`; `budget` turns a reading into what the scheduler may spend.
 """
 
+from corral.devices.amd import AmdSysfs
 from corral.devices.budget import MemoryPolicy, budgets, charged
 from corral.devices.host import HostDevices
+from corral.devices.nvml import Nvml
 
-__all__ = ["HostDevices", "MemoryPolicy", "budgets", "charged"]
+__all__ = ["HostDevices", "MemoryPolicy", "budgets", "charged", "this_host"]
+
+
+def this_host() -> HostDevices:
+    """With every reader that there is."""
+    return HostDevices((Nvml(), AmdSysfs()))

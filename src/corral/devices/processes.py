@@ -2,7 +2,7 @@
 RAM that a set of processes holds together: the sum of their proportional set sizes (PSS).
 
 A page that n processes map counts 1/n in each, so what ours share among each other counts once. The kernel walks every
-page table for it (about 25 ms a GiB of small pages), so a figure is kept while the process's RSS stays where it was.
+page table for it (15 ms a GiB of small pages, measured), so a figure is kept while the process's RSS stays where it is.
 """
 
 from __future__ import annotations
