@@ -51,16 +51,17 @@ def show(config: options.Config = "", as_json: options.Json = False) -> None:
 
 
 def path(config: options.Config = "", as_json: options.Json = False) -> None:
-    """Show which config file is read."""
-    from corral.config import paths
+    """Show which config files are read."""
+    from corral.config import files, paths
 
     found = reading.find_file(config)
+    read = files.parts_of(found) if os.path.isdir(found) else [found] if found else []
     places = paths.candidates(config, os.environ, os.getcwd())
     if as_json:
         looked = [{"path": place, "why": why, "exists": os.path.exists(place)} for place, why in places]
-        output.print_json({"path": found or None, "looked_at": looked})
+        output.print_json({"path": found or None, "files": read, "looked_at": looked})
     elif found:
-        print(found)
+        print("\n".join(read))
     else:
         output.note("corral: there is no config file. Looked at:")
         for place, why in places:

@@ -165,17 +165,21 @@ def _state_dir(config: str) -> str:
     if env.get("CORRAL_STATE_DIR"):
         return paths.resolve(env["CORRAL_STATE_DIR"], cwd, env)
     written = _written_state_dir(file) if file else ""
-    return paths.resolve(written, os.path.dirname(file), env) if written else paths.state_dir(env)
+    if not written:
+        return paths.state_dir(env)
+    from corral.config import files
+
+    return paths.resolve(written, files.folder_of(file), env)
 
 
 def _written_state_dir(file: str) -> str:
-    from corral.config import document, templates
+    from corral.config import files, templates
     from corral.config.problems import Problems
 
     try:
-        read = document.read_file(file)
+        read = files.read_file(file)
     except CorralError:
         return ""
-    read.data = {"state_dir": read.data.get("state_dir") or ""}
-    filled = templates.expand(read, os.environ, Problems(file), fixed=frozenset())["state_dir"]
+    read.data = {"state_dir": read.data.get("state_dir") or "", "macros": read.data.get("macros")}
+    filled = templates.expand(read, os.environ, Problems(file), fixed=frozenset()).data["state_dir"]
     return str(filled) if isinstance(filled, str) else ""

@@ -10,7 +10,7 @@ Config = Annotated[
     str,
     typer.Option(
         "--config", "-c", metavar="FILE", show_default=False,
-        help="The config file. Default: $CORRAL_CONFIG, ./corral.yaml, then the user's config folder.",
+        help="The config file or folder. Default: $CORRAL_CONFIG, ./corral.yaml, then the user's config folder.",
     ),
 ]  # fmt: skip
 StateDir = Annotated[

@@ -41,7 +41,8 @@ def read(
     Raises ConfigErrors with every problem, UsageError where all of them are on the command line.
     """
     from corral.config import adhoc
-    from corral.config.document import Document, read_file
+    from corral.config.document import Document
+    from corral.config.files import read_file
     from corral.config.load import load_document
     from corral.config.overrides import COMMAND_LINE
     from corral.config.problems import ConfigErrors

@@ -17,6 +17,7 @@ from corral.config.problems import Keys, Problems, dotted
 from corral.config.schema import Config, FitSection, Memory, Model, TimeoutsSection, arg_items
 from corral.config.serving import server_spec
 from corral.config.settings import LogSpec, Settings
+from corral.config.templates import MODEL_NAME
 from corral.contracts.options import OptionKind, OptionSpec, OptionTable
 from corral.domain.devices import RAM, VRAM, Amount, MemorySpec
 from corral.domain.fleet import Fit, Fleet, GroupSpec, Limits, ModelSpec, OptionValue, Source, Timeouts
@@ -45,12 +46,14 @@ class Base:
     """What relative paths and `~` are resolved against: the file's folder; the working directory for overrides."""
 
     config_file: str
+    folder: str  # of the file
     cwd: str
     env: Mapping[str, str]
+    literal: frozenset[Keys]
     from_outside: Callable[[Keys], bool]  # True for values of the environment and the command line
 
     def resolve(self, path: str, keys: Keys) -> str:
-        folder = self.cwd if not self.config_file or self.from_outside(keys) else os.path.dirname(self.config_file)
+        folder = self.cwd if not self.config_file or self.from_outside(keys) else self.folder
         return paths.resolve(path, os.path.join(self.cwd, folder), self.env)
 
     def program(self, name: str, keys: Keys) -> str:
@@ -126,7 +129,7 @@ def check_parts(
 
 def _check_defaults(config: Config, engines: Mapping[str, EngineRules], problems: Problems) -> None:
     _check_engine(config.defaults.engine, ("defaults", "engine"), engines, problems)
-    for section in ("options", "binary", "env"):
+    for section in ("options", "binary", "args", "env"):
         for name in getattr(config.defaults, section):
             _check_engine(name, ("defaults", section, name), engines, problems)
     for name, options in config.defaults.options.items():
@@ -202,8 +205,8 @@ class _Compiler:
             runtime=model.runtime,
             binary=self._binary(engine),
             options=self._options(engine),
-            args=arg_items(model.args),
-            env=tuple({**defaults.env.get(engine, {}), **model.env}.items()),
+            args=arg_items({**self._shared("args", engine), **model.args}),
+            env=_set({**self._shared("env", engine), **model.env}),
             aliases=model.aliases,
             ttl_s=defaults.ttl if model.ttl is None else model.ttl,
             pin=model.pin,
@@ -222,7 +225,7 @@ class _Compiler:
     def _binary(self, engine: str) -> str:
         if self.model.binary:
             return self.base.program(self.model.binary, (*self.keys, "binary"))
-        shared = self.config.defaults.binary.get(engine, "")
+        shared = self._shared("binary", engine) or ""
         return self.base.program(shared, ("defaults", "binary", engine)) if shared else ""
 
     def _options(self, engine: str) -> dict[str, OptionValue]:
@@ -241,10 +244,24 @@ class _Compiler:
                     merged.pop(name, None)
                     continue
                 spec = kinds[name]
+                value = self._named(value, (*keys, name)) if keys is shared_keys else value
                 if spec.kind is OptionKind.PATH and isinstance(value, str) and value and value not in spec.words:
                     value = self.base.resolve(value, (*keys, name))
                 merged[name] = value
         return merged
+
+    def _shared(self, section: str, engine: str) -> Any:
+        """What `defaults` has in a section for the engine, with this Model's name in it; {} where it has nothing."""
+        return self._named(getattr(self.config.defaults, section).get(engine, {}), ("defaults", section, engine))
+
+    def _named(self, value: Any, keys: Keys) -> Any:
+        """A default with `{model}` filled in; in the Model's own values the templates have done that."""
+        if isinstance(value, Mapping):
+            return {key: self._named(item, (*keys, key)) for key, item in value.items()}
+        if isinstance(value, tuple):
+            return tuple(self._named(item, (*keys, index)) for index, item in enumerate(value))
+        plain = not isinstance(value, str) or "{model}" not in value or isinstance(value, EnvText)
+        return value if plain or keys in self.base.literal else MODEL_NAME.sub(lambda _: self.name, value)
 
     def _judged(self, spec: ModelSpec) -> ModelSpec:
         """The spec with its slots; what the engine finds wrong goes to the line of the option that it names."""
@@ -265,6 +282,10 @@ class _Compiler:
                 if word in names and not self.problems.has((*self.keys, section, word)):
                     return (*self.keys, section, word)
         return (*self.keys, "")  # a key of its own: two sentences about one Model are both told
+
+
+def _set(env: Mapping[str, str | None]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in env.items() if value is not None)
 
 
 def _timeouts(shared: TimeoutsSection, own: TimeoutsSection) -> Timeouts:

@@ -88,7 +88,7 @@ def _origin(loaded: Loaded, keys: Keys) -> str | None:
     if keys in loaded.places:
         return loaded.places[keys]
     if keys in loaded.lines:
-        return f"{loaded.file}:{loaded.lines[keys]}"
+        return f"{loaded.owners.get(keys, loaded.file)}:{loaded.lines[keys]}"
     if keys and isinstance(keys[-1], int):
         return _origin(loaded, keys[:-1])
     return None

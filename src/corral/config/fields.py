@@ -37,7 +37,9 @@ def is_secret(keys: Keys) -> bool:
     """True for a place whose value is never shown."""
     if keys[:2] == ("server", "keys"):
         return keys[-1] == "key"
-    return any(key in ("env", "options") for key in keys[:-1]) and bool(_SECRET_NAME.search(str(keys[-1])))
+    return any(key in ("env", "options", "args", "macros") for key in keys[:-1]) and bool(
+        _SECRET_NAME.search(str(keys[-1]))
+    )
 
 
 def hidden(value: object) -> bool:

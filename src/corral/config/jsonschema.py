@@ -23,9 +23,9 @@ def json_schema(tables: Mapping[str, OptionTable]) -> dict[str, Any]:
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "corral.yaml"}
     definitions = schema["$defs"]
     definitions["template"] = {
-        "description": "A text with ${env.NAME} or {{ path.to.value }} in it.",
+        "description": "A text with ${env.NAME}, ${macro}, {{ path.to.value }} or {model} in it.",
         "type": "string",
-        "pattern": r"\$\{env\.|\{\{",
+        "pattern": r"\$\{|\{\{|\{model\}",
     }
     schema["patternProperties"] = {"^x-": {"description": "Ignored: a place for anchors and for values of your own."}}
     for name in list(definitions):

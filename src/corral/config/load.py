@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from corral.config import overrides, templates
 from corral.config.compile import Base, EngineRules, check_parts, compile_config
-from corral.config.document import Document, read_file
+from corral.config.document import Document
+from corral.config.files import read_file
 from corral.config.overrides import Override
 from corral.config.problems import Keys, Problems
 from corral.config.schema import Config
@@ -30,12 +31,14 @@ FREE_PREFIX: Final = "x-"
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A config with all that is known of it. `lines` and `places` say where each value came from."""
+    """A config with all that is known of it. `lines`, `owners` and `places` say where each value came from."""
 
     config: Config
     settings: Settings
     file: str
     lines: Mapping[Keys, int] = field(default_factory=dict)
+    owners: Mapping[Keys, str] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
     places: Mapping[Keys, str] = field(default_factory=dict)
 
 
@@ -77,16 +80,18 @@ def load_document(
     cwd: str = "",
 ) -> Loaded:
     """The same for a document that is already read."""
-    problems = Problems(document.file, document.lines)
+    problems = Problems(document.file, document.lines, document.owners)
     laid_over = _lay_over(document, env, command_line or {}, problems)
-    data = templates.expand(document, env, problems, fixed=frozenset(over.keys for over in laid_over))
+    expanded = templates.expand(document, env, problems, fixed=frozenset(over.keys for over in laid_over))
     tables = {name: engine.options for name, engine in engines.items()}
-    known = {key: value for key, value in data.items() if not key.startswith(FREE_PREFIX)}
+    known = {key: value for key, value in expanded.data.items() if not key.startswith(FREE_PREFIX)}
     outside = {over.keys for over in laid_over}
     base = Base(
         config_file=os.path.abspath(document.file) if document.file else "",
+        folder=os.path.abspath(os.path.dirname((document.parts or (document.file,))[0])),
         cwd=cwd or os.getcwd(),
         env=env,
+        literal=frozenset(document.literal),
         from_outside=lambda keys: any(keys[: len(known)] == known for known in outside),
     )
     try:
@@ -100,8 +105,10 @@ def load_document(
         raise AssertionError("a schema error without a problem") from error
     settings = compile_config(config, engines=engines, base=base, problems=problems)
     problems.raise_any()
-    settings = dataclasses.replace(settings, hidden_env=templates.variables_in(document.data.get("server")))
-    return Loaded(config, settings, document.file, document.lines, dict(problems.places))
+    settings = dataclasses.replace(settings, hidden_env=expanded.server_env)
+    return Loaded(
+        config, settings, document.file, document.lines, document.owners, document.parts, dict(problems.places)
+    )
 
 
 def _what_parses(data: Mapping[str, Any], error: ValidationError) -> tuple[Config | None, frozenset[Keys]]:

@@ -14,17 +14,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from corral.config.document import Document, EnvText, GivenText, parse
+from corral.config.document import Document, EnvText, GivenText
 from corral.config.fields import is_secret
 from corral.config.problems import ConfigErrors, Keys, Problems
 from corral.config.schema import Config
 from corral.config.sentences import is_section, section_at
+from corral.config.yaml_text import parse
 from corral.domain.names import near_names
 
 PREFIX: Final = "CORRAL_"
 COMMAND_LINE: Final = "the command line"
 """The label of what was typed."""
-_FREE_FROM: Final = {("defaults", "options"): 4, ("defaults", "binary"): 3, ("defaults", "env"): 4}
+_FREE_FROM: Final[dict[Keys, int]] = {
+    ("macros",): 2,
+    ("defaults", "options"): 4,
+    ("defaults", "binary"): 3,
+    ("defaults", "args"): 4,
+    ("defaults", "env"): 4,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,7 @@ def _misfit(keys: Keys) -> str:
     if keys[0] in ("models", "groups"):
         return "Models and groups are set in the file, not by variables."
     for start, length in _FREE_FROM.items():
-        if keys[:2] == start:
+        if keys[: len(start)] == start:
             return "" if len(keys) >= length else "this variable names a whole section; name one value in it."
     section = section_at(keys[:-1])
     if section is not None and keys[-1] in section.model_fields:

@@ -8,7 +8,10 @@ import tempfile
 from collections.abc import Mapping
 from typing import Final
 
+from corral.domain.errors import ConfigError
+
 CONFIG_NAME: Final = "corral.yaml"
+TOML_NAME: Final = "corral.toml"
 MAX_SOCKET_BYTES: Final = 100  # the system's limit is 104 to 108, the final zero included
 
 
@@ -61,7 +64,7 @@ def candidates(explicit: str, env: Mapping[str, str], cwd: str) -> list[tuple[st
     if env.get("CORRAL_CONFIG"):
         found.append((os.path.join(cwd, env["CORRAL_CONFIG"]), "$CORRAL_CONFIG"))
     found.append((os.path.join(cwd, CONFIG_NAME), "the working directory"))
-    found.append((os.path.join(config_dir(env), CONFIG_NAME), "the user's config folder"))
+    found += [(os.path.join(config_dir(env), name), "the user's config folder") for name in (CONFIG_NAME, TOML_NAME)]
     return found
 
 
@@ -70,9 +73,19 @@ def find_config(explicit: str, env: Mapping[str, str], cwd: str) -> str:
     The config file to read, or "" when there is none.
 
     A file that was named (`--config`, `$CORRAL_CONFIG`) is returned even if it does not exist: reading it then says so.
+    Raises ConfigError where the user's folder has both a YAML and a TOML file: to take one of them would be a guess.
     """
     for path, why in candidates(explicit, env, cwd):
-        if why.startswith(("--", "$")) or os.path.exists(path):
+        if why.startswith(("--", "$")):
+            return path
+        if os.path.exists(path):
+            other = os.path.join(os.path.dirname(path), TOML_NAME)
+            if other != path and os.path.exists(other):
+                raise ConfigError(
+                    f"{TOML_NAME} lies beside it.",
+                    file=path,
+                    hint="Remove one of them, or name the right one: --config.",
+                )
             return path
     return ""
 

@@ -37,14 +37,19 @@ class Problems:
     One problem a key is kept: a value whose template failed need not be told again that it is not a number.
     """
 
-    def __init__(self, file: str = "", lines: Mapping[Keys, int] | None = None) -> None:
+    def __init__(
+        self, file: str = "", lines: Mapping[Keys, int] | None = None, owners: Mapping[Keys, str] | None = None
+    ) -> None:
         self.file = file
         self.lines: Mapping[Keys, int] = lines if lines is not None else {}
+        self._owners: Mapping[Keys, str] = owners if owners is not None else {}
         self.places: dict[Keys, str] = {}  # keys that did not come from the file -> where they came from
-        self._found: list[tuple[int, ConfigError]] = []
+        self._found: list[tuple[tuple[str, int], ConfigError]] = []
         self._keys: set[Keys] = set()
 
-    def add(self, message: str, *, keys: Keys = (), line: int | None = None, hint: str = "") -> None:
+    def add(
+        self, message: str, *, keys: Keys = (), line: int | None = None, column: int | None = None, hint: str = ""
+    ) -> None:
         """Add a problem, unless this key has one already."""
         if keys and keys in self._keys:
             return
@@ -52,11 +57,11 @@ class Problems:
         place = self._place(keys)
         if place is not None:
             error = ConfigError(message, file=place, key=dotted(keys), hint=hint)
-            self._found.append((0, error))
+            self._found.append((("", 0), error))
             return
-        line = line or self.line(keys)
-        error = ConfigError(message, file=self.file, line=line, key=dotted(keys), hint=hint)
-        self._found.append((line or 0, error))
+        file, line = self.file_of(keys), line or self.line(keys)
+        error = ConfigError(message, file=file, line=line, column=column, key=dotted(keys), hint=hint)
+        self._found.append(((file, line or 0), error))
 
     def mute(self, keys: Keys) -> None:
         """Say nothing about this key: what is wrong with it is told at another one."""
@@ -73,6 +78,14 @@ class Problems:
                 return self.lines[keys]
             keys = keys[:-1]
         return None
+
+    def file_of(self, keys: Keys) -> str:
+        """The file in which the key, or its nearest parent, stands."""
+        while keys and self._owners:
+            if keys in self._owners:
+                return self._owners[keys]
+            keys = keys[:-1]
+        return self.file
 
     def _place(self, keys: Keys) -> str | None:
         while keys:

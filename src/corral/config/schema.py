@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from corral.config import macros
 from corral.config.fields import (
     TEXTS_SCHEMA,
     Budget,
@@ -66,7 +67,17 @@ def _path(value: str) -> str:
     return value
 
 
+def _macro_name(value: str) -> str:
+    if not macros.NAME.match(value):
+        raise ValueError(f"{value[:60]!r} cannot be the name of a macro: letters, digits, _ and -, 64 at most")
+    if value in macros.RESERVED:
+        raise ValueError(f"{value!r} is a name that Corral gives; choose another")
+    return value
+
+
 def _arg(value: object) -> object:
+    if value is None:
+        return None
     if isinstance(value, list | tuple):
         if all(isinstance(item, str | int | float) and not isinstance(item, bool) for item in value):
             return tuple(value)
@@ -117,15 +128,16 @@ Arg = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": ["string", "number", "boolean"]},
+                {"type": ["string", "number", "boolean", "null"]},
                 {"type": "array", "items": {"type": ["string", "number"]}},
             ]
         }
     ),
 ]
 Args = dict[str, Arg]
-Env = dict[Annotated[str, AfterValidator(_variable_name)], EnvValue]
+Env = dict[Annotated[str, AfterValidator(_variable_name)], EnvValue | None]
 Options = dict[str, Any]
+Macros = dict[Annotated[str, AfterValidator(_macro_name)], Any]
 
 
 class Key(Section):
@@ -245,6 +257,8 @@ class Defaults(Section):
     """Options for all Models of an engine, by engine: `options: {llamacpp: {ctx_size: 8192}}`."""
     binary: dict[str, FilePath] = {}
     """The program for all Models of an engine, by engine: `binary: {llamacpp: /opt/llama.cpp/llama-server}`."""
+    args: dict[str, Args] = {}
+    """Further flags for all Models of an engine, by engine: `args: {llamacpp: {log_disable: true}}`."""
     env: dict[str, Env] = {}
     """Environment variables by engine: `env: {llamacpp: {HIP_VISIBLE_DEVICES: "0"}}`."""
 
@@ -268,6 +282,8 @@ class FitSection(Section):
 class Model(Section):
     """A name that clients ask for, and how it is served."""
 
+    macros: Macros = {}
+    """Names for values in this Model alone; they go before the `macros` of the top."""
     source: SourcePath = ""
     """The .gguf file, or part 1 of a split one. A relative path counts from the config file's folder."""
     aliases: Names = ()
@@ -281,7 +297,7 @@ class Model(Section):
     args: Args = {}
     """Further flags: `true` gives the bare flag, `false` omits it, a list repeats it; log_disable is --log-disable."""
     env: Env = {}
-    """Environment variables for its process, over those in `defaults.env`."""
+    """Environment variables for its process, over those in `defaults.env`; `null` takes one of those away."""
     runtime: Literal["process"] = "process"
     """Where its engine runs: as a process of this machine."""
     ttl: Duration | None = None
@@ -336,6 +352,8 @@ class Config(Section):
     """Bounds on waiting."""
     defaults: Defaults = Defaults()
     """What Models have unless they say otherwise."""
+    macros: Macros = {}
+    """Names for values: `${name}` in any other value stands for it, with its type."""
     models: dict[ModelName, Model] = {}
     """The Models by name."""
     groups: dict[ModelName, Group] = {}
@@ -349,5 +367,5 @@ class Config(Section):
 
 
 def arg_items(args: Mapping[str, Any]) -> tuple[tuple[str, ArgValue], ...]:
-    """`args` in the order of the file."""
-    return tuple((name, value) for name, value in args.items())
+    """`args` in the order of the file; what is null is left out."""
+    return tuple((name, value) for name, value in args.items() if value is not None)

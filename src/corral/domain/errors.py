@@ -133,12 +133,23 @@ class ConfigError(Refused):
 
     code = "config_error"
 
-    def __init__(self, message: str, *, file: str = "", line: int | None = None, key: str = "", hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str = "",
+        line: int | None = None,
+        column: int | None = None,
+        key: str = "",
+        hint: str = "",
+    ) -> None:
         self.file = file
         self.line = line
+        self.column = column if line else None
         self.key = key
-        where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
-        super().__init__(f"{where}{message}", hint=hint)
+        self.bare = message  # without the place
+        where = "".join(f"{part}:" for part in (file, line, self.column) if part) if file else ""
+        super().__init__(f"{where} {message}".lstrip(), hint=hint)
 
 
 class Busy(CorralError):

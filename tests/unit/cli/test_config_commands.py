@@ -29,6 +29,14 @@ def test_path(corral: Command) -> None:
     assert corral("config", "path").out == f"{Path.cwd()}/corral.yaml\n"
 
 
+def test_path_of_a_folder_is_all_its_files(corral: Command) -> None:
+    Path("conf.d").mkdir()
+    Path("conf.d/b.toml").touch()
+    Path("conf.d/a.yaml").touch()
+    folder = Path.cwd() / "conf.d"
+    assert corral("config", "path", "--config", "conf.d").out == f"{folder}/a.yaml\n{folder}/b.toml\n"
+
+
 def test_validate_tells_all_and_warns(corral: Command) -> None:
     Path("corral.yaml").write_text(GOOD)
     ran = corral("config", "validate")

@@ -92,7 +92,7 @@ def test_a_broken_config_is_told_where_it_is_needed(corral: Command, arguments: 
     Path("corral.yaml").write_text(BROKEN)
     ran = corral(*arguments)
     assert ran.code == 1
-    assert ran.err.startswith(f"corral: {Path.cwd()}/corral.yaml:2: this is not valid YAML")
+    assert ran.err.startswith(f"corral: {Path.cwd()}/corral.yaml:2:1: this is not valid YAML")
     assert "Traceback" not in ran.err
 
 

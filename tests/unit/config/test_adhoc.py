@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from corral.config.adhoc import document_for, model_name
-from corral.config.document import parse
 from corral.config.problems import ConfigErrors
+from corral.config.yaml_text import parse
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corral.config.document import parse, read_file
 from corral.config.explain import shown_config
+from corral.config.files import parse, read_file
 from corral.config.load import load_document
 from corral.config.problems import ConfigErrors
 from corral.config.schema import Config, Group, Key, Model

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from corral.config import document
-from corral.config.document import parse, read_file
+from corral.config.files import parse, read_file
 from corral.config.problems import ConfigErrors
 from corral.domain.errors import ConfigError
 
@@ -117,7 +117,7 @@ def test_deep_nesting_ends_in_an_error_not_in_a_crash(text: str) -> None:
 
 def test_aliases_that_multiply_are_bounded() -> None:
     levels = "\n".join(f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 10)}]" for i in range(1, 12))
-    assert "more than 200000 values" in wrong(f"x0: &x0 [a]\n{levels}\n").message
+    assert "more than 500000 values" in wrong(f"x0: &x0 [a]\n{levels}\n").message
 
 
 def test_merges_that_multiply_are_bounded() -> None:
@@ -178,7 +178,5 @@ def test_a_thousand_models_are_read_in_no_time() -> None:
 
 def test_what_is_no_yaml_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "corral.toml").write_text("[server]\nport = 1\n")
-    for name, part in (("pipe", "this is a pipe"), ("corral.toml", "TOML is not read; write YAML")):
-        with pytest.raises(ConfigErrors, match=part):
-            read_file(str(tmp_path / name))
+    with pytest.raises(ConfigErrors, match="this is a pipe"):
+        read_file(str(tmp_path / "pipe"))

@@ -183,8 +183,8 @@ models: {a: {source: a, options: {parallel: "${env.P}", temperature: "${env.ONE}
         ("groups: {g: {}}", "corral.yaml:1: groups.g.members is missing"),
         ("groups: {g: {members: []}}", "corral.yaml:1: groups.g.members must not be empty"),
         ('server: {port: "${env.NOPE}"}', "corral.yaml:1: the environment variable NOPE is not set."),
-        ("a: 1\na: 2", "corral.yaml:2: the key 'a' is here twice"),
-        ("server: {port: 1\n", "corral.yaml:2: this is not valid YAML"),
+        ("a: 1\na: 2", "corral.yaml:2:1: the key 'a' is here twice"),
+        ("server: {port: 1\n", "corral.yaml:2:1: this is not valid YAML"),
     ],
 )  # fmt: skip
 def test_a_bad_config_is_told_with_file_and_line(config: Loader, text: str, sentence: str) -> None:

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from corral.config.document import EnvText, parse
+from corral.config.document import EnvText
 from corral.config.problems import ConfigErrors, Problems
 from corral.config.templates import expand
+from corral.config.yaml_text import parse
 
 
 def filled(text: str, env: dict[str, str] | None = None) -> dict[str, Any]:
     document = parse(text, file="c.yaml")
     problems = Problems("c.yaml", document.lines)
-    data = expand(document, env or {}, problems, fixed=frozenset())
+    data = expand(document, env or {}, problems, fixed=frozenset()).data
     problems.raise_any()
     return data
 
@@ -62,15 +63,15 @@ def test_references_go_through_other_templates_and_names_with_dots() -> None:
     [
         ('a: "{{ b }}"\nb: "{{ a }}"', "in a circle: a -> b -> a"),
         ('a: "{{ a }}"', "in a circle: a -> a"),
-        ('m: {x: "{{ m }}"}', "names a section"),
+        ('m: {x: "{{ m }}"}', "in a circle: m.x -> m.x"),
         ('alpha: 1\nb: "{{ alpa }}"', "c.yaml:2: {{ alpa }} names nothing in this file. Did you mean alpha?"),
         ('a: "{{ }}"', "must name a value"),
-        ('a: "${HOME}"', "write ${env.NAME}"),
+        ('a: "${HOME}"', "there is no macro 'HOME'. An environment variable is ${env.HOME}."),
         ('a: "${env.}"', "write ${env.NAME}"),
         ('a: "${env.X"', "write ${env.NAME}"),
         ('a: [1]\nb: "x{{ a }}"', "not a simple value"),
         ('a: [1]\nb: ["{{ a }}"]', "a list cannot stand inside a list"),
-        ('a: [{b: 1}]\nc: "{{ a }}"', "names a section"),
+        ('a: {b: 1}\nc: "x{{ a }}"', "not a simple value"),
         ('"{{ a }}": 1', "only values can"),
         ('"${env.A}": 1', "only values can"),
     ],
