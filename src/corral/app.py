@@ -29,6 +29,7 @@ from corral.domain.errors import CorralError, PlaceFailed, StoreFailed
 from corral.domain.events import FleetChanged, ShutdownWanted, StateChanged
 from corral.domain.fleet import Fleet, ModelSpec
 from corral.domain.launch import Footprint, load_digest
+from corral.engines.command import CommandEngine
 from corral.engines.llamacpp import LlamaCppEngine
 from corral.engines.remote import RemoteEngine
 from corral.gateway.auth import KeyRing
@@ -64,7 +65,11 @@ CLOSE_S: Final = 2.0  # after the last lease: for clients to take the rest of th
 def engines(hidden_env: frozenset[str] = frozenset()) -> dict[str, Engine]:
     """Every engine by the name that configs use. The one place that knows them. `hidden_env`: see Settings."""
     probed = Path(cache_dir(os.environ)) / "probe"  # what binaries can do, remembered over restarts
-    return {"llamacpp": LlamaCppEngine(cache=probed, hidden_env=hidden_env), "remote": RemoteEngine()}
+    return {
+        "llamacpp": LlamaCppEngine(cache=probed, hidden_env=hidden_env),
+        "command": CommandEngine(),
+        "remote": RemoteEngine(),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +219,10 @@ class Corral:
     def _measure(self, fleet: Fleet) -> dict[str, Footprint]:
         found = {}
         for name, model in fleet.models.items():
+            declared = self._engines[model.engine].declared(model)
+            if declared is not None:
+                found[name] = declared
+                continue
             try:
                 found[name] = self._footprints.footprint(self._engines[model.engine].resolved(model))
             except StoreFailed as error:  # its start will fail with the same sentence; the others can be served

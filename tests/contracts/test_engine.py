@@ -1,5 +1,5 @@
 """
-What every Engine promises: llama.cpp by binary and by wheel, remote, and the fake go through the same suite.
+What every Engine promises: llama.cpp by binary and by wheel, command, remote, and the fake go through the same suite.
 
 The last part holds the two llama.cpp programs to one meaning: the same options give the same `/props`, and the same
 log of what was loaded.
@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import re
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from corral.contracts.engine import Engine
 from corral.domain.errors import EngineFailed, StartFailed
 from corral.domain.fleet import ModelSpec, Source
 from corral.domain.launch import Attach, Endpoint, ExitKind, ExitStatus, Place, load_digest
+from corral.engines.command import CommandEngine
 from corral.engines.llamacpp import LlamaCppEngine
 from corral.engines.remote import RemoteEngine
 from corral.fakes.engine import FakeProgramEngine
@@ -49,6 +51,19 @@ SUBJECTS = {
     "remote": Subject(
         RemoteEngine(),
         lambda _: ModelSpec("far", engine="remote", options={"base_url": "http://127.0.0.1:9", "parallel": 3}),
+        3,
+    ),
+    "command": Subject(
+        CommandEngine(),
+        lambda _: ModelSpec(
+            "any",
+            engine="command",
+            env=(("FAKE_KEY", "{key}"),),
+            options={
+                "command": (sys.executable, "-m", "corral.fakes.engine_program", "--socket", "{socket}"),
+                "parallel": 3,
+            },
+        ),
         3,
     ),
     "fake": Subject(FakeProgramEngine(), lambda _: ModelSpec("fake", engine="fake", options={"parallel": 3}), 3),

@@ -52,7 +52,9 @@ _GENERAL: Final = (
 LEFT_OUT: Final = {
     "/infill": "wants a model that was trained to fill in the middle",
     "/v1/rerank": "wants a reranking model, as do its other names",
-    "/v1/audio/transcriptions": "wants a model that hears",
+    "/v1/audio/transcriptions": "wants a model that hears, as does /v1/audio/translations",
+    "/v1/audio/speech": "wants a model that speaks",
+    "/v1/images/generations": "wants a model that paints, as do /v1/images/edits and /v1/images/variations",
 }
 """Routes that no demo model can answer."""
 

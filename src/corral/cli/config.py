@@ -91,7 +91,7 @@ def validate(
         raise
     fleet = loaded.settings.fleet
     warnings = list(loaded.settings.warnings)
-    warnings += checking.warnings(fleet)
+    warnings += checking.warnings(fleet, reading.engines())
     if as_json:
         output.print_json(
             {"valid": True, "file": loaded.file or None, "models": list(fleet.models), "warnings": warnings}

@@ -172,7 +172,11 @@ def check_options(
 
 def _option_value(spec: OptionSpec, value: Any) -> Any:
     if isinstance(value, EnvText) and value not in spec.words:
-        value = str(value) if spec.kind in (OptionKind.STR, OptionKind.PATH, OptionKind.LIST) else plain_value(value)
+        value = (
+            str(value)
+            if spec.kind in (OptionKind.STR, OptionKind.PATH, OptionKind.LIST, OptionKind.COMMAND, OptionKind.SIZES)
+            else plain_value(value)
+        )
     if spec.kind is OptionKind.BOOL and value in ("on", "off", "yes", "no"):
         return value in ("on", "yes")
     return value
@@ -248,6 +252,9 @@ class _Compiler:
                 if spec.kind is OptionKind.PATH and isinstance(value, str) and value and value not in spec.words:
                     value = self.base.resolve(value, (*keys, name))
                 merged[name] = value
+        for spec in table:  # a path that is there by default is the config's too
+            if spec.kind is OptionKind.PATH and isinstance(spec.default, str):
+                merged.setdefault(spec.name, self.base.resolve(spec.default, (*own_keys, spec.name)))
         return merged
 
     def _shared(self, section: str, engine: str) -> Any:

@@ -14,6 +14,8 @@ from corral.config.schema import Config
 from corral.contracts.options import OptionKind, OptionSpec, OptionTable
 
 _TEMPLATE: Final = {"$ref": "#/$defs/template"}
+_COMMAND: Final = {"type": "array", "items": {"type": ["string", "number"]}, "minItems": 1}
+_SIZE: Final = {"type": ["string", "integer"]}
 _SIMPLE: Final = {"integer", "number", "boolean"}
 
 
@@ -72,6 +74,8 @@ def _option(spec: OptionSpec) -> dict[str, Any]:
         OptionKind.BOOL: {"anyOf": [{"type": "boolean"}, {"enum": ["on", "off", "yes", "no"]}]},
         OptionKind.STR: {"type": "string"},
         OptionKind.PATH: {"type": "string"},
+        OptionKind.COMMAND: {"anyOf": [_COMMAND, {"type": "string"}]},
+        OptionKind.SIZES: {"anyOf": [_SIZE, {"type": "object", "additionalProperties": _SIZE}]},
         OptionKind.LIST: {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]},
     }
     if spec.kind is OptionKind.ENUM:

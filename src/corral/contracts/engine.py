@@ -80,8 +80,24 @@ class Engine(Protocol):
         """True when the engine's health route answers 200 within the time."""
         ...
 
-    def diagnose(self, model: ModelSpec, exit: ExitStatus | None, log: Sequence[str]) -> StartFailed:
-        """Why a start failed: a sentence, a fix, the last log lines. `exit` None means it never became ready."""
+    def declared(self, model: ModelSpec) -> Footprint | None:
+        """What the operator says that a load takes; None leaves it to the model's files. No I/O."""
+        ...
+
+    def diagnose(
+        self,
+        model: ModelSpec,
+        exit: ExitStatus | None,
+        log: Sequence[str],
+        *,
+        endpoint: Endpoint | None = None,
+        listens: Sequence[str] = (),
+    ) -> StartFailed:
+        """
+        Why a start failed: a sentence, a fix, the last log lines. `exit` None means it never became ready.
+
+        `endpoint` is where it should have answered, `listens` where its processes really listen.
+        """
         ...
 
     def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from corral.domain.devices import RAM
 from corral.domain.fleet import OptionValue
+from corral.domain.units import parse_bytes
+from corral.kit.words import split_words
 
 
 class OptionKind(StrEnum):
@@ -23,6 +26,8 @@ class OptionKind(StrEnum):
     ENUM = "enum"  # one of `words`
     PATH = "path"  # a file; ~ and relative paths are resolved against the config file's folder
     LIST = "list"  # list of strings
+    COMMAND = "command"  # a program and its arguments: list of strings, or one text that is split into them
+    SIZES = "sizes"  # bytes: of RAM, or of memories by name; becomes ("ram=4096", "CUDA0=1024")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,10 @@ class OptionSpec:
 
     def check(self, value: object) -> OptionValue:
         """The value in its plain form. Raises ValueError with a sentence that says what is allowed."""
-        ok = self._plain(value)
+        try:
+            ok = self._plain(value)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
         if ok is None:
             raise ValueError(f"{self.name} must be {self.allowed()}, not {value!r}")
         if isinstance(ok, int | float) and not isinstance(ok, bool):
@@ -74,6 +82,10 @@ class OptionSpec:
                 if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
                     return tuple(value)
                 return (value,) if isinstance(value, str) else None
+            case OptionKind.COMMAND:
+                return _command(value)
+            case OptionKind.SIZES:
+                return _sizes(value)
             case OptionKind.ENUM:
                 return None
 
@@ -89,6 +101,8 @@ class OptionSpec:
             OptionKind.STR: "a text",
             OptionKind.PATH: "a file path",
             OptionKind.LIST: "a list of texts",
+            OptionKind.COMMAND: "a command: a list of texts, or one text",
+            OptionKind.SIZES: "a size, or sizes by device",
         }[self.kind]
         if self.unit:
             text += f" of {self.unit}"
@@ -97,6 +111,30 @@ class OptionSpec:
         elif self.minimum is not None:
             text += f", {_number(self.minimum)} or more"
         return f"{text}, or {words}" if words else text
+
+
+def _command(value: object) -> OptionValue | None:
+    if isinstance(value, str):
+        return split_words(value)
+    if not isinstance(value, list | tuple) or not value:
+        return None
+    if not all(isinstance(item, str | int | float) and not isinstance(item, bool) for item in value):
+        return None
+    words = tuple(str(item) for item in value)
+    return None if any("\0" in word for word in words) else words
+
+
+def _sizes(value: object) -> OptionValue | None:
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        value = {RAM: value}
+    if isinstance(value, tuple):  # its plain form
+        value = dict(str(item).split("=", 1) for item in value)
+    if not isinstance(value, Mapping) or not all(
+        isinstance(name, str) and name and "=" not in name and isinstance(size, str | int)
+        for name, size in value.items()
+    ):
+        return None
+    return tuple(f"{name}={parse_bytes(size)}" for name, size in value.items())
 
 
 def _number(value: float) -> str:

@@ -97,6 +97,14 @@ class Runtime(Protocol):
         """What it takes now; None when it is gone."""
         ...
 
+    async def listening(self, handle: Handle) -> tuple[str, ...]:
+        """
+        Where its processes listen now, as `127.0.0.1:8080`, `[::]:8080` or `unix:/path`; () where nobody can tell.
+
+        Programs that it runs elsewhere (in a container) are not seen.
+        """
+        ...
+
     async def close(self, *, keep_s: float | None = None) -> None:
         """Let go of the runtime: everything still running is stopped, or kept for `keep_s` seconds."""
         ...

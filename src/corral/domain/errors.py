@@ -219,9 +219,11 @@ class StartFailed(EngineFailed):
         retry_after_s: float | None = None,
         permanent: bool = False,
         memory: bool = False,
+        address_taken: bool = False,
     ) -> None:
         self.log_tail = log_tail
         self.memory = memory  # the engine could not get the memory it asked for: with more of it free it may work
+        self.address_taken = address_taken  # somebody else was faster: the same start at another address may work
         self.permanent = permanent  # the same start can never work: no point in trying again on a timer
         super().__init__(message, hint=hint, retry_after_s=retry_after_s)
 

@@ -19,10 +19,18 @@ from corral.domain.fleet import OptionValue
 
 HANDLE_VERSION: Final = 1
 
+PID: Final = "{pid}"
+"""In a stop command: the number of the started process, which nobody knows before the start."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where an engine listens: a unix socket, else host and port. `key` goes out as `Authorization: Bearer`."""
+    """
+    Where an engine listens: a unix socket, else host and port. `key` goes out as `Authorization: Bearer`.
+
+    `model_name` is what the engine calls its Model, where it insists on that; `v1` what it has in the place of the
+    `/v1` that OpenAI's routes begin with; `health` the path that tells whether it is well, where engines differ.
+    """
 
     socket: str = ""
     host: str = ""
@@ -30,6 +38,9 @@ class Endpoint:
     key: str = field(default="", repr=False)
     base_path: str = ""  # prefix of the engine's routes, without a trailing slash
     tls: bool = False
+    model_name: str = ""  # "" leaves the name that the client wrote
+    v1: str = "/v1"
+    health: str = ""  # "" is what its engine always asks
 
     def __str__(self) -> str:
         return f"unix:{self.socket}" if self.socket else f"http://{self.host}:{self.port}{self.base_path}"
@@ -53,7 +64,9 @@ class LaunchPlan:
 
     `env` is added to the host's environment, from which the runtime first removes every variable that begins with
     one of `env_scrub`. `secret_env` is the same but is never shown, logged or stored in the clear outside 0600 files.
-    `files` are written into the scratch folder (0600) before the start, by relative name.
+    `files` are written into the scratch folder (0600) before the start, by relative name. An engine with a
+    `ready_pattern` is not asked for its health before a line of its output has matched it. A `stop_command` goes before
+    the `stop_signal`: it is run with the engine's environment, `PID` in it filled in.
     """
 
     argv: tuple[str, ...]
@@ -65,6 +78,8 @@ class LaunchPlan:
     cwd: str = ""
     stop_signal: str = "SIGTERM"
     stop_grace_s: float = 2.0  # between stop_signal and SIGKILL to the process group
+    stop_command: tuple[str, ...] = ()
+    ready_pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +173,7 @@ class Handle:
                 "endpoint": {
                     "socket": end.socket, "host": end.host, "port": end.port,
                     "key": end.key, "base_path": end.base_path, "tls": end.tls,
+                    "model_name": end.model_name, "v1": end.v1, "health": end.health,
                 },
                 "started_at": self.started_at,
                 "data": dict(self.data),

@@ -89,7 +89,19 @@ class FakeProgramEngine:
             except (OSError, TimeoutError, NotHttp):
                 return False
 
-    def diagnose(self, model: ModelSpec, exit: ExitStatus | None, log: Sequence[str]) -> StartFailed:
+    def declared(self, model: ModelSpec) -> Footprint | None:
+        """The files tell."""
+        return None
+
+    def diagnose(
+        self,
+        model: ModelSpec,
+        exit: ExitStatus | None,
+        log: Sequence[str],
+        *,
+        endpoint: Endpoint | None = None,
+        listens: Sequence[str] = (),
+    ) -> StartFailed:
         """What happened, and the last lines."""
         what = f"ended: it {exit}" if exit else "never became ready"
         return StartFailed(f"The fake engine of {model.name} {what}.", log_tail=tuple(log[-20:]))

@@ -43,6 +43,7 @@ class Script:
     oom: bool = False  # the exit is an OOM kill
     stop_takes_s: float = 0.0  # longer than the grace: it is killed when the grace ends
     rss_bytes: int = 0
+    listens: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
@@ -210,6 +211,11 @@ class FakeRuntime:
         if entry is None or entry.end.done():
             return None
         return Usage(rss_bytes=entry.script.rss_bytes, cpu_s=0.0, pids=(handle.data["pid"],))
+
+    async def listening(self, handle: Handle) -> tuple[str, ...]:
+        """What the script says."""
+        entry = self._entry(handle)
+        return entry.script.listens if entry is not None and not entry.end.done() else ()
 
     async def close(self, *, keep_s: float | None = None) -> None:
         """End the lives, or leave them to the world."""

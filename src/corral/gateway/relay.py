@@ -33,6 +33,7 @@ from corral.domain.fleet import ModelSpec
 from corral.gateway import errors
 from corral.gateway.heads import SENT_RAW, client_fields, early_fields, engine_head
 from corral.gateway.links import AnswerHead, Link, Site
+from corral.gateway.naming import addressed
 from corral.gateway.routes.table import ModelFrom, Route
 from corral.gateway.usage import Watch
 from corral.kit.sse import whole_events
@@ -149,8 +150,11 @@ class Exchange:
         self._state = SENT
         self._link = link
         if not self._head:
+            path, endpoint = self._path, site.endpoint
+            if endpoint.model_name or endpoint.v1 != "/v1":
+                path, self._body = addressed(endpoint, self._route, self._client.head, path, self._body)
             allowed = SENT_RAW if self._route.model_from is ModelFrom.PATH else self._gateway.request_headers
-            self._head = engine_head(self._client.head, self._path, len(self._body), site, allowed)
+            self._head = engine_head(self._client.head, path, len(self._body), site, allowed)
         link.send(self, self._head, self._body, bodiless=self._client.head.method == b"HEAD")
 
     def unreachable(self, reason: str) -> None:

@@ -21,7 +21,9 @@ _LEAVE_S: Final = 2.0
 """Time for the guard to kill and reap what it guards."""
 
 
-async def output(argv: Sequence[str], *, env: Mapping[str, str], deadline_s: float) -> tuple[int, str]:
+async def output(
+    argv: Sequence[str], *, env: Mapping[str, str], deadline_s: float, cwd: str | None = None
+) -> tuple[int, str]:
     """
     Exit code (negative: a signal) and standard output and error together, bad UTF-8 replaced.
 
@@ -37,6 +39,7 @@ async def output(argv: Sequence[str], *, env: Mapping[str, str], deadline_s: flo
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 env=env,
+                cwd=cwd,
                 start_new_session=True,
             )
         try:

@@ -1,4 +1,4 @@
-"""One text field out of a multipart form, without taking the form apart."""
+"""One text field of a multipart form, read or replaced without taking the form apart."""
 
 from __future__ import annotations
 
@@ -18,6 +18,21 @@ def form_field(body: bytes, content_type: str, name: str, *, limit: int = 1024) 
     Raises ValueError for a form that cannot be read: no boundary, a part without an end, too many parts, a value
     over `limit` bytes, the field twice.
     """
+    found, _ = _find(body, content_type, name)
+    return None if found is None else _text(body[found], name, limit)
+
+
+def with_field(body: bytes, content_type: str, name: str, value: str) -> bytes:
+    """The form with this value of the field, as its first part where it had none. Raises ValueError as `form_field`."""
+    found, mark = _find(body, content_type, name)
+    if found is not None:
+        return body[: found.start] + value.encode() + body[found.stop :]
+    part = b'%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+    return part % (mark, name.encode(), value.encode()) + body
+
+
+def _find(body: bytes, content_type: str, name: str) -> tuple[slice | None, bytes]:
+    """Where the field's value stands, and the form's boundary line."""
     if not content_type.lower().startswith("multipart/form-data"):
         raise ValueError("the body must be multipart/form-data")
     match = _BOUNDARY.search(content_type)
@@ -26,11 +41,11 @@ def form_field(body: bytes, content_type: str, name: str, *, limit: int = 1024) 
     mark = b"--" + (match[1] or match[2]).encode("latin-1")
     if not body.startswith(mark):
         raise ValueError("the form does not begin with its boundary")
-    found: str | None = None
+    found: slice | None = None
     at = len(mark)
     for _ in range(_PARTS_LIMIT):
         if body.startswith(b"--", at):
-            return found
+            return found, mark
         head_end = body.find(b"\r\n\r\n", at, at + _HEAD_LIMIT)
         end = body.find(b"\r\n" + mark, max(at, head_end))
         if head_end < 0 or end < 0:
@@ -39,7 +54,7 @@ def form_field(body: bytes, content_type: str, name: str, *, limit: int = 1024) 
         if part is not None and part[1] == name.encode():
             if found is not None:
                 raise ValueError(f"the field {name!r} is there twice")
-            found = _text(body[head_end + 4 : end], name, limit)
+            found = slice(head_end + 4, end)
         at = end + 2 + len(mark)
     raise ValueError(f"the form has more than {_PARTS_LIMIT} parts")
 

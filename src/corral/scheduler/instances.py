@@ -24,6 +24,7 @@ from corral.domain.errors import CorralError, PlaceFailed, StartFailed
 from corral.domain.fleet import ModelSpec
 from corral.domain.launch import Attach, Endpoint, ExitKind, ExitStatus, Handle, LaunchPlan
 from corral.kit.tasks import Tasks
+from corral.scheduler import listening
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,9 @@ CHECK_S: Final = 2.0
 
 AGAIN_S: Final = 5.0
 """Between two tries to end what does not end."""
+
+LATE_S: Final = 10.0
+"""An engine that takes longer to be ready is looked at: it may listen somewhere else."""
 
 DEATH_S: Final = 0.5
 """How long the keeper may take to notice that a silent engine is dead."""
@@ -100,7 +104,7 @@ class Instances:
     async def _start(self, running: Running) -> None:
         began = self._clock.now()
         try:
-            info = await self._bring_up(running)
+            info = await self._bring_up_again(running)
         except CorralError as error:
             await self._clean_up(running)
             self._forget(running)
@@ -115,6 +119,20 @@ class Instances:
         # The machine may answer with a Stop at once: be in the watching state before it hears of it.
         self._begin_watch(running)
         self.report(events.InstanceReady(running.instance, running.endpoint, info.slots, load_s))
+        if running.endpoint.port and running.handle is not None:
+            self._tasks.start(self._look_how_open(running), name=f"look at {running.instance}")
+
+    async def _bring_up_again(self, running: Running) -> ReadyInfo:
+        """`_bring_up`, a second time at another address where somebody else took the first one."""
+        try:
+            return await self._bring_up(running)
+        except StartFailed as error:
+            if not error.address_taken:
+                raise
+            logger.info("%s: its address was taken by another program; once more", running.model.name)
+        await self._clean_up(running)
+        running.handle = running.endpoint = None
+        return await self._bring_up(running)
 
     async def _bring_up(self, running: Running) -> ReadyInfo:
         """Plan, start and wait until ready. Raises the diagnosis as a CorralError."""
@@ -127,7 +145,7 @@ class Instances:
             self._last[model.name] = running.handle
         try:
             async with asyncio.timeout(model.timeouts.load_s):
-                return await self._ready_or_exit(running, attached=isinstance(plan, Attach))
+                return await self._ready_or_exit(running, plan)
         except TimeoutError:
             raise await self._diagnosis(running, None) from None
 
@@ -149,18 +167,18 @@ class Instances:
         assert isinstance(handle, Handle)
         return handle
 
-    async def _ready_or_exit(self, running: Running, *, attached: bool) -> ReadyInfo:
-        assert running.endpoint is not None
-        ready = self._tasks.start(
-            _captured(running.engine.wait_ready(running.model, running.endpoint)), name=f"ready {running.instance}"
-        )
+    async def _ready_or_exit(self, running: Running, plan: LaunchPlan | Attach) -> ReadyInfo:
+        ready = self._tasks.start(_captured(self._until_ready(running, plan)), name=f"ready {running.instance}")
         waits: set[asyncio.Task[Any]] = {ready}
         exited = None
         if running.handle is not None:
             exited = self._tasks.start(running.runtime.wait(running.handle), name=f"exit {running.instance}")
             waits.add(exited)
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waits, timeout=LATE_S, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                await self._look_where(running)
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             if exited is not None and exited.done():
                 raise await self._diagnosis(running, exited.result())
             info, error = ready.result()
@@ -172,14 +190,33 @@ class Instances:
             for task in waits:
                 task.cancel()
 
+    async def _until_ready(self, running: Running, plan: LaunchPlan | Attach) -> ReadyInfo:
+        if isinstance(plan, LaunchPlan) and plan.ready_pattern and running.handle is not None:
+            await listening.said(running.runtime, running.handle, plan.ready_pattern)
+        return await running.engine.wait_ready(running.model, plan.endpoint)
+
+    async def _look_where(self, running: Running) -> None:
+        """It takes its time: if it listens somewhere else than it should, waiting is in vain."""
+        places = await listening.places(running.runtime, running.handle)
+        sentence = listening.elsewhere(places, running.endpoint)
+        if sentence:
+            logger.warning("%s (%s) is not ready yet. %s", running.model.name, running.instance, sentence)
+
+    async def _look_how_open(self, running: Running) -> None:
+        places = await listening.places(running.runtime, running.handle)
+        sentence = listening.too_open(places, running.endpoint)
+        if sentence:
+            logger.warning("%s (%s): %s", running.model.name, running.instance, sentence)
+
     async def _diagnosis(self, running: Running, exit: ExitStatus | None) -> StartFailed:
         log: list[str] = []
+        places = await listening.places(running.runtime, running.handle) if exit is None else ()
         if running.handle is not None:
             with contextlib.suppress(CorralError, TimeoutError):
                 async with asyncio.timeout(CHECK_S):
                     async for line in running.runtime.logs(running.handle, tail=LOG_TAIL):
                         log.append(line.text)
-        return running.engine.diagnose(running.model, exit, log)
+        return running.engine.diagnose(running.model, exit, log, endpoint=running.endpoint, listens=places)
 
     def _recover(self, coroutine: Coroutine[Any, Any, None], running: Running) -> None:
         if not running.stopping:
@@ -366,6 +403,7 @@ def _named(error: CorralError, model: ModelSpec) -> CorralError:
         retry_after_s=error.retry_after_s,
         permanent=error.permanent,
         memory=error.memory,
+        address_taken=error.address_taken,
     )
 
 

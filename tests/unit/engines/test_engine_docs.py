@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from corral.contracts.options import OptionSpec, OptionTable
+from corral.engines.command.options import OPTIONS as COMMAND
 from corral.engines.llamacpp.options import OPTIONS as LLAMACPP
 from corral.engines.llamacpp.spellings import OWNED
 from corral.engines.remote.options import OPTIONS as REMOTE
@@ -21,7 +22,7 @@ def row(option: OptionSpec) -> str:
     return f"| `{option.name}` | {option.allowed()} | {default} | {option.help} |"
 
 
-@pytest.mark.parametrize(("page", "table"), [("llamacpp.md", LLAMACPP), ("remote.md", REMOTE)])
+@pytest.mark.parametrize(("page", "table"), [("llamacpp.md", LLAMACPP), ("command.md", COMMAND), ("remote.md", REMOTE)])
 def test_every_option_is_on_its_page(page: str, table: OptionTable) -> None:
     lines = (DOCS / page).read_text("utf-8").splitlines()
     assert [option.name for option in table if row(option) not in lines] == []
@@ -36,5 +37,5 @@ def test_the_page_names_the_flags_that_corral_owns() -> None:
 
 
 if __name__ == "__main__":
-    for table in (LLAMACPP, REMOTE):
+    for table in (LLAMACPP, COMMAND, REMOTE):
         print(*map(row, table), sep="\n", end="\n\n")

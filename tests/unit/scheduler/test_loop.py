@@ -74,7 +74,18 @@ class TestEngine:
     async def alive(self, endpoint: Endpoint, *, timeout_s: float) -> bool:
         return self.healthy
 
-    def diagnose(self, model: ModelSpec, exit: ExitStatus | None, log: Sequence[str]) -> StartFailed:
+    def declared(self, model: ModelSpec) -> Footprint | None:
+        return None
+
+    def diagnose(
+        self,
+        model: ModelSpec,
+        exit: ExitStatus | None,
+        log: Sequence[str],
+        *,
+        endpoint: Endpoint | None = None,
+        listens: Sequence[str] = (),
+    ) -> StartFailed:
         return StartFailed(f"{model.name} {exit or 'never became ready'}", log_tail=tuple(log))
 
     def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:

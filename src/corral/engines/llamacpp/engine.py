@@ -111,7 +111,19 @@ class LlamaCppEngine:
         """True when `/health` answers 200 within the time."""
         return await ready.alive(endpoint, timeout_s)
 
-    def diagnose(self, model: ModelSpec, exit: ExitStatus | None, log: Sequence[str]) -> StartFailed:
+    def declared(self, model: ModelSpec) -> Footprint | None:
+        """The files tell."""
+        return None
+
+    def diagnose(
+        self,
+        model: ModelSpec,
+        exit: ExitStatus | None,
+        log: Sequence[str],
+        *,
+        endpoint: Endpoint | None = None,
+        listens: Sequence[str] = (),
+    ) -> StartFailed:
         """See `diagnose`: the first known string in the log, else how it ended and what it last said."""
         return diagnose(exit, log)
 

@@ -105,7 +105,19 @@ class RemoteEngine:
             return False
         return answer.status < 500
 
-    def diagnose(self, model: ModelSpec, exit: ExitStatus | None, log: Sequence[str]) -> StartFailed:
+    def declared(self, model: ModelSpec) -> Footprint | None:
+        """Nothing of this machine's."""
+        return Footprint()
+
+    def diagnose(
+        self,
+        model: ModelSpec,
+        exit: ExitStatus | None,
+        log: Sequence[str],
+        *,
+        endpoint: Endpoint | None = None,
+        listens: Sequence[str] = (),
+    ) -> StartFailed:
         """It never became ready: there is no process that could have ended."""
         options, _ = checked(model.options)
         return StartFailed(

@@ -44,6 +44,7 @@ _ROUTES: Final = (
             "/v1/messages",
             "/v1/embeddings", "/embedding", "/embeddings",
             "/v1/rerank", "/v1/reranking", "/rerank", "/reranking",
+            "/v1/audio/speech", "/v1/images/generations",
         )
     ),
     *(
@@ -55,7 +56,13 @@ _ROUTES: Final = (
             "/v1/messages/count_tokens",
         )
     ),
-    *(Route(path, b"POST", ModelFrom.FORM) for path in ("/v1/audio/transcriptions", "/audio/transcriptions")),
+    *(
+        Route(path, b"POST", ModelFrom.FORM)
+        for path in (
+            "/v1/audio/transcriptions", "/audio/transcriptions", "/v1/audio/translations",
+            "/v1/images/edits", "/v1/images/variations",
+        )
+    ),
     *(Route(path, b"GET", ModelFrom.QUERY, weight=0, loads=False) for path in ("/props", "/slots")),
 )  # fmt: skip
 

@@ -25,6 +25,7 @@ from corral.kit.environment import inherited
 from corral.kit.ports import free_port
 from corral.runtimes.process import fingerprint, logs, sweep, usage
 from corral.runtimes.process.client import REQUEST_TIMEOUT_S, KeeperGone, KeeperRefused
+from corral.runtimes.process.farewell import Farewells, farewell_of
 from corral.runtimes.process.handle import HandleFiles
 from corral.runtimes.process.keeper import procs
 from corral.runtimes.process.link import KILL_WAIT_S, KeeperLink, Life
@@ -59,6 +60,7 @@ class ProcessRuntime:
         self._keep_s = keep_s if on_exit == "keep" else 0.0
         self._hidden_env = hidden_env
         self._link = KeeperLink(self._places, self._files, keep_s=self._keep_s, oom_counter=oom_counter)
+        self._farewells = Farewells(hidden_env)
         self._pruner = sweep.LogPruner(self._places, lambda work: self._link.background(work, name="prune logs"))
 
     async def fingerprint(self) -> Fingerprint:
@@ -126,6 +128,8 @@ class ProcessRuntime:
         """See contracts.runtime. Raises PlaceFailed when the kernel does not let a process go."""
         end = await self._link.end_of(handle)
         if not end.done():
+            grace_s = await self._farewells.before(handle, end, grace_s)
+        if not end.done():
             # Without a keeper, or one that just forgot it, its end is being found out.
             with contextlib.suppress(KeeperGone, KeeperRefused):
                 await self._link.ask("stop", instance=handle.instance, number=None, grace_s=grace_s)
@@ -141,6 +145,7 @@ class ProcessRuntime:
     async def destroy(self, handle: Handle) -> None:
         """See contracts.runtime."""
         await self.stop(handle, grace_s=0.0)
+        await self._farewells.after(handle)
         life = self._link.lives.get(handle.instance)
         if life is None or life.pid == handle.data.get("pid"):  # else the files are those of its successor
             if life is not None:
@@ -175,6 +180,14 @@ class ProcessRuntime:
                 return usage.of(await self._link.ask("tree", instance=handle.instance))
         except (KeeperGone, KeeperRefused):
             return None
+
+    async def listening(self, handle: Handle) -> tuple[str, ...]:
+        """See contracts.runtime."""
+        try:
+            pids = await self._link.ask("tree", instance=handle.instance)
+        except (KeeperGone, KeeperRefused):
+            return ()
+        return await asyncio.to_thread(usage.listening, pids)
 
     async def close(self, *, keep_s: float | None = None) -> None:
         """See contracts.runtime. Without `keep_s` the `on_exit` of this runtime decides."""
@@ -228,6 +241,7 @@ class ProcessRuntime:
             "keeper_pid": keeper_pid,
             "scratch": str(self._places.scratch / slug(instance)),
             "log": str(self._places.logs / slug(instance)),
+            **farewell_of(plan, str(self._places.scratch / slug(instance))),
         }
         return Handle(self.name, instance, model, digest, plan.endpoint, time.time(), data)
 

@@ -1,7 +1,8 @@
-"""What a tree of processes takes."""
+"""What a tree of processes takes, and where it listens."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 
 import psutil
@@ -29,3 +30,20 @@ def of(pids: Iterable[int]) -> Usage | None:
             continue
         found.append(pid)
     return Usage(rss_bytes=rss, cpu_s=cpu, pids=tuple(found)) if found else None
+
+
+def listening(pids: Iterable[int]) -> tuple[str, ...]:
+    """Where they listen: `127.0.0.1:8080`, `[::]:8080`, `unix:/path`. What we may not look at is left out."""
+    found: set[str] = set()
+    for pid in pids:
+        try:
+            sockets = psutil.Process(pid).net_connections(kind="all")
+        except psutil.Error:
+            continue
+        for each in sockets:
+            if each.status == psutil.CONN_LISTEN and each.laddr:
+                host, port = each.laddr[0], each.laddr[1]
+                found.add(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            elif each.family == socket.AF_UNIX and str(each.laddr).startswith("/"):
+                found.add(f"unix:{each.laddr}")
+    return tuple(sorted(found))
