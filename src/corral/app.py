@@ -24,6 +24,7 @@ from corral.config.paths import cache_dir, control_socket
 from corral.config.settings import Settings
 from corral.contracts.engine import Engine
 from corral.contracts.runtime import Runtime
+from corral.devices import budgets
 from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.errors import CorralError, PlaceFailed, StoreFailed
 from corral.domain.events import FleetChanged, ShutdownWanted, StateChanged
@@ -46,7 +47,6 @@ from corral.scheduler.control import SchedulerControl
 from corral.scheduler.instances import Instances
 from corral.scheduler.loop import Scheduler
 from corral.scheduler.machine import Machine
-from corral.scheduler.policy.budgets import budgets
 from corral.store.gguf.memory import FileFootprints
 from corral.version import __version__
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from corral.contracts.devices import Devices
-from corral.devices.budget import others_bytes
+from corral.devices.budget import held, others_bytes
 from corral.domain.devices import DeviceMemory
 
 EVERY_S: Final = 5.0
@@ -39,7 +39,7 @@ class Snapshot:
 
     def others(self, device: DeviceMemory) -> int:
         """What programs that are not ours use of it."""
-        return others_bytes(device, self.ours.get(device.name, 0))
+        return others_bytes(device, held(device, self.devices, self.ours))
 
 
 async def _nobody() -> Iterable[int]:
