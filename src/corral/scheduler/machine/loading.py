@@ -164,7 +164,8 @@ def _candidate(world: World, instance: Instance) -> Candidate[Instance]:
     if not instance.busy:
         idle_s = world.now - (instance.since if instance.state is STARTING else instance.idle_since)
     cost_s = load_cost_s(instance.load_s if instance.load_s is not None else model.load_s, instance.holds)
-    return Candidate(instance, instance.holds, idle_s, cost_s, model.spec.priority, instance.ready_at)
+    waiting = len(model.queue) + len(model.light)
+    return Candidate(instance, instance.holds, idle_s, cost_s, model.spec.priority, waiting, instance.ready_at)
 
 
 def _held(victims: Victims) -> dict[str, int]:

@@ -14,8 +14,11 @@ costs about `load / t` seconds of loading for every second to come; the sum of t
 keeps small. Size counts because a large one frees at once what many small ones would have to be loaded again for. So a
 Model that loads in 2 s leaves before one that takes 60 s unless it was used thirty times more recently.
 
-One in use is chosen only when all the idle ones together do not suffice, and then it is waited for, never cut. Who
+One in use is chosen only when all the idle ones together do not suffice, and then it is waited for, never cut: of equal
+priority first who has the fewest waiters, because a Model that others wait for has to be loaded again at once. Who
 frees nothing of what is short is no candidate, and nobody leaves without need: the choice is pruned.
+
+`python -m tests.simulation.day` tells what a change here is worth.
 """
 
 from __future__ import annotations
@@ -94,6 +97,7 @@ class Candidate(NamedTuple, Generic[T]):
     idle_s: float | None
     load_s: float  # what loading it again costs
     priority: int
+    waiting: int  # for its Model
     ready_at: float
 
 
@@ -134,10 +138,10 @@ def _share(candidate: Candidate[T], short: Amounts) -> float:
     return share
 
 
-def _reluctance(candidate: Candidate[T], share: float) -> tuple[int, float, float]:
+def _reluctance(candidate: Candidate[T], share: float) -> tuple[int, float, float, float]:
     if candidate.idle_s is not None:
-        return 0, candidate.load_s / max(candidate.idle_s, LEAST_IDLE_S) / share, -candidate.idle_s
-    return 1, float(candidate.priority), candidate.ready_at
+        return 0, candidate.load_s / max(candidate.idle_s, LEAST_IDLE_S) / share, -candidate.idle_s, 0.0
+    return 1, float(candidate.priority), float(candidate.waiting), candidate.ready_at
 
 
 # --- what cannot fit --------------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ GIB = 1024**3
 
 def idle(name: str, size: int | Mapping[str, int], for_s: float, *, load_s: float = 1.0) -> Candidate[str]:
     holds = {"ram": size} if isinstance(size, int) else size
-    return Candidate(name, holds, for_s, load_s, 0, 0.0)
+    return Candidate(name, holds, for_s, load_s, 0, 0, 0.0)
 
 
-def busy(name: str, size: int, *, priority: int = 0, ready_at: float = 0.0) -> Candidate[str]:
-    return Candidate(name, {"ram": size}, None, 1.0, priority, ready_at)
+def busy(name: str, size: int, *, priority: int = 0, waiting: int = 0, ready_at: float = 0.0) -> Candidate[str]:
+    return Candidate(name, {"ram": size}, None, 1.0, priority, waiting, ready_at)
 
 
 def chosen(short: int | Mapping[str, int], *candidates: Candidate[str]) -> list[str] | None:
@@ -66,6 +66,12 @@ def test_only_those_leave_that_free_what_is_short() -> None:
 def test_among_those_in_use_the_lowest_priority_and_then_the_longest_ready_goes_first() -> None:
     assert chosen(1, busy("high", 1, priority=2), busy("low", 1, priority=1, ready_at=9.0)) == ["low"]
     assert chosen(1, busy("new", 1, ready_at=9.0), busy("old", 1, ready_at=1.0)) == ["old"]
+
+
+def test_among_those_in_use_of_equal_priority_the_one_that_fewest_wait_for_goes_first() -> None:
+    wanted, quiet = busy("wanted", 1, waiting=3, ready_at=1.0), busy("quiet", 1, ready_at=9.0)
+    assert chosen(1, wanted, quiet) == ["quiet"]
+    assert chosen(1, wanted, quiet._replace(priority=1)) == ["wanted"]
 
 
 def test_too_little_is_told_from_nothing_needed() -> None:
