@@ -51,3 +51,9 @@ GGML_TYPES: Final[dict[int, GgmlType]] = {
 }
 
 BY_NAME: Final = {kind.name.lower(): kind for kind in GGML_TYPES.values()}
+
+
+def row_bytes(elements: int, type_name: str) -> int:
+    """Bytes of a row of so many elements in a cache type (`q8_0`, ...); f16 for a name that is not known."""
+    kind = BY_NAME.get(type_name, BY_NAME["f16"])
+    return -(-elements // kind.block) * kind.bytes

@@ -1,0 +1,128 @@
+"""
+The memory that grows with context and slots: keys and values, recurrent state, by layer. Facts of llama.cpp b11434.
+
+Per layer and token a key and a value for each key-value head, in their cache types. Windowed layers keep only their
+window; compressed attention (MLA) keeps one row and no value; recurrent layers keep a state for each slot in f32
+whatever the context; encoders keep nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from corral.store.gguf.ggml import row_bytes
+from corral.store.gguf.indexers import compressed_rows, indexer_rows
+from corral.store.gguf.shape import ModelShape
+from corral.store.gguf.states import recurrent_bytes, recurrent_layers
+from corral.store.gguf.windows import next_layers, own_keys, window_of, windowed
+
+CELLS: Final = 256  # contexts and windows round up to a multiple of this
+_ENCODERS: Final = frozenset({
+    "bert", "clef", "dream", "eurobert", "gemma-embedding", "jina-bert-v2", "jina-bert-v3", "llada", "llada-moe",
+    "modern-bert", "neo-bert", "nomic-bert", "nomic-bert-moe", "rnd1", "t5encoder", "wavtokenizer-dec",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ContextPlan:
+    """How much context a load is to hold. `cells` are for each of `streams`, which several slots may share."""
+
+    cells: int
+    streams: int
+    slots: int
+    ubatch: int
+    type_k: str = "f16"
+    type_v: str = "f16"
+    swa_full: bool = False
+    drafts_itself: bool = False  # the model's own layers for further tokens have a cache too
+    rollback: int = 0  # recurrent states kept beside the newest, for drafts that are taken back
+
+    @property
+    def total_cells(self) -> int:
+        """Tokens of all slots together."""
+        return self.cells * self.streams
+
+    def window_cells(self, window: int) -> int:
+        """Tokens that a windowed layer holds for each stream."""
+        if self.swa_full:
+            return self.cells
+        return padded(min(self.cells, window * (self.slots // self.streams) + self.ubatch))
+
+
+def padded(cells: int) -> int:
+    """Up to the next multiple of CELLS."""
+    return -(-cells // CELLS) * CELLS
+
+
+def cache_bytes(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:
+    """Bytes for each layer."""
+    if shape.architecture in _ENCODERS or shape.numbers.get("attention.causal") is False:
+        return (0,) * shape.layers
+    states = recurrent_bytes(shape, plan.slots, plan.rollback)
+    keys = _keys(shape, plan)
+    return tuple(state + key for state, key in zip(states, keys, strict=True))
+
+
+def state_bytes(shape: ModelShape, plan: ContextPlan) -> int:
+    """What one context checkpoint of one slot copies: everything that cannot be taken back token by token."""
+    recurrent = sum(recurrent_bytes(shape, plan.slots, plan.rollback)) // max(1, plan.slots * (1 + plan.rollback))
+    window = window_of(shape)
+    if not window or plan.swa_full:
+        return recurrent
+    rows = [row for row, narrow in zip(_rows(shape, plan), windowed(shape), strict=True) if narrow]
+    return recurrent + min(window, plan.cells) * sum(rows)
+
+
+def _keys(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:
+    window = window_of(shape)
+    narrow_cells = plan.window_cells(window) if window else plan.cells
+    kept = [
+        row * plan.streams * (narrow_cells if narrow else plan.cells)
+        for row, narrow in zip(_rows(shape, plan), windowed(shape), strict=True)
+    ]
+    indexed = [row * plan.total_cells for row in indexer_rows(shape, plan.type_k, plan.type_v)]
+    compressed = [
+        row_bytes(length, plan.type_k) * plan.slots * padded(-(-plan.cells // ratio)) if ratio else 0
+        for ratio, length in compressed_rows(shape)
+    ]
+    return tuple(map(sum, zip(kept, indexed, compressed, strict=True)))
+
+
+def _rows(shape: ModelShape, plan: ContextPlan) -> list[int]:
+    """Bytes for one token in each layer; 0 for layers that keep no keys."""
+    heads = shape.by_layer("attention.head_count")
+    key_heads = shape.by_layer("attention.head_count_kv") if shape.has("attention.head_count_kv") else heads
+    first = heads[0] if heads else 0
+    usual = shape.whole("embedding_length") // first if first else 0
+    key, value = shape.whole("attention.key_length", usual), shape.whole("attention.value_length", usual)
+    narrow_key = shape.whole("attention.key_length_swa", key)
+    narrow_value = shape.whole("attention.value_length_swa", value)
+    compressed = _is_compressed(shape)
+    used = _keyed_layers(shape, plan)
+    rows = []
+    for layer, narrow in enumerate(windowed(shape)):
+        count = key_heads[layer] if used[layer] else 0
+        row = row_bytes(count * (narrow_key if narrow else key), plan.type_k)
+        if not compressed:
+            row += row_bytes(count * (narrow_value if narrow else value), plan.type_v)
+        rows.append(row)
+    return rows
+
+
+def _is_compressed(shape: ModelShape) -> bool:
+    """MLA and its kin: the row of the key holds the value too."""
+    lengths = shape.whole("attention.key_length_mla"), shape.whole("attention.value_length_mla")
+    return shape.architecture == "deepseek4" or all(lengths)
+
+
+def _keyed_layers(shape: ModelShape, plan: ContextPlan) -> list[bool]:
+    recurrent = recurrent_layers(shape)
+    both = shape.architecture == "falcon-h1"
+    end = own_keys(shape)
+    trunk = shape.layers if plan.drafts_itself else shape.layers - next_layers(shape)
+    used = [layer < end and layer < trunk and (both or not recurrent[layer]) for layer in range(shape.layers)]
+    if shape.architecture.startswith("nemotron_h"):  # feed-forward layers are layers of their own there
+        forward = shape.by_layer("feed_forward_length")
+        used = [each and not forward[layer] for layer, each in enumerate(used)]
+    return used
