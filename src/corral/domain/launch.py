@@ -101,6 +101,23 @@ class Footprint:
         """All of it by device name, RAM as `ram`; devices that need nothing are left out."""
         return {name: size for name, size in ((RAM, self.ram_bytes), *self.devices.items()) if size}
 
+    @classmethod
+    def of(cls, by_device: Mapping[str, int], *, measured: bool = False) -> Footprint:
+        """From bytes by device name, RAM as `ram`."""
+        others = {name: size for name, size in by_device.items() if name != RAM}
+        return cls(by_device.get(RAM, 0), others, measured)
+
+    def seen(self, held: Mapping[str, int]) -> Footprint:
+        """
+        What a load really takes, from what its engine says (this) and what its processes hold (`Devices.used_by`).
+
+        The larger of the two on each device: an engine does not count its program and libraries, and a process does
+        not hold yet what it has only mapped.
+        """
+        said = self.by_device()
+        largest = {name: max(said.get(name, 0), held.get(name, 0)) for name in (*said, *held)}
+        return Footprint.of(largest, measured=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:

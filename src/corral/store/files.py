@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from corral.domain.errors import BadGguf, FileMissing
-from corral.store.gguf.header import Header
+from corral.store.gguf.header import Header, TensorInfo
 from corral.store.gguf.reader import read_header
 
 _PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -35,7 +35,7 @@ class ModelFiles:
 
     parts: tuple[FileStamp, ...]
     header: Header
-    tensor_bytes: int  # of all parts
+    tensors: tuple[TensorInfo, ...]  # of all parts
 
     @property
     def path(self) -> Path:
@@ -46,6 +46,11 @@ class ModelFiles:
     def total_bytes(self) -> int:
         """Sizes of all files together."""
         return sum(part.size for part in self.parts)
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of all tensors, without padding."""
+        return sum(tensor.n_bytes for tensor in self.tensors)
 
 
 def resolve(path: str | os.PathLike[str]) -> ModelFiles:
@@ -60,7 +65,7 @@ def resolve(path: str | os.PathLike[str]) -> ModelFiles:
         raise _missing(given)
     header = read_header(given)
     if header.split is None:
-        return ModelFiles((stamp(given),), header, header.tensor_bytes)
+        return ModelFiles((stamp(given),), header, header.tensors)
     return _resolve_split(given, header)
 
 
@@ -105,13 +110,13 @@ def _resolve_split(given: Path, header: Header) -> ModelFiles:
                 f"{each.name} is not part {index + 1} of {split.count}, whatever its name says.",
                 hint="Download it again.",
             )
-    tensors = sum(len(part.tensors) for part in headers)
-    if split.tensors and tensors != split.tensors:
+    tensors = tuple(tensor for part in headers for tensor in part.tensors)
+    if split.tensors and len(tensors) != split.tensors:
         raise BadGguf(
-            f"The parts of {paths[0].name} have {tensors} tensors together instead of {split.tensors}.",
+            f"The parts of {paths[0].name} have {len(tensors)} tensors together instead of {split.tensors}.",
             hint="They are not of one model: download all of them again.",
         )
-    return ModelFiles(tuple(stamp(each) for each in paths), headers[0], sum(part.tensor_bytes for part in headers))
+    return ModelFiles(tuple(stamp(each) for each in paths), headers[0], tensors)
 
 
 def _missing(path: Path) -> FileMissing:

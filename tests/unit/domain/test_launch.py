@@ -1,6 +1,6 @@
 import pytest
 
-from corral.domain.launch import Endpoint, Handle, LaunchPlan, load_digest
+from corral.domain.launch import Endpoint, Footprint, Handle, LaunchPlan, load_digest
 
 
 def test_a_handle_reads_back() -> None:
@@ -26,3 +26,11 @@ def test_the_digest_ignores_the_order_of_keys_and_minds_everything_else() -> Non
     assert load_digest({"a": 1, "b": [1, 2]}) == load_digest({"b": [1, 2], "a": 1})
     assert load_digest({"a": 1}) != load_digest({"a": 0})
     assert load_digest({"b": [1, 2]}) != load_digest({"b": [2, 1]})
+
+
+def test_what_a_load_takes_is_the_larger_of_what_it_says_and_holds() -> None:
+    said = Footprint(100, {"CUDA0": 50, "CUDA1": 5})
+    seen = said.seen({"ram": 120, "CUDA0": 40, "CUDA2": 7})
+    assert seen.by_device() == {"ram": 120, "CUDA0": 50, "CUDA1": 5, "CUDA2": 7}
+    assert seen.measured
+    assert said.seen({}).by_device() == said.by_device()

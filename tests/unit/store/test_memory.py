@@ -1,4 +1,4 @@
-"""The estimate of what a load takes."""
+"""The estimate of a Model with real files: all parts, companions, and nothing read twice."""
 
 from __future__ import annotations
 
@@ -8,72 +8,27 @@ from pathlib import Path
 
 import pytest
 
+from corral.domain.devices import RAM
 from corral.domain.errors import FileMissing
 from corral.domain.fleet import ModelSpec, OptionValue, Source
 from corral.store.files import ModelFiles, resolve
-from corral.store.gguf.header import Header, Value
-from corral.store.gguf.memory import PROGRAM_BYTES, FileFootprints, context_cells, kv_bytes
+from corral.store.gguf.estimate import PROGRAM_BYTES
+from corral.store.gguf.memory import FileFootprints
 from tests.models import ADA, EMBED, SPLIT, model
+from tests.unit.store.shapes import gpu
 
-MIB = 1024 * 1024
+GIB = 1 << 30
 
 
 def spec(path: Path | str = "", **options: OptionValue) -> ModelSpec:
     return ModelSpec("m", source=Source(str(path)), options=options)
 
 
-def header(**values: Value) -> Header:
-    metadata: dict[str, Value] = {"general.architecture": "llama"}
-    metadata |= {"llama." + key.replace("__", "."): value for key, value in values.items()}
-    return Header(3, False, metadata, (), 0, 0, 32)
-
-
-# Llama 3.1 8B: 32 layers, 8 key-value heads of 128: 128 KiB for each token in f16.
-LLAMA_8B = header(
-    block_count=32,
-    context_length=131072,
-    embedding_length=4096,
-    attention__head_count=32,
-    attention__head_count_kv=8,
-)
-
-
-def test_the_kv_cache_of_a_known_model() -> None:
-    assert kv_bytes(LLAMA_8B, 8192, "f16", "f16") == 1024 * MIB
-    assert kv_bytes(LLAMA_8B, 8192, "q8_0", "q8_0") == 1024 * MIB * 34 // 64
-    assert kv_bytes(LLAMA_8B, 8192, "f16", "q4_0") == 512 * MIB + 512 * MIB * 18 // 64
-
-
-def test_heads_that_differ_by_layer() -> None:
-    hybrid = header(
-        block_count=4,
-        attention__head_count=8,
-        attention__head_count_kv=(0, 2, 0, 4),
-        attention__key_length=64,
-        attention__value_length=32,
-    )
-    assert kv_bytes(hybrid, 100, "f16", "f16") == 100 * 6 * (64 + 32) * 2
-
-
-@pytest.mark.parametrize(
-    ("options", "cells"),
-    [
-        ({}, 131072),
-        ({"ctx_size": 0}, 131072),
-        ({"ctx_size": 8192}, 8192),
-        ({"ctx_size": 8192, "parallel": 4}, 8192),
-        ({"ctx_size": 1000, "parallel": 3}, 3 * 512),
-    ],
-)
-def test_the_context_is_the_total_over_slots(options: dict[str, OptionValue], cells: int) -> None:
-    assert context_cells(LLAMA_8B, ModelSpec("m", options=options)) == cells
-
-
-def test_a_footprint_has_files_cache_and_program() -> None:
+def test_a_footprint_has_weights_cache_and_program() -> None:
     files = FileFootprints()
     path = model(ADA)
     small, large = (files.footprint(spec(path, ctx_size=size)).ram_bytes for size in (4096, 32768))
-    assert path.stat().st_size + PROGRAM_BYTES < small < large
+    assert files.shape(str(path)).weights.total_bytes + PROGRAM_BYTES < small < large
     # 16-long head, one layer: 64 bytes of cache for each token, and 1,024 of attention mask for a batch of 512
     assert large - small == (32768 - 4096) * (64 + 1024)
 
@@ -81,25 +36,56 @@ def test_a_footprint_has_files_cache_and_program() -> None:
 def test_all_parts_and_companions_count() -> None:
     files = FileFootprints()
     alone = files.footprint(spec(model(SPLIT))).ram_bytes
-    assert alone > sum(part.size for part in files.files(str(model(SPLIT))).parts)
+    assert files.shape(str(model(SPLIT))).weights.total_bytes == resolve(model(SPLIT)).tensor_bytes
     path = model(EMBED)
-    for options in ({"mmproj": str(path)}, {"lora": (str(path),)}, {"model_draft": str(path)}):
+    size = resolve(path).tensor_bytes
+    for options in ({"mmproj": str(path)}, {"lora": (str(path),)}, {"lora_scaled": (f"{path}:0.5",)}):
         with_it = files.footprint(ModelSpec("m", source=Source(str(model(SPLIT))), options=options)).ram_bytes
-        assert with_it - alone == path.stat().st_size
+        assert with_it - alone == size
 
 
-def test_an_encoder_has_no_cache() -> None:
-    files = FileFootprints().files(str(model(EMBED)))
-    assert kv_bytes(files.header, 10_000, "f16", "f16") == 0
+def test_the_projector_is_on_the_gpu_unless_it_may_not() -> None:
+    def weights(**options: OptionValue) -> dict[str, int]:
+        wanted = spec(model(ADA), mmproj=str(model(EMBED)), **options)
+        return dict(FileFootprints().estimate(wanted, [gpu("CUDA0", 20 * GIB)]).weights)
+
+    size = resolve(model(EMBED)).tensor_bytes
+    assert weights()["CUDA0"] - weights(mmproj_offload=False)["CUDA0"] == size
+    assert weights(mmproj_offload=False)[RAM] - weights()[RAM] == size
+
+
+def test_a_draft_model_has_weights_a_cache_and_places_of_its_own() -> None:
+    files = FileFootprints()
+    path = model(ADA)
+    alone = files.estimate(spec(path, ctx_size=4096))
+    both = files.estimate(spec(path, ctx_size=4096, model_draft=str(path), cache_type_k_draft="f32"))
+    assert both.weights[RAM] == 2 * alone.weights[RAM]
+    assert both.cache[RAM] == alone.cache[RAM] * 5 // 2
+    apart = files.estimate(
+        spec(path, ctx_size=4096, n_gpu_layers="all", model_draft=str(path), n_gpu_layers_draft=0),
+        [gpu("CUDA0", 20 * GIB)],
+    )
+    assert apart.cache[RAM] == apart.cache["CUDA0"] == alone.cache[RAM]
+
+
+def test_tensors_put_on_a_device_by_name() -> None:
+    path = model(ADA)
+    found = FileFootprints().estimate(
+        spec(path, override_tensor=(r"blk\.=CPU",), n_gpu_layers="all"), [gpu("CUDA0", 20 * GIB)]
+    )
+    plain = FileFootprints().estimate(spec(path, n_gpu_layers="all"), [gpu("CUDA0", 20 * GIB)])
+    assert found.weights[RAM] > plain.weights[RAM]
+    assert found.weights.total() == plain.weights.total()
 
 
 def test_a_model_without_a_file_takes_nothing() -> None:
     assert FileFootprints().footprint(spec()).ram_bytes == 0
 
 
-def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{}, {"mmproj": "/no.gguf"}, {"model_draft": "/no.gguf"}, {"lora": ("/no.gguf",)}])
+def test_a_missing_file_is_an_error(options: dict[str, OptionValue], tmp_path: Path) -> None:
     with pytest.raises(FileMissing):
-        FileFootprints().footprint(spec(tmp_path / "no.gguf"))
+        FileFootprints().footprint(spec(model(ADA) if options else tmp_path / "no.gguf", **options))
 
 
 def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,8 +108,3 @@ def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path, monkeypatch: 
     path.unlink()
     with pytest.raises(FileMissing):
         files.footprint(spec(path))
-
-
-def test_absurd_numbers_cost_no_memory() -> None:
-    absurd = header(block_count=1 << 62, attention__head_count=1 << 60, embedding_length=1 << 62)
-    assert kv_bytes(absurd, 1 << 40, "f16", "f16") > 1 << 100

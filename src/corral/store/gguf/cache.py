@@ -55,9 +55,14 @@ def padded(cells: int) -> int:
     return -(-cells // CELLS) * CELLS
 
 
+def is_encoder(shape: ModelShape) -> bool:
+    """It reads its input once and keeps nothing of it."""
+    return shape.architecture in _ENCODERS or shape.numbers.get("attention.causal") is False
+
+
 def cache_bytes(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:
     """Bytes for each layer."""
-    if shape.architecture in _ENCODERS or shape.numbers.get("attention.causal") is False:
+    if is_encoder(shape):
         return (0,) * shape.layers
     states = recurrent_bytes(shape, plan.slots, plan.rollback)
     keys = _keys(shape, plan)

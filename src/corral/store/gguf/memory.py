@@ -1,122 +1,98 @@
 """
-How much memory a load will take: an estimate from file sizes and headers, before anything has run.
+Estimates for Models: their files read, their options asked, companions counted. What has not changed is not read again.
 
-It is meant to be a little high, because a load that is refused is better than one that is killed. It counts weights
-at their file size, the KV cache at full length for every layer, one compute buffer and what the program itself takes,
-and all of it as RAM. So it is too high where layers go to a GPU, where attention is windowed or compressed (MLA), and
-for a file that is mapped and used in part. It does not count the engine's prompt cache, which grows while it serves.
+What is kept of a file is small (`ModelShape`), so that thousands of Models cost little memory and no second reading.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.fleet import ModelSpec
 from corral.domain.launch import Footprint
-from corral.store.files import FileStamp, ModelFiles, resolve, stamp
-from corral.store.gguf.ggml import BY_NAME
-from corral.store.gguf.header import Header
+from corral.store.files import FileStamp, resolve, stamp
+from corral.store.gguf.asked import Asked
+from corral.store.gguf.estimate import Estimate, estimate
+from corral.store.gguf.placement import gpus_of
+from corral.store.gguf.shape import ModelShape, shape_of
+from corral.store.gguf.weights import Weights
 
-PROGRAM_BYTES: Final = 48 * 1024 * 1024  # measured beside the weights: 23 MiB for llama-server, 38 for the wheel
-CELLS: Final = 256  # llama.cpp rounds the context of each slot up to a multiple of this
-_DEFAULT_CONTEXT: Final = 4096
-_DEFAULT_UBATCH: Final = 512
-_CACHED_FILES: Final = 1024
+_CACHED_FILES: Final = 20_000
+_SCALED: Final = ("lora_scaled", "control_vector_scaled")  # FILE:SCALE
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    parts: tuple[FileStamp, ...]
+    shape: ModelShape
 
 
 class FileFootprints:
     """
-    Footprints from model files, for the scheduler. Files that have not changed are not read again.
+    Estimates from model files, for the scheduler.
 
     Safe to call from several threads: at worst a file is read twice.
     """
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[tuple[FileStamp, ...], ModelFiles]] = {}
+        self._seen: dict[str, _Seen] = {}
 
-    def footprint(self, model: ModelSpec) -> Footprint:
+    def footprint(self, model: ModelSpec, devices: Sequence[DeviceMemory] = ()) -> Footprint:
         """The estimate for one load; nothing for a Model without a file. Raises StoreFailed."""
-        if not model.source.path:
-            return Footprint()
-        files = self.files(model.source.path)
-        extra = [self.files(path) for path in _companions(model)]
-        ram = files.total_bytes + sum(each.total_bytes for each in extra)
-        return Footprint(ram_bytes=ram + working_bytes(files.header, model) + PROGRAM_BYTES)
+        return self.estimate(model, devices).footprint() if model.source.path else Footprint()
 
-    def files(self, path: str) -> ModelFiles:
-        """`store.files.resolve`, remembered by path, size and mtime of every part. Raises StoreFailed."""
+    def estimate(self, model: ModelSpec, devices: Sequence[DeviceMemory] = ()) -> Estimate:
+        """The same in its parts. Raises StoreFailed."""
+        asked = Asked(model.options, model.slots)
+        main = estimate(self._shape(model.source.path, asked), asked, devices)
+        draft = asked.text("model_draft")
+        if draft:
+            assert main.context is not None
+            own = asked.of_draft(main.context.total_cells)
+            main = main.plus(estimate(self._shape(draft, own), own, devices))
+        return main.plus(Estimate(weights=self._companions(asked, devices)))
+
+    def shape(self, path: str) -> ModelShape:
+        """What a footprint needs to know of the model at this path, remembered until a part changes."""
         known = self._seen.get(path)
-        if known is not None and all(_unchanged(part) for part in known[0]):
-            return known[1]
+        if known is not None and all(_unchanged(part) for part in known.parts):
+            return known.shape
         found = resolve(path)
+        seen = _Seen(found.parts, shape_of(found.header, found.tensors))
         if len(self._seen) >= _CACHED_FILES:
             self._seen.clear()
-        self._seen[path] = (found.parts, found)
+        self._seen[path] = seen
+        return seen.shape
+
+    def _shape(self, path: str, asked: Asked) -> ModelShape:
+        patterns = asked.patterns()
+        if not patterns:
+            return self.shape(path)
+        found = resolve(path)  # tensors by their names, which are not kept
+        shape = shape_of(found.header, found.tensors)
+        weights = Weights.of(found.tensors, shape.layers, patterns)
+        return ModelShape(shape.architecture, shape.layers, shape.numbers, shape.vocabulary, weights)
+
+    def _companions(self, asked: Asked, devices: Sequence[DeviceMemory]) -> Counter[str]:
+        """Projectors, adapters and control vectors: on the first GPU where there is one, else in RAM."""
+        gpus = gpus_of(asked, devices)
+        first = gpus[0].name if gpus and asked.options.get("n_gpu_layers") != 0 else RAM
+        found: Counter[str] = Counter()
+        projector = asked.text("mmproj")
+        if projector:
+            on_gpu = asked.flag("mmproj_offload", True) and asked.text("mmproj_device") != "none"
+            place = gpus[0].name if gpus and on_gpu else RAM
+            found[place] += self.shape(projector).weights.total_bytes
+        plain = [*asked.listed("lora"), *asked.listed("control_vector")]
+        scaled = [each.rpartition(":")[0] or each for name in _SCALED for each in asked.listed(name)]
+        for path in (*plain, *scaled):
+            found[first] += self.shape(path).weights.total_bytes
         return found
-
-
-def working_bytes(header: Header, model: ModelSpec) -> int:
-    """KV cache and compute buffer of a load."""
-    cells = context_cells(header, model)
-    return kv_bytes(header, cells, _cache_type(model, "k"), _cache_type(model, "v")) + _compute_bytes(
-        header, model, cells
-    )
-
-
-def context_cells(header: Header, model: ModelSpec) -> int:
-    """Tokens that the KV cache holds, all slots together: `ctx_size`, or the context the model was trained for."""
-    wanted = _whole(model, "ctx_size") or header.context_length or _DEFAULT_CONTEXT
-    slots = max(1, _whole(model, "parallel") or model.slots)
-    per_slot = -(-wanted // slots)
-    return -(-per_slot // CELLS) * CELLS * slots
-
-
-def kv_bytes(header: Header, cells: int, type_k: str, type_v: str) -> int:
-    """The KV cache of so many tokens: for every layer its key-value heads times the length of a key and a value."""
-    layers = header.number("block_count") or 0
-    heads = header.number("attention.head_count") or 0
-    if header.metadata.get(f"{header.architecture}.attention.causal") is False:
-        return 0  # encoders keep no cache
-    kv_heads = header.layer_sum("attention.head_count_kv", layers)
-    usual = (header.number("embedding_length") or 0) // heads if heads else 0
-    key, value = header.number("attention.key_length"), header.number("attention.value_length")
-    total = heads * layers if kv_heads is None else kv_heads
-    per_cell = _row_bytes(total * (usual if key is None else key), type_k)
-    return cells * (per_cell + _row_bytes(total * (usual if value is None else value), type_v))
-
-
-def _compute_bytes(header: Header, model: ModelSpec, cells: int) -> int:
-    """Activations, logits and attention mask of one physical batch, as measured on llama.cpp b11434 without a GPU."""
-    ubatch = _whole(model, "ubatch_size") or _DEFAULT_UBATCH
-    width = (header.number("embedding_length") or 0) * 6
-    if (header.number("block_count") or 0) > 1:  # the last layer computes only tokens whose logits are wanted
-        width += (header.number("feed_forward_length") or 0) * 2
-    vocabulary = header.array_length("tokenizer.ggml.tokens") or 0
-    return ubatch * (4 * (width + vocabulary) + 2 * cells)
-
-
-def _row_bytes(elements: int, name: str) -> int:
-    kind = BY_NAME.get(name, BY_NAME["f16"])
-    return -(-elements // kind.block) * kind.bytes
-
-
-def _cache_type(model: ModelSpec, half: str) -> str:
-    return str(model.options.get(f"cache_type_{half}", "f16"))
-
-
-def _whole(model: ModelSpec, option: str) -> int:
-    """An integer option; 0 where it is not set or is a word such as `auto`."""
-    value = model.options.get(option)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def _companions(model: ModelSpec) -> list[str]:
-    """Other model files that the options load beside it."""
-    single = [model.options.get(name) for name in ("mmproj", "model_draft")]
-    adapters = model.options.get("lora", ())
-    several = [adapters] if isinstance(adapters, str) else list(adapters) if isinstance(adapters, tuple) else []
-    return [str(path) for path in (*single, *several) if path]
 
 
 def _unchanged(part: FileStamp) -> bool:

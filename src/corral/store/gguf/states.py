@@ -22,6 +22,11 @@ _HYBRID_BY_INTERVAL: Final = {  # every so many layers one with attention
 _STATE_BYTES: Final = 4
 
 
+def is_recurrent(shape: ModelShape) -> bool:
+    """It has no keys at all."""
+    return shape.architecture in _RECURRENT
+
+
 def recurrent_layers(shape: ModelShape) -> list[bool]:
     """For each layer whether it has a recurrent state (falcon-h1 has keys as well in all of them)."""
     name = shape.architecture

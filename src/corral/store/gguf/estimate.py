@@ -1,0 +1,161 @@
+"""
+What a load will take, device by device, before it has run: from headers, options and the devices that there are.
+
+Meant to be right for weights and caches, and a little high for the rest, because a load that is refused is better than
+one that is killed. docs/memory.md has the table of estimates beside what llama.cpp really took.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from corral.domain.devices import RAM, DeviceMemory
+from corral.domain.errors import BadGguf
+from corral.domain.launch import Footprint
+from corral.store.gguf.asked import MIB, Asked
+from corral.store.gguf.cache import ContextPlan, cache_bytes, is_encoder, state_bytes
+from corral.store.gguf.compute import compute_bytes, mask_bytes, output_bytes
+from corral.store.gguf.placement import Placement, gpus_of, place
+from corral.store.gguf.shape import ModelShape
+
+PROGRAM_BYTES: Final = 48 * MIB  # measured beside the buffers: 23 MiB for llama-server, 38 for the wheel
+DRIVER_BYTES: Final = 400 * MIB  # what a GPU's driver and libraries keep on it for each process
+_CHECKPOINTS: Final = 2  # for each slot, where the operator sets no bound: one turn of a chat makes two
+_FIT_CONTEXT: Final = 4096  # what `--fit` does not go below
+_FIT_STEP: Final = 256
+_IMPOSSIBLE: Final = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Bytes by device, for each purpose."""
+
+    weights: Counter[str] = field(default_factory=Counter)
+    cache: Counter[str] = field(default_factory=Counter)
+    compute: Counter[str] = field(default_factory=Counter)
+    program: Counter[str] = field(default_factory=Counter)
+    growth: int = 0  # of RAM, while it serves: finished prompts and context checkpoints
+    context: ContextPlan | None = None
+
+    def total(self) -> Counter[str]:
+        """All of it."""
+        return self.weights + self.cache + self.compute + self.program + Counter({RAM: self.growth})
+
+    def plus(self, other: Estimate) -> Estimate:
+        """Together with what another model of the same load takes; the program is there once."""
+        return Estimate(
+            self.weights + other.weights,
+            self.cache + other.cache,
+            self.compute + other.compute,
+            self.program | other.program,
+            self.growth + other.growth,
+            self.context,
+        )
+
+    def footprint(self) -> Footprint:
+        """As the scheduler counts it. Raises BadGguf for what no machine has."""
+        total = self.total()
+        if max(total.values(), default=0) > _IMPOSSIBLE:
+            raise BadGguf("The model claims sizes that no machine has.", hint="Download it again.")
+        ram = total.pop(RAM, 0)
+        return Footprint(ram, dict(total))
+
+
+def estimate(shape: ModelShape, asked: Asked, devices: Sequence[DeviceMemory] = ()) -> Estimate:
+    """One model. `devices` without a GPU among them: everything is RAM."""
+    gpus = gpus_of(asked, devices)
+    plan = asked.context(shape)
+    found = _estimate(shape, asked, gpus, plan)
+    if asked.whole("ctx_size") or asked.whole("kv_unified_per_slot") or asked.text("fit") == "off":
+        return found
+    return _shrunk(shape, asked, gpus, devices, found)
+
+
+def _estimate(shape: ModelShape, asked: Asked, gpus: Sequence[DeviceMemory], plan: ContextPlan) -> Estimate:
+    cache = cache_bytes(shape, plan)
+    compute = _computing(shape, asked, plan)
+    where = place(shape, asked, gpus, cache, compute + DRIVER_BYTES)
+    program = Counter({RAM: PROGRAM_BYTES}) + Counter(dict.fromkeys(where.gpus, DRIVER_BYTES))
+    return Estimate(
+        _weights(shape, where),
+        _spread(cache, where) if asked.flag("kv_offload", True) else Counter({RAM: sum(cache)}),
+        _compute(shape, where, plan, compute),
+        program,
+        _growth(shape, asked, plan),
+        plan,
+    )
+
+
+def _shrunk(
+    shape: ModelShape,
+    asked: Asked,
+    gpus: Sequence[DeviceMemory],
+    devices: Sequence[DeviceMemory],
+    found: Estimate,
+) -> Estimate:
+    """Where no context was chosen, llama.cpp takes the training context, or as much of it as there is room for."""
+    ram = [device.total_bytes for device in devices if device.name == RAM]
+    room = sum(gpu.free_bytes for gpu in gpus) if gpus else sum(ram)
+    room -= MIB * 1024 * max(1, len(gpus))
+    if room <= 0 or found.context is None:
+        return found
+
+    def needs(each: Estimate) -> int:  # what `--fit` compares: buffers, all on the GPUs where there are some
+        return sum((each.weights + each.cache + each.compute).values())
+
+    most = found.context.total_cells
+    least = min(most, _FIT_CONTEXT * found.context.streams)
+    if needs(found) <= room or least >= most:
+        return found
+    small = _estimate(shape, asked, gpus, asked.context(shape, least))
+    if needs(small) >= room:
+        return small
+    tokens = least + (most - least) * (room - needs(small)) // max(1, needs(found) - needs(small))
+    return _estimate(shape, asked, gpus, asked.context(shape, max(least, tokens - tokens % _FIT_STEP)))
+
+
+def _weights(shape: ModelShape, where: Placement) -> Counter[str]:
+    weights = shape.weights
+    found = Counter({RAM: weights.input_bytes})
+    found += _spread((*weights.layers, weights.output_bytes), where)
+    for size, device in zip(weights.experts, where.experts, strict=True):
+        found[device] += size
+    if where.layers[-1] != RAM:
+        found += _spread((*(0 for _ in weights.layers), weights.tied_bytes), where)
+    for name, size in weights.pinned.items():
+        found[name if name in where.gpus else RAM] += size
+    return found
+
+
+def _spread(sizes: Sequence[int], where: Placement) -> Counter[str]:
+    """By layer, or by share where every layer is on every GPU."""
+    found: Counter[str] = Counter()
+    for size, device in zip(sizes, where.layers, strict=False):
+        found[device] += size
+    if where.shares:
+        on_gpus = sum(size for name, size in found.items() if name != RAM)
+        found = Counter({RAM: found[RAM]})
+        found.update({name: int(on_gpus * share) for name, share in zip(where.gpus, where.shares, strict=True)})
+    return found
+
+
+def _computing(shape: ModelShape, asked: Asked, plan: ContextPlan) -> int:
+    flash = asked.text("flash_attn", "auto") != "off"
+    return compute_bytes(shape, plan, flash=flash, every_token=not asked.generates)
+
+
+def _compute(shape: ModelShape, where: Placement, plan: ContextPlan, size: int) -> Counter[str]:
+    """A device that has layers computes them; the host keeps inputs and outputs in any case."""
+    found = Counter(dict.fromkeys(where.gpus, size))
+    host = output_bytes(shape, plan) + (size if RAM in where.layers[:-1] else mask_bytes(shape, plan))
+    return found + Counter({RAM: host})
+
+
+def _growth(shape: ModelShape, asked: Asked, plan: ContextPlan) -> int:
+    if not asked.generates or is_encoder(shape):
+        return 0
+    checkpoints = asked.whole("ctx_checkpoints", _CHECKPOINTS) * plan.slots * state_bytes(shape, plan)
+    return asked.whole("cache_ram") * MIB + checkpoints
