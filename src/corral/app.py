@@ -28,6 +28,7 @@ from corral.devices import budgets
 from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.errors import CorralError, PlaceFailed, StoreFailed
 from corral.domain.events import FleetChanged, ShutdownWanted, StateChanged
+from corral.domain.facts import ModelFacts
 from corral.domain.fleet import Fleet, ModelSpec
 from corral.domain.launch import Footprint, load_digest
 from corral.engines.command import CommandEngine
@@ -47,6 +48,7 @@ from corral.scheduler.control import SchedulerControl
 from corral.scheduler.instances import Instances
 from corral.scheduler.loop import Scheduler
 from corral.scheduler.machine import Machine
+from corral.store.facts import FileFacts
 from corral.store.gguf.memory import FileFootprints
 from corral.version import __version__
 
@@ -99,6 +101,7 @@ class Corral:
         )
         self._runtimes: dict[str, Runtime] = {"process": self._process}
         self._footprints = FileFootprints()
+        self._file_facts = FileFacts()
         self._fleet = Fleet()
         self._changing = asyncio.Lock()  # one Fleet at a time: the start's, then reloads
         self.bus = Bus()
@@ -108,7 +111,7 @@ class Corral:
         machine = Machine(id_prefix=secrets.token_hex(3))
         self.scheduler = Scheduler(machine, self._instances, clock=self._clock, publisher=self.bus)
         self.metrics.watch(self.scheduler.views)
-        self.directory = ModelDirectory()
+        self.directory = ModelDirectory(context_of=self._context_of)
         self.control = SchedulerControl(
             self.scheduler, self._instances, clock=self._clock, feed=self.bus.feed, facts=self._facts
         )
@@ -128,6 +131,10 @@ class Corral:
     def _engine_of(self, model: str) -> str:
         spec = self._fleet.models.get(model)
         return spec.engine if spec else "unknown"
+
+    def _context_of(self, model: str) -> int | None:
+        running = self._instances.of_model(model)
+        return running.info.context_tokens if running is not None and running.info is not None else None
 
     def _facts(self) -> Mapping[str, object]:
         used = sum(view.ram_bytes for view in self.scheduler.views())
@@ -164,7 +171,7 @@ class Corral:
             survey = await self._survey(self.settings)
             # What an earlier Corral left is told first: a pinned Model that runs already is taken over.
             await self._instances.adopt(survey.fleet.models)
-            self._announce(survey)
+            self._announce(survey, await self._read_facts(survey.fleet))
             await self.gateway.serve_unix(self.control_socket)
             await self.gateway.start()
         self._tasks.start(self._warn(survey.fleet), name="warn of what this host has")
@@ -189,17 +196,17 @@ class Corral:
             old = self.settings
             kept = {name: getattr(old, name) for name in NEED_A_RESTART}
             self.settings = dataclasses.replace(settings, **kept)
-            self._announce(survey)
+            self._announce(survey, await self._read_facts(survey.fleet))
         changed = [name for name in NEED_A_RESTART if getattr(settings, name) != kept[name]]
         if changed:
             words = ", ".join(_SECTIONS[name] for name in changed)
             logger.warning("changed, but in force only after a restart: %s", words)
         return settings
 
-    def _announce(self, survey: FleetChanged) -> None:
+    def _announce(self, survey: FleetChanged, facts: Mapping[str, ModelFacts]) -> None:
         self._fleet = survey.fleet
         self.scheduler.submit(survey)
-        self.directory.replace(survey.fleet.models.values())
+        self.directory.replace(survey.fleet.models.values(), facts)
 
     async def _survey(self, settings: Settings) -> FleetChanged:
         limit = memory_limit()
@@ -208,6 +215,10 @@ class Corral:
         digests = {name: await self._digest(model) for name, model in fleet.models.items()}
         footprints = await asyncio.to_thread(self._measure, fleet)
         return FleetChanged(fleet, digests, footprints)
+
+    async def _read_facts(self, fleet: Fleet) -> Mapping[str, ModelFacts]:
+        models = {name: self._engines[model.engine].resolved(model) for name, model in fleet.models.items()}
+        return await asyncio.to_thread(self._file_facts.of, models)
 
     async def _digest(self, model: ModelSpec) -> str:
         parts: dict[str, Any] = {

@@ -74,7 +74,14 @@ async def test_the_whole_surface(engine: str, monkeypatch: pytest.MonkeyPatch) -
 async def check_model_list(client: AsyncOpenAI) -> None:
     listed = [each.id async for each in client.models.list()]
     assert listed == ["ada", "ben", "thinker", "endless", "obey", "embed", "rerank"]
-    assert (await client.models.retrieve("gpt-4o-mini")).id in ("ada", "gpt-4o-mini")
+    ada: Any = await client.models.retrieve("gpt-4o-mini")
+    assert ada.id in ("ada", "gpt-4o-mini")
+    assert (ada.name, ada.context_length, ada.task) == ("Ada", 2048, "chat")
+    assert ada.meta["n_ctx_train"] == ADA.context and ada.meta["ftype"] == "F32" and ada.meta["n_params"] > 1000
+    assert ada.capabilities[:2] == ["chat", "completion"] and ada.architecture["input_modalities"] == ["text"]
+    facts: dict[str, Any] = {each.id: each async for each in client.models.list()}
+    assert facts["embed"].capabilities == ["embeddings"] and facts["rerank"].task == "rerank"
+    assert "reasoning" in facts["thinker"].capabilities and "tools" in facts["obey"].capabilities
     with pytest.raises(openai.NotFoundError):
         await client.models.retrieve("nobody")
 

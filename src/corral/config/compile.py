@@ -221,7 +221,10 @@ class _Compiler:
             timeouts=_timeouts(defaults.timeouts, model.timeouts),
             title=model.title,
             description=model.description,
+            task=model.task or "",
+            capabilities=model.capabilities,
             unlisted=model.unlisted,
+            listed_aliases=defaults.listed_aliases if model.listed_aliases is None else model.listed_aliases,
             metadata=model.metadata,
         )
         return self._judged(spec)

@@ -140,6 +140,9 @@ Options = dict[str, Any]
 Macros = dict[Annotated[str, AfterValidator(_macro_name)], Any]
 
 
+Capability = Literal["chat", "completion", "embeddings", "rerank", "tools", "reasoning", "infill", "vision", "audio"]
+
+
 class Key(Section):
     """An API key. Give `key` (the key itself, best as `${env.NAME}`) or `sha256` (its hash), not both."""
 
@@ -253,6 +256,8 @@ class Defaults(Section):
     """Idle time after which a Model is unloaded: a duration, `never`, or 0 for at once."""
     timeouts: TimeoutsSection = TimeoutsSection()
     """How long each step of a request may take."""
+    listed_aliases: Switch = False
+    """/v1/models has an entry for each alias too, for clients that offer only what is listed."""
     options: dict[str, Options] = {}
     """Options for all Models of an engine, by engine: `options: {llamacpp: {ctx_size: 8192}}`."""
     binary: dict[str, FilePath] = {}
@@ -287,7 +292,7 @@ class Model(Section):
     source: SourcePath = ""
     """The .gguf file, or part 1 of a split one. A relative path counts from the config file's folder."""
     aliases: Names = ()
-    """Other names for it. They are not listed in /v1/models."""
+    """Other names for it. /v1/models lists them only with `listed_aliases`."""
     engine: str = ""
     """Which engine serves it. Default: `defaults.engine`."""
     binary: FilePath = ""
@@ -318,10 +323,16 @@ class Model(Section):
     """A name for people."""
     description: str = ""
     """A sentence for people."""
+    task: Literal["chat", "completion", "embeddings", "rerank"] | None = None
+    """What it is for, as /v1/models says. Default: what its file says."""
+    capabilities: tuple[Capability, ...] = ()
+    """What it can do, as /v1/models says, in place of what its file says."""
     unlisted: Switch = False
     """Left out of /v1/models; it serves whoever knows its name."""
+    listed_aliases: Switch | None = None
+    """/v1/models has an entry for each alias too. Default: `defaults.listed_aliases`."""
     metadata: dict[str, Any] = {}
-    """Anything; shown as it is in /v1/models."""
+    """Anything; shown as it is in /v1/models. Its `context_length` goes before what the file and the engine say."""
 
 
 class Group(Section):

@@ -63,7 +63,10 @@ class ModelSpec:
     timeouts: Timeouts = Timeouts()
     title: str = ""
     description: str = ""
+    task: str = ""  # what it is for, where the operator knows better than the file
+    capabilities: tuple[str, ...] = ()
     unlisted: bool = False
+    listed_aliases: bool = False  # /v1/models has an entry for each alias too
     metadata: Mapping[str, object] = field(default_factory=dict)
 
 

@@ -22,6 +22,7 @@ from corral.contracts.clock import Clock
 from corral.contracts.control import Control
 from corral.contracts.leases import Leases
 from corral.domain.errors import BadRequest, CorralError, Forbidden, Unauthorized, UnknownRoute, WrongMethod
+from corral.domain.fleet import ModelSpec
 from corral.domain.serving import Caller, Scope
 from corral.gateway import errors, views
 from corral.gateway.directory import ModelDirectory
@@ -115,17 +116,22 @@ class CorralRoutes:
 
     async def models(self, request: Request) -> Response:
         """OpenAI's list."""
-        cards = [
-            views.model_card(model, self._leases.view(model.name), created=self._created)
-            for model in self._directory.listed()
-        ]
-        return _json({"object": "list", "data": cards})
+        return _json({"object": "list", "data": [self._card(model, name) for name, model in self._directory.listed()]})
 
     async def model(self, request: Request) -> Response:
         """One of them, by name or alias."""
         name = request.path_params["name"]
-        model = self._directory.get(name)
-        return _json(views.model_card(model, self._leases.view(model.name), created=self._created, name=name))
+        return _json(self._card(self._directory.get(name), name))
+
+    def _card(self, model: ModelSpec, name: str) -> dict[str, Any]:
+        return views.model_card(
+            model,
+            self._leases.view(model.name),
+            created=self._created,
+            name=name,
+            facts=self._directory.facts_of(model.name),
+            context=self._directory.context_of(model.name),
+        )
 
     async def running(self, request: Request) -> Response:
         """What is loaded, loading or waited for."""

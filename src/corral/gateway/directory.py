@@ -6,24 +6,34 @@ A reload replaces the whole snapshot at once; requests in flight keep the ModelS
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from corral.domain import names
 from corral.domain.errors import UnknownModel
+from corral.domain.facts import NOTHING, ModelFacts
 from corral.domain.fleet import ModelSpec
 
 
 class ModelDirectory:
-    """Names and aliases -> Models. Reading never waits."""
+    """
+    Names and aliases -> Models, and what is known of them. Reading never waits.
 
-    def __init__(self, models: Iterable[ModelSpec] = ()) -> None:
+    `context_of` gives what the loaded engine of a Model says its context is, None where none is loaded.
+    """
+
+    def __init__(
+        self, models: Iterable[ModelSpec] = (), *, context_of: Callable[[str], int | None] = lambda model: None
+    ) -> None:
+        self.context_of = context_of
+        self.facts: Mapping[str, ModelFacts] = {}
         self.models: dict[str, ModelSpec] = {}
         self._by_name: dict[str, ModelSpec] = {}
         self.only: ModelSpec | None = None
         self.replace(models)
 
-    def replace(self, models: Iterable[ModelSpec]) -> None:
-        """Take the Models of a new Fleet."""
+    def replace(self, models: Iterable[ModelSpec], facts: Mapping[str, ModelFacts] | None = None) -> None:
+        """Take the Models of a new Fleet, and what their files say."""
+        self.facts = facts or {}
         fresh = {model.name: model for model in models}
         self.models = fresh
         self._by_name = {name: fresh[own] for name, own in names.directory(fresh.values()).items()}
@@ -40,9 +50,18 @@ class ModelDirectory:
             raise UnknownModel(name, names.near_names(name, self._visible()))
         return found
 
-    def listed(self) -> list[ModelSpec]:
-        """The Models that listings show, in the order of the Fleet."""
-        return [model for model in self.models.values() if not model.unlisted]
+    def facts_of(self, model: str) -> ModelFacts:
+        """What is known of a Model from its files."""
+        return self.facts.get(model, NOTHING)
+
+    def listed(self) -> list[tuple[str, ModelSpec]]:
+        """The names that listings show, in the order of the Fleet: aliases only of Models that list them."""
+        return [
+            (name, model)
+            for model in self.models.values()
+            if not model.unlisted
+            for name in (model.name, *(model.aliases if model.listed_aliases else ()))
+        ]
 
     def _visible(self) -> list[str]:
         """Names that a hint may give away."""

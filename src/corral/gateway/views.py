@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from corral.domain.events import Notice
+from corral.domain.facts import NOTHING, ModelFacts
 from corral.domain.fleet import ModelSpec
 from corral.domain.instance import ALIVE, InstanceState, InstanceView
 
 _SERVING = frozenset({InstanceState.READY, InstanceState.DRAINING})
 
 
-def model_card(model: ModelSpec, view: InstanceView | None, *, created: int, name: str = "") -> dict[str, Any]:
-    """One entry of `/v1/models`: OpenAI's four fields, then ours. `name` is the alias it was asked by."""
+def model_card(
+    model: ModelSpec,
+    view: InstanceView | None,
+    *,
+    created: int,
+    name: str = "",
+    facts: ModelFacts = NOTHING,
+    context: int | None = None,
+) -> dict[str, Any]:
+    """
+    One entry of `/v1/models`: OpenAI's four fields, then ours. `name` is the alias it was asked by.
+
+    What the operator wrote goes before what the files say; `context` is what a loaded engine says of its own.
+    `architecture` and `meta` are named as llama-server names them.
+    """
     card: dict[str, Any] = {
         "id": name or model.name,
         "object": "model",
@@ -24,16 +38,50 @@ def model_card(model: ModelSpec, view: InstanceView | None, *, created: int, nam
         "state": str(view.state) if view is not None else str(InstanceState.STOPPED),
         "aliases": list(model.aliases),
     }
-    if model.title:
-        card["name"] = model.title
-    if model.description:
-        card["description"] = model.description
-    context = model.metadata.get("context_length")
-    if context is not None:
-        card["context_length"] = context
-    if model.metadata:
-        card["metadata"] = dict(model.metadata)
+    context = context or facts.context_tokens
+    further = {
+        "name": model.title or facts.name,
+        "description": model.description,
+        "task": model.task or facts.task,
+        "capabilities": list(model.capabilities or facts.capabilities),
+        "context_length": model.metadata.get("context_length", context),
+        "architecture": {
+            "input_modalities": list(facts.inputs),
+            "output_modalities": _OUTPUTS.get(facts.task, ["text"]),
+        }
+        if facts.inputs
+        else None,
+        "tags": list(facts.tags),
+        "meta": _meta(facts, context),
+        "metadata": dict(model.metadata),
+    }
+    card.update((key, value) for key, value in further.items() if value not in (None, "", [], {}))
     return card
+
+
+_OUTPUTS: Final = {"embeddings": ["embeddings"], "rerank": ["rerank"]}
+
+
+def _modalities(facts: ModelFacts) -> dict[str, Any]:
+    if not facts.inputs:
+        return {}
+    return {"input_modalities": list(facts.inputs), "output_modalities": _OUTPUTS.get(facts.task, ["text"])}
+
+
+def _meta(facts: ModelFacts, context: int | None) -> dict[str, Any]:
+    found = {
+        "architecture": facts.architecture,
+        "n_params": facts.parameters,
+        "size": facts.size_bytes,
+        "ftype": facts.quantisation,
+        "n_ctx": context,
+        "n_ctx_train": facts.trained_context_tokens,
+        "n_embd": facts.embedding_length,
+        "n_vocab": facts.vocabulary,
+        "languages": list(facts.languages),
+        "license": facts.license,
+    }
+    return {key: value for key, value in found.items() if value not in (None, "", [])}
 
 
 def running_row(view: InstanceView, now: float) -> dict[str, Any]:

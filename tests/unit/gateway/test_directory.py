@@ -15,7 +15,7 @@ def test_names_aliases_and_the_only_one() -> None:
     assert all(found is one for found in (directory.get("x"), directory.find("a"), directory.only))
     directory.replace([one, ModelSpec("b", unlisted=True)])
     assert directory.only is None
-    assert [model.name for model in directory.listed()] == ["a"]
+    assert [name for name, _ in directory.listed()] == ["a"]
     assert directory.get("b").name == "b"
 
 
@@ -24,3 +24,14 @@ def test_hints_do_not_give_unlisted_models_away() -> None:
     with pytest.raises(UnknownModel) as caught:
         directory.get("llama-secre")
     assert caught.value.near == ("llama",)
+
+
+def test_aliases_are_listed_where_the_model_says_so() -> None:
+    directory = ModelDirectory(
+        [
+            ModelSpec("a", aliases=("x", "y"), listed_aliases=True),
+            ModelSpec("b", aliases=("z",)),
+            ModelSpec("c", aliases=("w",), listed_aliases=True, unlisted=True),
+        ]
+    )
+    assert [name for name, _ in directory.listed()] == ["a", "x", "y", "b"]

@@ -45,7 +45,7 @@ def raw_target(method: bytes, path: bytes, directory: ModelDirectory) -> RawTarg
             inner = b"/" + rest if len(segments) > count else b""
             return RawTarget(model, inner, _route(method, inner))
     first = unquote(segments[0].decode("ascii"))
-    raise UnknownModel(first, near_names(first, [model.name for model in directory.listed()]))
+    raise UnknownModel(first, near_names(first, [name for name, _ in directory.listed()]))
 
 
 def _route(method: bytes, path: bytes) -> Route:

@@ -1,0 +1,144 @@
+"""
+From a header to the facts that people and clients ask for: what the model is, what it can do, how much context.
+
+Pure. What a header says of itself is taken with care: files are requantised and merged with old metadata in them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from corral.domain.facts import ModelFacts
+from corral.domain.fleet import OptionValue
+from corral.store.gguf.header import Header, TensorInfo
+
+FILE_TYPES: Final[dict[int, str]] = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
+    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS",
+    21: "Q2_K_S", 22: "IQ3_XS", 23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S",
+    29: "IQ2_M", 30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4_MOE", 39: "NVFP4",
+    40: "Q1_0", 41: "Q2_0",
+}  # fmt: skip
+"""`general.file_type` (llama.h, `enum llama_ftype`): other numbers than those of tensor types."""
+_GUESSED: Final = 1024  # added where the type was not known for sure
+_POOLING_RANK: Final = 4
+_ENCODERS: Final = re.compile(r"bert|embedding|t5encoder")
+_THINKS: Final = (
+    "<think>", "enable_thinking", "reasoning_effort", "thinking_budget", "<|channel|>", "[THINK]",
+    "<|START_THINKING|>", "<seed:think>",
+)  # fmt: skip
+_MOST_ITEMS: Final = 64  # of languages and tags: some files list a hundred languages, none a thousand
+_MOST_CHARS: Final = 200
+
+
+def facts(
+    header: Header,
+    tensors: Sequence[TensorInfo],
+    *,
+    size_bytes: int,
+    options: Mapping[str, OptionValue],
+    slots: int = 1,
+    template: str | None = None,
+    projector: Header | None = None,
+) -> ModelFacts:
+    """
+    The facts of a model file under these options (with the engine's defaults filled in).
+
+    `tensors` are those of all parts. `template` goes before the header's own where the operator gave another one.
+    """
+    task = _task(header, options)
+    template = header.chat_template if template is None else template
+    inputs = _inputs(projector)
+    return ModelFacts(
+        architecture=_short(header.architecture),
+        name=_short(header.name),
+        task=task,
+        capabilities=_capabilities(header, options, task, template, inputs),
+        inputs=inputs,
+        context_tokens=_context(header, options, slots),
+        trained_context_tokens=header.context_length,
+        parameters=sum(math.prod(tensor.shape) for tensor in tensors) or None,
+        quantisation=_quantisation(header, tensors),
+        size_bytes=size_bytes,
+        embedding_length=header.number("embedding_length"),
+        vocabulary=header.array_length("tokenizer.ggml.tokens"),
+        languages=_texts(header, "general.languages"),
+        license=_short(header.text("general.license")),
+        tags=_texts(header, "general.tags"),
+    )
+
+
+def _task(header: Header, options: Mapping[str, OptionValue]) -> str:
+    """What it is for: as the options make it serve, else as the file says."""
+    if options.get("rerank") is True:
+        return "rerank"
+    if options.get("embeddings") is True:
+        return "embeddings"
+    pooling = header.number("pooling_type")
+    if pooling == _POOLING_RANK:
+        return "rerank"
+    causal = header.metadata.get(f"{header.architecture}.attention.causal")
+    if pooling or causal is False or _ENCODERS.search(header.architecture):
+        return "embeddings"
+    return "chat" if header.chat_template or options.get("chat_template") else "completion"
+
+
+def _capabilities(
+    header: Header, options: Mapping[str, OptionValue], task: str, template: str, inputs: Sequence[str]
+) -> tuple[str, ...]:
+    if task in ("embeddings", "rerank"):
+        return (task,)
+    found = [task] if task == "completion" else ["chat", "completion"]
+    if task == "chat" and options.get("jinja") is not False:
+        if re.search(r"\btools\b", template):
+            found.append("tools")
+        if any(mark in template for mark in _THINKS):
+            found.append("reasoning")
+    if "tokenizer.ggml.fim_pre_token_id" in header.metadata:
+        found.append("infill")
+    found += [name for kind, name in (("image", "vision"), ("audio", "audio")) if kind in inputs]
+    return tuple(found)
+
+
+def _inputs(projector: Header | None) -> tuple[str, ...]:
+    if projector is None:
+        return ("text",)
+    said = {kind for kind in ("vision", "audio") if projector.metadata.get(f"clip.has_{kind}_encoder") is True}
+    return ("text", *(name for kind, name in (("vision", "image"), ("audio", "audio")) if kind in said))
+
+
+def _context(header: Header, options: Mapping[str, OptionValue], slots: int) -> int | None:
+    """Tokens of one request: all of the context where slots share it, else a slot's part."""
+    wanted = options.get("ctx_size")
+    total = wanted if isinstance(wanted, int) and wanted > 0 else header.context_length
+    if total is None or options.get("kv_unified", True) is not False:
+        return total
+    parallel = options.get("parallel")
+    return total // max(1, parallel if isinstance(parallel, int) else slots)
+
+
+def _quantisation(header: Header, tensors: Sequence[TensorInfo]) -> str:
+    """The file type where it is a known one, else the type that most of the weights have."""
+    said = header.metadata.get("general.file_type")
+    if isinstance(said, int) and not isinstance(said, bool):
+        name = FILE_TYPES.get(said & ~_GUESSED)
+        if name:
+            return name
+    weights: Counter[str] = Counter()
+    for tensor in tensors:
+        weights[tensor.type] += math.prod(tensor.shape)
+    return weights.most_common(1)[0][0] if weights else ""
+
+
+def _texts(header: Header, key: str) -> tuple[str, ...]:
+    value = header.metadata.get(key)
+    items = value if isinstance(value, tuple) else ()
+    return tuple(_short(item) for item in items[:_MOST_ITEMS] if isinstance(item, str))
+
+
+def _short(text: str) -> str:
+    return "".join(char for char in text[:_MOST_CHARS] if char.isprintable())
