@@ -34,7 +34,9 @@ NOT_BUFFERED: Final = b"x-accel-buffering: no\r\n"  # nginx would collect the st
 
 def engine_head(head: RequestHead, path: bytes, length: int, site: Site, allowed: Set[bytes]) -> bytes:
     """The head of the request that the engine gets; its own key is part of `site.prefix`."""
-    fields = b"".join([b"%b: %b\r\n" % pair for pair in head.headers if pair[0] in allowed])
+    fields = head.passed
+    if fields is None:
+        fields = head.passed = b"".join([b"%b: %b\r\n" % pair for pair in head.headers if pair[0] in allowed])
     size = b"content-length: %d\r\n" % length if length or head.method == b"POST" else b""
     return b"%b %b%b%b%b%b\r\n" % (head.method, site.base_path, path, site.prefix, fields, size)
 

@@ -1,14 +1,15 @@
 """
 Watching an answer go by: token counts and the moment of the first token.
 
-Nothing is kept but the few pieces that name `usage` or `timings`, and nothing is decoded but those two objects. Quotes
-inside JSON strings are escaped, so `"usage":` in the bytes is always a key and never what a model said.
+Of a stream nothing is kept but the few pieces that name `usage` or `timings`, and nothing is decoded but those two
+objects. Quotes inside JSON strings are escaped, so `"usage":` in the bytes is always a key and never what a model said.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -45,6 +46,13 @@ class _Timings(msgspec.Struct):
     predicted_n: int | None = None
 
 
+class _Whole(msgspec.Struct):
+    """An answer that is no stream."""
+
+    usage: _Usage | None = None
+    timings: _Timings | None = None
+
+
 class _Delta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
@@ -72,6 +80,7 @@ class _Chunk(msgspec.Struct):
 
 
 _chunk = msgspec.json.Decoder(_Chunk, strict=False).decode
+_whole = msgspec.json.Decoder(_Whole).decode
 _usage = msgspec.json.Decoder(_Usage).decode
 _timings = msgspec.json.Decoder(_Timings).decode
 
@@ -109,50 +118,67 @@ class Watch:
             self._last = data
 
     def body(self, pieces: list[bytes]) -> None:
-        """The same for an answer that is no stream: the ends of its body."""
+        """The same for an answer that is no stream. One that is long is looked at at its ends only."""
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._first = self._last = data if len(data) <= 4 * _TAIL else data[:_OBJECT_LIMIT] + data[-_TAIL:]
+        if len(data) > 4 * _TAIL:
+            self._first = self._last = data[:_OBJECT_LIMIT] + data[-_TAIL:]
+            return
+        try:
+            whole = _whole(data)
+        except (msgspec.MsgspecError, RecursionError):
+            self._first = self._last = data  # no JSON, or usage of another shape
+            return
+        if whole.usage is not None:
+            self._take_usage(whole.usage)
+        elif whole.timings is None:
+            self._first = self._last = data  # it may be further inside
+        if whole.timings is not None:
+            self._take_timings(whole.timings)
 
     def finish(self) -> None:
-        """Work the counts out."""
-        if not self._last:
-            return
-        for data in (self._first, self._last) if self._first is not self._last else (self._last,):
-            self._take_usage(_object_after(data, _USAGE))
-        if _TIMINGS in self._last:
-            self._take_timings(_object_after(self._last, _TIMINGS))
+        """Work the counts out of what was kept."""
+        first, last = self._first, self._last
+        for data in (last,) if first is last else (first, last):
+            usage = _found(data, _USAGE, _usage)
+            if usage is not None:
+                self._take_usage(usage)
+        timings = _found(last, _TIMINGS, _timings)
+        if timings is not None:
+            self._take_timings(timings)
 
-    def _take_usage(self, text: bytes | None) -> None:
-        if text is None:
-            return
-        try:
-            usage = _usage(text)
-        except msgspec.MsgspecError:
-            return
+    def _take_usage(self, usage: _Usage) -> None:
+        prompt = usage.input_tokens if usage.prompt_tokens is None else usage.prompt_tokens
+        completion = usage.output_tokens if usage.completion_tokens is None else usage.completion_tokens
         details = usage.prompt_tokens_details or usage.input_tokens_details
         cached = usage.cache_read_input_tokens if details is None else details.cached_tokens
-        self.prompt_tokens = _known(usage.prompt_tokens, usage.input_tokens, self.prompt_tokens)
-        self.completion_tokens = _known(usage.completion_tokens, usage.output_tokens, self.completion_tokens)
-        self.cached_tokens = _known(cached, self.cached_tokens)
+        if prompt is not None:
+            self.prompt_tokens = prompt
+        if completion is not None:
+            self.completion_tokens = completion
+        if cached is not None:
+            self.cached_tokens = cached
 
-    def _take_timings(self, text: bytes | None) -> None:
-        if text is None:
-            return
-        try:
-            timings = _timings(text)
-        except msgspec.MsgspecError:
-            return
-        self.cached_tokens = _known(self.cached_tokens, timings.cache_n)
-        self.completion_tokens = _known(self.completion_tokens, timings.predicted_n)
+    def _take_timings(self, timings: _Timings) -> None:
+        if self.cached_tokens is None:
+            self.cached_tokens = timings.cache_n
+        if self.completion_tokens is None:
+            self.completion_tokens = timings.predicted_n
         if self.prompt_tokens is None and timings.prompt_n is not None:
             self.prompt_tokens = timings.prompt_n + (timings.cache_n or 0)
 
 
-def _known(*values: int | None) -> int | None:
-    for value in values:
-        if value is not None:
-            return value
-    return None
+T = TypeVar("T")
+
+
+def _found(data: bytes, key: bytes, decode: Callable[[bytes], T]) -> T | None:
+    """The last object that such a key names; None where there is none, or it is not what it should be."""
+    text = _object_after(data, key) if data else None
+    if text is None:
+        return None
+    try:
+        return decode(text)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _has_delta(chunk: _Chunk) -> bool:
@@ -172,8 +198,9 @@ def _object_after(data: bytes, key: bytes) -> bytes | None:
     """The JSON object that is the value of the last such key; None for another value or one that is cut off."""
     at = data.rfind(key)
     while at >= 0:
-        start = data.find(b"{", at + len(key), at + len(key) + 3)
-        if start >= 0 and not data[at + len(key) : start].strip():
+        after = at + len(key)
+        start = data.find(b"{", after, after + 3)
+        if start >= 0 and not data[after:start].strip():
             return _balanced(data, start)
         at = data.rfind(key, 0, at)  # `"usage":null` in every chunk but one is usual
     return None

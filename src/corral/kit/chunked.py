@@ -15,6 +15,7 @@ from typing import Final
 import httptools
 
 _SIZE_LINE = re.compile(rb"\A([0-9A-Fa-f]{1,15})(?:;[\t !-~\x80-\xff]*)?\Z")
+_TRAILER_LINE = re.compile(rb"\A[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\Z")
 _LINE_LIMIT: Final = 1024
 _EXTRAS_LIMIT: Final = 16 * 1024  # chunk extensions and trailers of one body: nobody reads them
 
@@ -84,6 +85,8 @@ class ChunkDecoder:
         if self._in_trailer:
             self._count(len(line))
             self.done = not line
+            if line and _TRAILER_LINE.match(line) is None:
+                raise BadChunk("a trailer is malformed")
             return
         match = _SIZE_LINE.match(line)
         if match is None:

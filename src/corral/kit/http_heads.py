@@ -52,7 +52,11 @@ class RequestHead:
     `path` and `query` are the raw target's parts, percent-encoding kept.
     """
 
-    __slots__ = ("chunked", "fields", "headers", "keep_alive", "length", "method", "minor", "path", "query", "target")
+    # fmt: off
+    __slots__ = (
+        "chunked", "fields", "headers", "keep_alive", "length", "method", "minor", "passed", "path", "query", "target",
+    )
+    # fmt: on
 
     def __init__(self, method: bytes, target: bytes, minor: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.method = method
@@ -64,6 +68,7 @@ class RequestHead:
         self.length: int | None = None
         self.chunked = False
         self.keep_alive = minor == 1
+        self.passed: bytes | None = None  # the lines that go on to an engine, once somebody has worked them out
 
     @property
     def has_body(self) -> bool:

@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric
 
 from corral.domain.events import Evicted, LoadFinished, Notice, RequestFinished, StateChanged
 from corral.domain.instance import InstanceState, InstanceView
-from corral.observability.series import Count, Spread
+from corral.observability.series import Cell, Count, Spread, enter
 
 LATENCY: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 PER_TOKEN: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
@@ -56,6 +56,7 @@ class Metrics:
         self.targets = Count(
             "corral_target_selections", "Requests that got a lease, by the Model that served them.", ("model", "target")
         )
+        self._kinds: dict[tuple[str, str, int, str], _Rows] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -79,24 +80,30 @@ class Metrics:
             self.engines.add((notice.model, self._engine_of(notice.model)))
 
     def _finished(self, done: RequestFinished) -> None:
-        model = done.model
-        by_model = (model,)
-        self.requests.add((model, done.route, str(done.status), done.outcome))
-        self.duration.observe((model, done.route), done.duration_s)
+        kind = (done.model, done.route, done.status, done.outcome)
+        rows = self._kinds.get(kind)
+        if rows is None:
+            rows = self._kinds[kind] = _Rows(self, done)
+        rows.requests[0] += 1
+        enter(rows.duration, LATENCY, done.duration_s)
         if done.instance:
-            self.queue.observe(by_model, done.queue_s)
-            self.targets.add((model, model))
+            enter(rows.queue or rows.leased(self, done), LATENCY, done.queue_s)
+            rows.targets[0] += 1
         if done.ttft_s is not None:
-            self.ttft.observe(by_model, done.ttft_s)
-            if done.completion_tokens is not None and done.completion_tokens > 1:
-                seconds = (done.duration_s - done.ttft_s) / (done.completion_tokens - 1)
-                self.per_token.observe(by_model, seconds)
+            self._streamed(done, done.ttft_s)
         if done.prompt_tokens is not None:
-            self.tokens.add((model, "prompt"), done.prompt_tokens)
+            (rows.prompt or rows.tokens(self, done, "prompt"))[0] += done.prompt_tokens
         if done.cached_tokens is not None:
-            self.tokens.add((model, "cached"), done.cached_tokens)
+            (rows.cached or rows.tokens(self, done, "cached"))[0] += done.cached_tokens
         if done.completion_tokens is not None:
-            self.tokens.add((model, "completion"), done.completion_tokens)
+            (rows.completion or rows.tokens(self, done, "completion"))[0] += done.completion_tokens
+
+    def _streamed(self, done: RequestFinished, ttft_s: float) -> None:
+        by_model = (done.model,)
+        self.ttft.observe(by_model, ttft_s)
+        if done.completion_tokens is not None and done.completion_tokens > 1:
+            seconds = (done.duration_s - ttft_s) / (done.completion_tokens - 1)
+            self.per_token.observe(by_model, seconds)
 
     def collect(self) -> Iterable[Metric]:
         """For prometheus-client's registry."""
@@ -126,3 +133,34 @@ class Metrics:
     def render(self) -> bytes:
         """The whole exposition, text format 0.0.4."""
         return generate_latest(self._registry)
+
+
+class _Rows:
+    """
+    Where one kind of ended request is counted: looked up once for all, not once for each family.
+
+    A series begins with its first value, so what a kind may lack stays empty until then.
+    """
+
+    __slots__ = ("cached", "completion", "duration", "prompt", "queue", "requests", "targets")
+
+    def __init__(self, metrics: Metrics, done: RequestFinished) -> None:
+        self.requests = metrics.requests.cell((done.model, done.route, str(done.status), done.outcome))
+        self.duration = metrics.duration.row((done.model, done.route))
+        self.queue: Cell = []
+        self.targets: Cell = []
+        self.prompt: Cell = []
+        self.cached: Cell = []
+        self.completion: Cell = []
+
+    def leased(self, metrics: Metrics, done: RequestFinished) -> Cell:
+        """The first that had a lease."""
+        self.queue = metrics.queue.row((done.model,))
+        self.targets = metrics.targets.cell((done.model, done.model))
+        return self.queue
+
+    def tokens(self, metrics: Metrics, done: RequestFinished, kind: str) -> Cell:
+        """The first with tokens of this kind."""
+        cell = metrics.tokens.cell((done.model, kind))
+        setattr(self, kind, cell)
+        return cell

@@ -8,7 +8,6 @@ classes take one for every update, six times a request. Exposition is still prom
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Sequence
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -17,22 +16,30 @@ from prometheus_client.metrics_core import Metric
 Labels = tuple[str, ...]
 
 
+Cell = list[float]
+"""One number, or one row of them, that its holder may change in place."""
+
+
 class Count:
-    """A counter family: `add(("chat", "200"))`."""
+    """A counter family: `add(("chat", "200"))`, or `cell` once and `cell[0] += 1` from then on."""
 
     def __init__(self, name: str, help: str, labels: Sequence[str]) -> None:
         self.name, self.help, self.labels = name, help, tuple(labels)
-        self._values: defaultdict[Labels, float] = defaultdict(float)
+        self._cells: dict[Labels, Cell] = {}
+
+    def cell(self, labels: Labels) -> Cell:
+        """The counter of one set of labels."""
+        return self._cells.setdefault(labels, [0.0])
 
     def add(self, labels: Labels, amount: float = 1.0) -> None:
         """Count `amount` more."""
-        self._values[labels] += amount
+        self.cell(labels)[0] += amount
 
     def collect(self) -> Metric:
         """For prometheus-client."""
         family = CounterMetricFamily(self.name, self.help, labels=self.labels)
-        for labels, value in self._values.items():
-            family.add_metric(labels, value)
+        for labels, cell in self._cells.items():
+            family.add_metric(labels, cell[0])
         return family
 
 
@@ -42,9 +49,9 @@ class Spread:
     def __init__(self, name: str, help: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
         self.name, self.help, self.labels = name, help, tuple(labels)
         self.bounds = tuple(bounds)
-        self._rows: dict[Labels, list[float]] = {}
+        self._rows: dict[Labels, Cell] = {}
 
-    def row(self, labels: Labels) -> list[float]:
+    def row(self, labels: Labels) -> Cell:
         """The row of one set of labels: a count per bucket, then the overflow, then the sum."""
         row = self._rows.get(labels)
         if row is None:
@@ -53,9 +60,7 @@ class Spread:
 
     def observe(self, labels: Labels, value: float) -> None:
         """Count one observation."""
-        row = self.row(labels)
-        row[bisect_left(self.bounds, value)] += 1
-        row[-1] += value
+        enter(self.row(labels), self.bounds, value)
 
     def collect(self) -> Metric:
         """For prometheus-client."""
@@ -67,3 +72,9 @@ class Spread:
                 buckets.append((bound, total))
             family.add_metric(labels, buckets=buckets, sum_value=row[-1])
         return family
+
+
+def enter(row: Cell, bounds: Sequence[float], value: float) -> None:
+    """Count one observation in a row of a Spread."""
+    row[bisect_left(bounds, value)] += 1
+    row[-1] += value

@@ -15,6 +15,8 @@ import itertools
 from collections import deque
 from typing import Final
 
+import msgspec
+
 from corral.contracts.clock import Clock
 from corral.contracts.events import Publisher
 from corral.contracts.leases import Lease, Waiter
@@ -26,21 +28,18 @@ from corral.scheduler.instances import Instances
 from corral.scheduler.machine import Machine
 
 
-class GrantedLease:
+class GrantedLease(msgspec.Struct, gc=False):
     """A Lease as the gateway holds it. Giving it back twice is harmless."""
 
-    __slots__ = ("_owner", "endpoint", "instance", "request", "waited_s")
-
-    def __init__(self, owner: Scheduler, request: int, instance: str, endpoint: Endpoint, waited_s: float) -> None:
-        self._owner: Scheduler | None = owner
-        self.request = request
-        self.instance = instance
-        self.endpoint = endpoint
-        self.waited_s = waited_s
+    owner: Scheduler | None
+    request: int
+    instance: str
+    endpoint: Endpoint
+    waited_s: float
 
     def release(self, *, broken: bool = False) -> None:
         """Give it back; a second call does nothing."""
-        owner, self._owner = self._owner, None
+        owner, self.owner = self.owner, None
         if owner is not None:
             owner.submit(events.LeaseReleased(self.request, broken))
 
@@ -122,14 +121,17 @@ class Scheduler:
 
     def submit(self, event: events.SchedulerEvent) -> None:
         """Give the machine one event; called again from inside, it queues behind the one being handled."""
-        self._inbox.append(event)
         if self._busy:
+            self._inbox.append(event)
             return
         self._busy = True
         try:
-            while self._inbox:
-                for command in self.machine.step(self._inbox.popleft(), self._clock.now()):
+            while True:
+                for command in self.machine.step(event, self._clock.now()):
                     self._act(command)
+                if not self._inbox:
+                    return
+                event = self._inbox.popleft()
         finally:
             self._busy = False
 

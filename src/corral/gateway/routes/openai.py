@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
 from urllib.parse import parse_qs
 
 import msgspec
@@ -22,18 +21,15 @@ class _Wanted(msgspec.Struct):
     stream: bool | None = None
 
 
-class Wanted(NamedTuple):
-    """Which Model, and whether the answer shall be a stream."""
-
-    model: ModelSpec
-    stream: bool
-
-
 _decode = msgspec.json.Decoder(_Wanted).decode
 
 
-def wanted(route: Route, head: RequestHead, body: bytes, directory: ModelDirectory) -> Wanted:
-    """Raises BadRequest for what cannot be read, UnknownModel for a name that is not known."""
+def wanted(route: Route, head: RequestHead, body: bytes, directory: ModelDirectory) -> tuple[ModelSpec, bool]:
+    """
+    Which Model, and whether the answer shall be a stream.
+
+    Raises BadRequest for what cannot be read, UnknownModel for a name that is not known.
+    """
     stream = False
     if route.model_from is ModelFrom.BODY:
         try:
@@ -55,9 +51,9 @@ def wanted(route: Route, head: RequestHead, body: bytes, directory: ModelDirecto
             raise BadRequest(
                 f"Which Model? It is named by {route.model_from.value}.", hint="GET /v1/models lists them."
             )
-        return Wanted(directory.only, stream)
+        return directory.only, stream
     found = directory.find(name)
-    return Wanted(found if found is not None else directory.get(name), stream)
+    return found if found is not None else directory.get(name), stream
 
 
 def _from_query(query: bytes) -> str | None:
