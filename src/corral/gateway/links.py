@@ -247,7 +247,7 @@ class Site:
 
     def take(self, user: LinkUser) -> Link | None:
         """A link that is open, None when one is being opened (then `user.linked` is called)."""
-        self.used_at = self.pool.now()
+        self.used_at = self.pool.now
         while self.idle:
             link = self.idle.pop()
             if not link.transport.is_closing():
@@ -304,7 +304,7 @@ class Site:
             self.open_ahead()
             return
         link.reused = True
-        link.idle_since = self.pool.now()
+        link.idle_since = self.pool.now
         self.idle.append(link)
 
     def forget(self, link: Link) -> None:
@@ -317,7 +317,7 @@ class Site:
         self.links.discard(link)
         if link in self.idle:
             self.idle.remove(link)
-            if link.was_stream and self.pool.now() - link.idle_since < _CLOSED_AFTER_STREAM_S:
+            if link.was_stream and self.pool.now - link.idle_since < _CLOSED_AFTER_STREAM_S:
                 self.closes_after_stream = True
                 self.open_ahead()
 
@@ -325,9 +325,9 @@ class Site:
 class LinkPool:
     """Links by instance. Instances come and go; a site without links is forgotten after a while."""
 
-    def __init__(self, tasks: Tasks, now: Callable[[], float]) -> None:
+    def __init__(self, tasks: Tasks, now: float) -> None:
         self.tasks = tasks
-        self.now = now
+        self.now = now  # as of the gateway's last tick: good enough for idle links
         self._sites: dict[str, Site] = {}
         self._tls: ssl.SSLContext | None = None
 
@@ -363,7 +363,7 @@ class LinkPool:
 
     def sweep(self) -> None:
         """Close links that have been idle for too long; forget sites that nobody uses."""
-        now = self.now()
+        now = self.now
         for instance, site in list(self._sites.items()):
             for link in [link for link in site.idle if now - link.idle_since > IDLE_S]:
                 site.forget(link)

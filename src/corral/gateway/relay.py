@@ -34,7 +34,7 @@ from corral.gateway import errors
 from corral.gateway.heads import SENT_RAW, client_fields, early_fields, engine_head
 from corral.gateway.links import AnswerHead, Link, Site
 from corral.gateway.naming import addressed
-from corral.gateway.routes.table import ModelFrom, Route
+from corral.gateway.routes.table import FROM_PATH, Route
 from corral.gateway.usage import Watch
 from corral.kit.sse import whole_events
 
@@ -122,11 +122,11 @@ class Exchange:
             return
         self._ticket = None
         self._lease = lease
-        self._queue_s += lease.waited_s
         self._state = CONNECTING
-        client = self._client
-        self._since = self._gateway.clock.now()
-        client.deadline = self._since + self._model.timeouts.first_token_s
+        if lease.waited_s:
+            self._queue_s += lease.waited_s
+            self._since = self._gateway.clock.now()
+        self._client.deadline = self._since + self._model.timeouts.first_token_s
         self._site = self._gateway.links.site(lease.instance, lease.endpoint)
         link = self._site.take(self)
         if link is not None:
@@ -153,7 +153,7 @@ class Exchange:
             path, endpoint = self._path, site.endpoint
             if endpoint.model_name or endpoint.v1 != "/v1":
                 path, self._body = addressed(endpoint, self._route, self._client.head, path, self._body)
-            allowed = SENT_RAW if self._route.model_from is ModelFrom.PATH else self._gateway.request_headers
+            allowed = SENT_RAW if self._route.model_from is FROM_PATH else self._gateway.request_headers
             self._head = engine_head(self._client.head, path, len(self._body), site, allowed)
         link.send(self, self._head, self._body, bodiless=self._client.head.method == b"HEAD")
 
@@ -219,9 +219,9 @@ class Exchange:
         self._status = head.status
         client = self._client
         self._moved_at = self._gateway.now
-        client.deadline = min(
-            self._gateway.now + self._model.timeouts.idle_s, self._since + self._model.timeouts.total_s
-        )
+        limits = self._model.timeouts
+        silent, total = self._moved_at + limits.idle_s, self._since + limits.total_s
+        client.deadline = silent if silent < total else total
         self._events = head.stream
         if self.head_sent:
             return b""

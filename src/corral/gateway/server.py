@@ -96,8 +96,8 @@ class Gateway:
         self.request_headers = request_headers
         self.bodies = BodyBudget(spec.body_total_bytes)
         self.tasks = Tasks("gateway")
-        self.links = LinkPool(self.tasks, clock.now)
-        self.now = clock.now()  # as of the last tick: good enough for deadlines
+        self.links = LinkPool(self.tasks, clock.now())
+        self.now = self.links.now  # as of the last tick: good enough for deadlines
         self.date_line = b""
         self.draining = False
         self.paused: set[ClientConnection] = set()
@@ -220,7 +220,7 @@ class Gateway:
 
     def sweep(self) -> None:
         """Look at every deadline."""
-        now = self.now = self.clock.now()
+        now = self.now = self.links.now = self.clock.now()
         if now - self._dated_at >= 1 or not self.date_line:
             self._dated_at = now
             self.date_line = f"date: {formatdate(self.clock.wall(), usegmt=True)}\r\n".encode()

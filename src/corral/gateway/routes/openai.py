@@ -9,7 +9,7 @@ import msgspec
 from corral.domain.errors import BadRequest
 from corral.domain.fleet import ModelSpec
 from corral.gateway.directory import ModelDirectory
-from corral.gateway.routes.table import ModelFrom, Route
+from corral.gateway.routes.table import FROM_BODY, FROM_QUERY, Route
 from corral.kit.http_heads import RequestHead
 from corral.kit.multipart import form_field
 
@@ -31,7 +31,7 @@ def wanted(route: Route, head: RequestHead, body: bytes, directory: ModelDirecto
     Raises BadRequest for what cannot be read, UnknownModel for a name that is not known.
     """
     stream = False
-    if route.model_from is ModelFrom.BODY:
+    if route.model_from is FROM_BODY:
         try:
             fields = _decode(body)
         except msgspec.ValidationError as error:
@@ -41,7 +41,7 @@ def wanted(route: Route, head: RequestHead, body: bytes, directory: ModelDirecto
         except RecursionError:
             raise BadRequest("The request body is nested too deeply.") from None
         name, stream = fields.model, bool(fields.stream)
-    elif route.model_from is ModelFrom.QUERY:
+    elif route.model_from is FROM_QUERY:
         name = _from_query(head.query)
     else:
         name = _from_form(head, body)

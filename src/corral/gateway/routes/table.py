@@ -20,6 +20,10 @@ class ModelFrom(Enum):
     PATH = "the path, after /upstream/"
 
 
+FROM_BODY, FROM_QUERY, FROM_FORM, FROM_PATH = ModelFrom
+"""The same as plain names: Python 3.11 looks a member of an Enum up ten times as long as a name."""
+
+
 class Route(NamedTuple):
     """
     One route to an engine. `weight` as in `Requested`: 0 takes no slot. `label` is the metric label.

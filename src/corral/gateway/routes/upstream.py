@@ -15,7 +15,7 @@ from corral.domain.errors import BadRequest, UnknownModel, UnknownRoute
 from corral.domain.fleet import ModelSpec
 from corral.domain.names import near_names
 from corral.gateway.directory import ModelDirectory
-from corral.gateway.routes.table import HOT, UPSTREAM, UPSTREAM_LABEL, ModelFrom, Route
+from corral.gateway.routes.table import FROM_PATH, HOT, UPSTREAM, UPSTREAM_LABEL, Route
 
 _SEGMENTS_LIMIT: Final = 12
 _ASSETS: Final = (
@@ -60,4 +60,4 @@ def _route(method: bytes, path: bytes) -> Route:
     known = HOT.get(plain.encode())
     weight = known.weight if known is not None else 0 if reads else 1
     asset = reads and plain.lower().endswith(_ASSETS)
-    return Route(UPSTREAM_LABEL, method, ModelFrom.PATH, weight=weight, loads=not asset)
+    return Route(UPSTREAM_LABEL, method, FROM_PATH, weight=weight, loads=not asset)
