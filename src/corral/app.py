@@ -50,6 +50,7 @@ from corral.scheduler.loop import Scheduler
 from corral.scheduler.machine import Machine
 from corral.store.facts import FileFacts
 from corral.store.gguf.memory import FileFootprints
+from corral.store.gguf.reader import read_header
 from corral.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def engines(hidden_env: frozenset[str] = frozenset()) -> dict[str, Engine]:
     """Every engine by the name that configs use. The one place that knows them. `hidden_env`: see Settings."""
     probed = Path(cache_dir(os.environ)) / "probe"  # what binaries can do, remembered over restarts
     return {
-        "llamacpp": LlamaCppEngine(cache=probed, hidden_env=hidden_env),
+        "llamacpp": LlamaCppEngine(cache=probed, hidden_env=hidden_env, headers=read_header),
         "command": CommandEngine(),
         "remote": RemoteEngine(),
     }

@@ -287,7 +287,7 @@ CHAT = {
 }  # fmt: skip
 PLACEMENT = {
     "rope_scaling": "yarn", "rope_scale": 2.0, "yarn_orig_ctx": 256, "rope_freq_base": 20000.0, "fit": "off",
-    "tensor_split": ("1", "2"), "split_mode": "none", "override_tensor": ("nothing=CPU",), "op_offload": False,
+    "tensor_split": ("1", "2"), "split_mode": "layer", "override_tensor": ("nothing=CPU",), "op_offload": False,
     "kv_offload": False, "context_shift": True, "threads": 2, "threads_batch": 1, "load_mode": "mmap", "poll": 0,
 }  # fmt: skip
 SAME = {

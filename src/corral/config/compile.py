@@ -18,7 +18,7 @@ from corral.config.schema import Config, FitSection, Memory, Model, TimeoutsSect
 from corral.config.serving import server_spec
 from corral.config.settings import LogSpec, Settings
 from corral.config.templates import MODEL_NAME
-from corral.contracts.options import OptionKind, OptionSpec, OptionTable
+from corral.contracts.options import TEXT_KINDS, OptionKind, OptionSpec, OptionTable
 from corral.domain.devices import RAM, VRAM, Amount, MemorySpec
 from corral.domain.fleet import Fit, Fleet, GroupSpec, Limits, ModelSpec, OptionValue, Source, Timeouts
 from corral.domain.names import near_names
@@ -172,11 +172,7 @@ def check_options(
 
 def _option_value(spec: OptionSpec, value: Any) -> Any:
     if isinstance(value, EnvText) and value not in spec.words:
-        value = (
-            str(value)
-            if spec.kind in (OptionKind.STR, OptionKind.PATH, OptionKind.LIST, OptionKind.COMMAND, OptionKind.SIZES)
-            else plain_value(value)
-        )
+        value = str(value) if spec.kind in TEXT_KINDS else plain_value(value)
     if spec.kind is OptionKind.BOOL and value in ("on", "off", "yes", "no"):
         return value in ("on", "yes")
     return value
@@ -254,6 +250,8 @@ class _Compiler:
                 value = self._named(value, (*keys, name)) if keys is shared_keys else value
                 if spec.kind is OptionKind.PATH and isinstance(value, str) and value and value not in spec.words:
                     value = self.base.resolve(value, (*keys, name))
+                elif spec.kind is OptionKind.PATHS and isinstance(value, tuple):
+                    value = tuple(self.base.resolve(path, (*keys, name)) for path in value if path)
                 merged[name] = value
         for spec in table:  # a path that is there by default is the config's too
             if spec.kind is OptionKind.PATH and isinstance(spec.default, str):

@@ -76,7 +76,11 @@ def _option(spec: OptionSpec) -> dict[str, Any]:
         OptionKind.PATH: {"type": "string"},
         OptionKind.COMMAND: {"anyOf": [_COMMAND, {"type": "string"}]},
         OptionKind.SIZES: {"anyOf": [_SIZE, {"type": "object", "additionalProperties": _SIZE}]},
-        OptionKind.LIST: {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]},
+        OptionKind.LIST: {
+            "anyOf": [{"type": "array", "items": {"type": ["string", "number"]}}, {"type": ["string", "number"]}]
+        },
+        OptionKind.PATHS: {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]},
+        OptionKind.SIZE: {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^ *\d+(\.\d+)? *[a-zA-Z]*$"}]},
     }
     if spec.kind is OptionKind.ENUM:
         value: dict[str, Any] = word

@@ -1,7 +1,8 @@
 """
 OptionSpec: the one declaration of an engine option, from which schema, validation, argv, help and docs grow.
 
-A table is a tuple of OptionSpec. Values are plain: int, float, bool, str, or a tuple of str.
+A table is a tuple of OptionSpec. Values are plain: int (a size counts in its unit), float, bool, str, or a tuple of
+str.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from corral.domain.devices import RAM
 from corral.domain.fleet import OptionValue
@@ -28,6 +30,14 @@ class OptionKind(StrEnum):
     LIST = "list"  # list of strings
     COMMAND = "command"  # a program and its arguments: list of strings, or one text that is split into them
     SIZES = "sizes"  # bytes: of RAM, or of memories by name; becomes ("ram=4096", "CUDA0=1024")
+    PATHS = "paths"  # list of files, each as PATH
+    SIZE = "size"  # memory: `512MiB`, or a whole number of the option's unit
+
+
+PATH_KINDS: Final = frozenset({OptionKind.PATH, OptionKind.PATHS})
+TEXT_KINDS: Final = PATH_KINDS | {OptionKind.STR, OptionKind.LIST, OptionKind.COMMAND, OptionKind.SIZES}
+"""Kinds whose values are texts as they stand: `${env.X}` among them is never read as a number."""
+_UNITS: Final = {"bytes": 1, "MiB": 1024**2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +88,33 @@ class OptionSpec:
                 return None
             case OptionKind.STR | OptionKind.PATH:
                 return value if isinstance(value, str) and "\0" not in value else None
-            case OptionKind.LIST:
-                if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-                    return tuple(value)
-                return (value,) if isinstance(value, str) else None
             case OptionKind.COMMAND:
                 return _command(value)
             case OptionKind.SIZES:
                 return _sizes(value)
+            case OptionKind.SIZE:
+                return self._size(value)
+            case OptionKind.LIST | OptionKind.PATHS:
+                items = value if isinstance(value, list | tuple) else (value,)
+                return tuple(str(item) for item in items) if all(self._item(item) for item in items) else None
             case OptionKind.ENUM:
                 return None
+
+    def _item(self, value: object) -> bool:
+        """Numbers in a list are texts for the engine: `tensor_split: [3, 1]`."""
+        if isinstance(value, str):
+            return "\0" not in value
+        return self.kind is OptionKind.LIST and isinstance(value, int | float) and not isinstance(value, bool)
+
+    def _size(self, value: object) -> int | None:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            return None
+        if isinstance(value, int) or value.strip().lstrip("-").isdecimal():
+            return int(value)
+        try:
+            return -(-parse_bytes(value) // _UNITS[self.unit])
+        except ValueError:
+            return None
 
     def allowed(self) -> str:
         """`a whole number of tokens, 0 or more, or auto`, for messages and docs."""
@@ -103,8 +130,10 @@ class OptionSpec:
             OptionKind.LIST: "a list of texts",
             OptionKind.COMMAND: "a command: a list of texts, or one text",
             OptionKind.SIZES: "a size, or sizes by device",
+            OptionKind.PATHS: "a list of file paths",
+            OptionKind.SIZE: f"a size such as 512MiB, or a whole number of {self.unit}",
         }[self.kind]
-        if self.unit:
+        if self.unit and self.kind is not OptionKind.SIZE:
             text += f" of {self.unit}"
         if self.minimum is not None and self.maximum is not None:
             text += f" from {_number(self.minimum)} to {_number(self.maximum)}"

@@ -13,6 +13,8 @@ from typing import Final
 from corral.contracts.options import OptionKind
 from corral.domain.errors import StartFailed
 from corral.domain.fleet import ArgValue, OptionValue
+from corral.engines.llamacpp.companions import texts
+from corral.engines.llamacpp.drafting import spec_types
 from corral.engines.llamacpp.help import Capabilities, Flag
 from corral.engines.llamacpp.options import BY_NAME
 from corral.engines.llamacpp.settings import Settings
@@ -22,6 +24,7 @@ Argv = list[str]
 
 _ALL_LAYERS: Final = "999"  # for builds that do not know the word `all`
 _MEMORY: Final = ("mlock", "mmap", "load_mode")
+_ESCAPED: Final = frozenset({"reverse_prompt", "dry_sequence_breaker"})
 _LOAD_MODES: Final[dict[str, tuple[bool | None, bool | None]]] = {
     # load_mode -> (mlock, mmap) of the builds before it; None leaves the default
     "auto": (None, None),
@@ -50,6 +53,8 @@ def argv_of(settings: Settings, known: Capabilities) -> Argv:
             argv += _switch(name, value is True, asked, known)
         else:
             argv += _valued(name, value, asked, known)
+    if _ESCAPED & settings.options.keys() and "--no-escape" in known.flags:
+        argv.append("--no-escape")  # else a backslash in these texts would mean something to the command line
     for key, arg in settings.args:
         argv += _free(key, arg, known)
     return argv
@@ -95,14 +100,17 @@ def _with_values(spelled: str, values: Sequence[str | int | float], flag: Flag) 
 
 
 def _switch(name: str, on: bool, asked: bool, known: Capabilities) -> Argv:
-    """`--flag` or `--no-flag`; where only the other one exists, leaving it out says the same."""
+    """`--flag` or `--no-flag`; where only the other one exists, leaving that out says the same."""
     spelled = spelling(name)
+    valued = known.first(spelled.on)
+    if valued is not None and valued.takes_value:  # `--cpu-strict <0|1>`
+        return [known.spelling(spelled.on), "1" if on else "0"]
     wanted, other = (spelled.on, spelled.off) if on else (spelled.off, spelled.on)
     flag = known.spelling(wanted)
     if flag:
         return [flag]
-    if not asked or known.spelling(other):
-        return []
+    if not asked or known.spelling(other) or not (on or spelled.off):
+        return []  # a bare flag that is left out is off
     raise lost(f"options.{name}", wanted or spelled.on, known)
 
 
@@ -166,6 +174,46 @@ def _reasoning(value: OptionValue, asked: bool, known: Capabilities) -> Argv:
     return _valued("reasoning", value, asked, known)
 
 
+def _spec_type(value: OptionValue, asked: bool, known: Capabilities) -> Argv:
+    """
+    Which kinds draft. Until spring 2026 a draft model alone meant draft-simple, and the flag took one kind of n-gram.
+    """
+    kinds = list(spec_types({"spec_type": value}))
+    names = spelling("spec_type").on
+    flag = known.first(names)
+    if flag is None or "draft" not in flag.hint:
+        kinds = [kind for kind in kinds if kind not in ("draft-simple", "none")]
+        unknown = [kind for kind in kinds if flag is None or kind not in flag.hint]
+        if unknown or len(kinds) > 1:
+            raise lost(f"options.spec_type {(unknown or kinds)[-1]}", names, known)
+    return [known.spelling(names), ",".join(kinds)] if kinds else []
+
+
+def _scaled(name: str) -> Callable[[OptionValue, bool, Capabilities], Argv]:
+    def scaled_files(value: OptionValue, asked: bool, known: Capabilities) -> Argv:
+        """`FILE:SCALE,...`; until late 2025 two arguments for each file."""
+        flag = known.first(spelling(name).on)
+        if flag is None or " " not in flag.hint:
+            return _valued(name, value, asked, known)
+        pairs = [entry.rpartition(":") for entry in texts(value)]
+        return [part for path, _, scale in pairs for part in (known.spelling(spelling(name).on), path, scale)]
+
+    return scaled_files
+
+
+def _layer_range(value: OptionValue, asked: bool, known: Capabilities) -> Argv:
+    names = spelling("control_vector_layer_range").on
+    if known.first(names) is None:
+        raise lost("options.control_vector_layer_range", names, known)
+    return [known.spelling(names), *texts(value)]
+
+
+def _verbosity(value: OptionValue, asked: bool, known: Capabilities) -> Argv:
+    """The scale from 0 to 5 is of 2026; builds before it say what memory they take without being asked."""
+    flag = known.first(spelling("verbosity").on)
+    return _valued("verbosity", value, asked, known) if asked or (flag and "4: trace" in flag.text) else []
+
+
 def _fit(value: OptionValue, asked: bool, known: Capabilities) -> Argv:
     """Builds that cannot fit do what `off` asks for."""
     return _valued("fit", value, asked and value != "off", known)
@@ -177,6 +225,11 @@ _SPECIAL: Final[dict[str, Callable[[OptionValue, bool, Capabilities], Argv]]] = 
     "n_gpu_layers_draft": _layers("n_gpu_layers_draft"),
     "reasoning": _reasoning,
     "fit": _fit,
+    "spec_type": _spec_type,
+    "lora_scaled": _scaled("lora_scaled"),
+    "control_vector_scaled": _scaled("control_vector_scaled"),
+    "control_vector_layer_range": _layer_range,
+    "verbosity": _verbosity,
 }
 
 

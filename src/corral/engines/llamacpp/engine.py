@@ -18,19 +18,20 @@ from pathlib import Path
 from typing import Final
 
 from corral.contracts.engine import ReadyInfo
+from corral.contracts.headers import Headers
 from corral.contracts.options import OptionTable
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
-from corral.domain.fleet import ModelSpec, OptionValue
+from corral.domain.fleet import ModelSpec
 from corral.domain.launch import Attach, Endpoint, ExitStatus, Footprint, LaunchPlan, Place
 from corral.engines.llamacpp import embedded, gpu, ready
 from corral.engines.llamacpp.argv import Argv, argv_of
 from corral.engines.llamacpp.binary import Program, choose, identity_of, uses_embedded, worker_argv
 from corral.engines.llamacpp.diagnose import diagnose
-from corral.engines.llamacpp.files import check_exists, check_folder, check_model, parts_of
 from corral.engines.llamacpp.help import Capabilities
 from corral.engines.llamacpp.measured import buffers_of
-from corral.engines.llamacpp.options import FILES, OPTIONS
+from corral.engines.llamacpp.options import OPTIONS
+from corral.engines.llamacpp.prepare import files_of, prepare
 from corral.engines.llamacpp.probe import ENV_SCRUB, Prober
 from corral.engines.llamacpp.settings import Settings, settings_of
 from corral.kit.ports import free_port
@@ -45,7 +46,8 @@ class LlamaCppEngine:
     Implements `contracts.engine.Engine`.
 
     `cache` is a folder where probed binaries are remembered over restarts; `hidden_env` names variables of Corral's
-    environment that no probed binary may see, besides those that look like secrets.
+    environment that no probed binary may see, besides those that look like secrets; `headers` reads model files, so
+    that files which do not fit each other are found before a start.
     """
 
     name = "llamacpp"
@@ -58,7 +60,9 @@ class LlamaCppEngine:
         which: Callable[[str], str | None] = shutil.which,
         deadline_s: float = 20.0,
         hidden_env: frozenset[str] = frozenset(),
+        headers: Headers | None = None,
     ) -> None:
+        self._headers = headers
         self._which = which
         self._prober = Prober(cache=cache, deadline_s=deadline_s, hidden_env=hidden_env)
 
@@ -93,7 +97,8 @@ class LlamaCppEngine:
         wrong = self.problems(model)
         if wrong:
             raise StartFailed(wrong[0], hint=" ".join(wrong[1:]), permanent=True)
-        path = await asyncio.to_thread(_checked_files, model, settings)
+        ready_made = await asyncio.to_thread(prepare, model, settings, self._headers)
+        path, settings = ready_made.path, ready_made.settings
         program = await asyncio.to_thread(choose, model.binary, which=self._which)
         endpoint = _endpoint(place)
         if program.embedded:
@@ -161,27 +166,8 @@ class LlamaCppEngine:
             program = choose(model.binary, which=self._which).identity()
         except StartFailed as error:
             program = {"missing": error.message}
-        files = [*parts_of(model.source.path), *(path for path, _ in _named_files(settings))]
-        return {"program": program, "files": [[path, *identity_of(path).values()] for path in files if path]}
-
-
-def _checked_files(model: ModelSpec, settings: Settings) -> str:
-    path = os.path.abspath(check_model(os.path.expanduser(model.source.path)))
-    for file, option in _named_files(settings):
-        check_exists(file, f"options.{option}:")
-    if "slot_save_path" in settings.options:
-        check_folder(str(settings.options["slot_save_path"]), "options.slot_save_path:")
-    return path
-
-
-def _named_files(settings: Settings) -> list[tuple[str, str]]:
-    """(path, option) of every file that an option or argument names."""
-    found: list[tuple[str, str]] = []
-    for option in FILES:
-        value: OptionValue = settings.options.get(option, ())
-        for path in value if isinstance(value, tuple) else (str(value),):
-            found.append((path, option))
-    return found
+        files = [path for path in files_of(model, settings) if path]
+        return {"program": program, "files": [[path, *identity_of(path).values()] for path in files]}
 
 
 def _environment(model: ModelSpec, place: Place) -> dict[str, str]:

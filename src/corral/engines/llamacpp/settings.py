@@ -7,19 +7,19 @@ slots, footprint and checks see the same value however it was written.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from corral.contracts.options import OptionKind, with_defaults
 from corral.domain.fleet import ArgValue, ModelSpec, OptionValue
-from corral.engines.llamacpp.options import BY_NAME, FILES, OPTIONS, QUANTISED_KV, plain
-from corral.engines.llamacpp.spellings import OWNED, OWNED_ENV, OWNED_ENV_PREFIXES, recognised
+from corral.domain.units import format_duration
+from corral.engines.llamacpp.checks import conflicts
+from corral.engines.llamacpp.options import BY_NAME, OPTIONS, plain
+from corral.engines.llamacpp.owned import OWNED, OWNED_ENV, OWNED_ENV_PREFIXES
+from corral.engines.llamacpp.spellings import recognised
 
 _KNOWN: Final = recognised(tuple(BY_NAME))
-_LEAST_SLOT_TOKENS: Final = 64  # a chat template alone takes about as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ def settings_of(model: ModelSpec) -> Settings:
         elif arg is not False:  # false omits the flag
             rest.append((flag_name(key), arg))
     options = with_defaults(OPTIONS, chosen)
-    problems += _conflicts(options, chosen)
+    problems += conflicts(options, chosen)
+    problems += _lifetime(model, chosen)
     problems += _env_problems(model)
     return Settings(chosen, options, tuple(rest), tuple(problems))
 
@@ -103,97 +104,14 @@ def _lift(key: str, arg: ArgValue, given: Mapping[str, OptionValue], chosen: dic
     return []
 
 
-def _conflicts(options: Mapping[str, OptionValue], chosen: Mapping[str, OptionValue]) -> list[str]:
-    """Options that cannot work together."""
-    found: list[str] = []
-    found += _attention(options)
-    found += _batches(options, chosen)
-    found += _task(options)
-    found += _templates(options)
-    found += _paths(options)
-    mlock, mmap, mode = (options.get(name) for name in ("mlock", "mmap", "load_mode"))
-    if mode is not None and (mlock is not None or mmap is not None):
-        found.append("options.load_mode says the same as mlock and mmap: keep the one or the others.")
-    low, high = options.get("draft_min"), options.get("draft_max")
-    if isinstance(low, int) and isinstance(high, int) and low > high:
-        found.append(f"options.draft_min ({low}) is larger than draft_max ({high}).")
-    return found
-
-
-def _attention(options: Mapping[str, OptionValue]) -> list[str]:
-    found = []
-    kind = options.get("cache_type_v")
-    if kind in QUANTISED_KV and options.get("flash_attn") == "off":
-        found.append(f"options.cache_type_v {kind} needs flash attention: set flash_attn to on or auto, or use f16.")
-    if options.get("context_shift") is True and options.get("embeddings") is True:
-        found.append("options.context_shift has no meaning for embeddings: remove one of them.")
-    return found
-
-
-def _batches(options: Mapping[str, OptionValue], chosen: Mapping[str, OptionValue]) -> list[str]:
-    found = []
-    batch, micro = options.get("batch_size"), options.get("ubatch_size")
-    if isinstance(batch, int) and isinstance(micro, int) and micro > batch:
-        found.append(f"options.ubatch_size ({micro}) is larger than batch_size ({batch}).")
-    ctx, slots = options.get("ctx_size"), options.get("parallel")
-    if isinstance(ctx, int) and isinstance(slots, int) and ctx > 0 and options.get("kv_unified") is False:
-        each = ctx // slots
-        if each < _LEAST_SLOT_TOKENS:
-            found.append(
-                f"options.ctx_size {ctx} over {slots} slots leaves {each} tokens for each: "
-                "raise ctx_size, lower parallel, or set kv_unified to true."
-            )
-    keep = chosen.get("keep")
-    if isinstance(keep, int) and isinstance(ctx, int) and 0 < ctx <= keep:
-        found.append(f"options.keep ({keep}) is not less than ctx_size ({ctx}).")
-    return found
-
-
-def _task(options: Mapping[str, OptionValue]) -> list[str]:
-    found = []
-    embeddings, rerank, pooling = (options.get(name) for name in ("embeddings", "rerank", "pooling"))
-    if embeddings is True and rerank is True:
-        found.append("options.embeddings and rerank exclude each other: make two Models of the same file.")
-    if rerank is True and pooling not in (None, "rank"):
-        found.append(f"options.rerank needs pooling rank, not {pooling}.")
-    if pooling is not None and embeddings is not True and rerank is not True:
-        found.append("options.pooling has a meaning only for embeddings: set embeddings to true, or remove it.")
-    if pooling == "rank" and embeddings is True:
-        found.append("options.pooling rank is for reranking: set rerank instead of embeddings.")
-    if options.get("mmproj_offload") is not None and "mmproj" not in options:
-        found.append("options.mmproj_offload has a meaning only with mmproj.")
-    least, most = options.get("image_min_tokens"), options.get("image_max_tokens")
-    if isinstance(least, int) and isinstance(most, int) and least > most:
-        found.append(f"options.image_min_tokens ({least}) is larger than image_max_tokens ({most}).")
-    return found
-
-
-def _templates(options: Mapping[str, OptionValue]) -> list[str]:
-    found = []
-    if "chat_template" in options and "chat_template_file" in options:
-        found.append("options.chat_template and chat_template_file exclude each other: keep one of them.")
-    if options.get("jinja") is False and "chat_template_file" in options:
-        found.append("options.chat_template_file is a Jinja template: it needs jinja.")
-    kwargs = options.get("chat_template_kwargs")
-    if isinstance(kwargs, str):
-        try:
-            ok = isinstance(json.loads(kwargs), dict)
-        except ValueError:
-            ok = False
-        if not ok:
-            found.append("options.chat_template_kwargs must be a JSON object in quotes, for example '{\"key\": 1}'.")
-    return found
-
-
-def _paths(options: Mapping[str, OptionValue]) -> list[str]:
-    """An engine runs in a folder of its own. The config makes single paths of `options` absolute, no others."""
-    named = {name: options.get(name, ()) for name in (*FILES, "slot_save_path")}
-    return [
-        f"options.{name}: {path} is not a whole path: begin it with /."
-        for name, value in named.items()
-        for path in (value if isinstance(value, tuple) else (str(value),))
-        if not os.path.isabs(path)
-    ]
+def _lifetime(model: ModelSpec, chosen: Mapping[str, OptionValue]) -> list[str]:
+    sleep = chosen.get("sleep_idle_seconds")
+    if isinstance(sleep, int) and 0 < model.ttl_s <= sleep:
+        return [
+            f"options.sleep_idle_seconds ({sleep}) is not less than the Model's ttl ({format_duration(model.ttl_s)}): "
+            "it is unloaded before it could sleep."
+        ]
+    return []
 
 
 def _env_problems(model: ModelSpec) -> list[str]:

@@ -1,5 +1,5 @@
 """
-How llama-server spells each option, newest spelling first; and the flags that are Corral's alone.
+How llama-server spells each option, newest spelling first.
 
 Builds rename flags. `argv` picks the first spelling that the binary's `--help` knows; `settings` uses the same table to
 recognise an option that was written under `args`.
@@ -40,7 +40,12 @@ _UNUSUAL: Final[dict[str, Spelling]] = {
     "kv_offload": Spelling(("--kv-offload", "-kvo"), ("--no-kv-offload", "-nkvo")),
     "context_shift": _pair("--context-shift"),
     "cache_ram": _plain("--cache-ram", "-cram"),
+    "kv_unified_per_slot": _plain("--kv-unified-per-slot"),
+    "cont_batching": Spelling(("--cont-batching", "-cb"), ("--no-cont-batching", "-nocb")),
     "cache_prompt": _pair("--cache-prompt"),
+    "cache_idle_slots": _pair("--cache-idle-slots"),
+    "checkpoint_min_step": _plain("--checkpoint-min-step", "-cms"),
+    "slot_prompt_similarity": _plain("--slot-prompt-similarity", "-sps"),
     "ctx_checkpoints": _plain("--ctx-checkpoints", "--swa-checkpoints", "-ctxcp"),
     "n_gpu_layers": _plain("--n-gpu-layers", "--gpu-layers", "-ngl"),
     "device": _plain("--device", "-dev"),
@@ -50,6 +55,7 @@ _UNUSUAL: Final[dict[str, Spelling]] = {
     "override_tensor": _plain("--override-tensor", "-ot"),
     "cpu_moe": _plain("--cpu-moe", "-cmoe"),
     "n_cpu_moe": _plain("--n-cpu-moe", "-ncmoe"),
+    "n_cpu_ffn": _plain("--n-cpu-ffn", "-ncffn"),
     "fit": _plain("--fit", "-fit"),
     "fit_target": _plain("--fit-target", "-fitt"),
     "fit_ctx": _plain("--fit-ctx", "-fitc"),
@@ -58,27 +64,65 @@ _UNUSUAL: Final[dict[str, Spelling]] = {
     "mlock": _plain("--mlock"),
     "mmap": _pair("--mmap"),
     "load_mode": _plain("--load-mode", "-lm"),
+    "lazy_mode": _plain("--lazy-mode", "-lzm"),
+    "cpu_mask": _plain("--cpu-mask", "-C"),
+    "cpu_range": _plain("--cpu-range", "-Cr"),
+    "cpu_mask_batch": _plain("--cpu-mask-batch", "-Cb"),
+    "cpu_range_batch": _plain("--cpu-range-batch", "-Crb"),
+    "perf": _pair("--perf"),
     "threads": _plain("--threads", "-t"),
     "threads_batch": _plain("--threads-batch", "-tb"),
     "warmup": _pair("--warmup"),
     "jinja": _pair("--jinja"),
     "reasoning": _plain("--reasoning", "-rea"),
+    "reasoning_preserve": _pair("--reasoning-preserve"),
+    "special": _plain("--special", "-sp"),
+    "reverse_prompt": _plain("--reverse-prompt", "-r"),
     "prefill_assistant": _pair("--prefill-assistant"),
     "skip_chat_parsing": _pair("--skip-chat-parsing"),
     "embeddings": _plain("--embeddings", "--embedding"),
     "rerank": _plain("--reranking", "--rerank"),
     "mmproj": _plain("--mmproj", "-mm"),
     "mmproj_offload": _pair("--mmproj-offload"),
+    "mmproj_device": _plain("--mmproj-device", "-mmdev"),
+    "timeout": _plain("--timeout", "-to"),
+    "ui": Spelling(("--ui", "--webui"), ("--no-ui", "--no-webui")),
+    "verbosity": _plain("--verbosity", "--log-verbosity", "-lv"),
     "model_draft": _plain("--spec-draft-model", "--model-draft", "-md"),
     "draft_max": _plain("--spec-draft-n-max", "--draft-max", "--draft", "--draft-n"),
     "draft_min": _plain("--spec-draft-n-min", "--draft-min", "--draft-n-min"),
     "draft_p_min": _plain("--spec-draft-p-min", "--draft-p-min"),
     "n_gpu_layers_draft": _plain("--spec-draft-ngl", "--n-gpu-layers-draft", "--gpu-layers-draft", "-ngld"),
+    "draft_p_split": _plain("--spec-draft-p-split", "--draft-p-split"),
+    "spec_draft_backend_sampling": _pair("--spec-draft-backend-sampling"),
+    "device_draft": _plain("--spec-draft-device", "--device-draft", "-devd"),
+    "cache_type_k_draft": _plain("--spec-draft-type-k", "--cache-type-k-draft", "-ctkd"),
+    "cache_type_v_draft": _plain("--spec-draft-type-v", "--cache-type-v-draft", "-ctvd"),
+    "override_tensor_draft": _plain("--spec-draft-override-tensor", "--override-tensor-draft", "-otd"),
+    "cpu_moe_draft": _plain("--spec-draft-cpu-moe", "--cpu-moe-draft", "-cmoed"),
+    "n_cpu_moe_draft": _plain("--spec-draft-n-cpu-moe", "--spec-draft-ncmoe", "--n-cpu-moe-draft", "-ncmoed"),
+    "threads_draft": _plain("--spec-draft-threads", "--threads-draft", "-td"),
+    "threads_batch_draft": _plain("--spec-draft-threads-batch", "--threads-batch-draft", "-tbd"),
+    "lookup_cache_static": _plain("--lookup-cache-static", "-lcs"),
+    "lookup_cache_dynamic": _plain("--lookup-cache-dynamic", "-lcd"),
+    "spec_ngram_simple_size_n": _plain("--spec-ngram-simple-size-n", "--spec-ngram-size-n"),
+    "spec_ngram_simple_size_m": _plain("--spec-ngram-simple-size-m", "--spec-ngram-size-m"),
+    "spec_ngram_simple_min_hits": _plain("--spec-ngram-simple-min-hits", "--spec-ngram-min-hits"),
+    "spec_ngram_map_k_size_n": _plain("--spec-ngram-map-k-size-n", "--spec-ngram-size-n"),
+    "spec_ngram_map_k_size_m": _plain("--spec-ngram-map-k-size-m", "--spec-ngram-size-m"),
+    "spec_ngram_map_k_min_hits": _plain("--spec-ngram-map-k-min-hits", "--spec-ngram-min-hits"),
+    "spec_ngram_map_k4v_size_n": _plain("--spec-ngram-map-k4v-size-n", "--spec-ngram-size-n"),
+    "spec_ngram_map_k4v_size_m": _plain("--spec-ngram-map-k4v-size-m", "--spec-ngram-size-m"),
+    "spec_ngram_map_k4v_min_hits": _plain("--spec-ngram-map-k4v-min-hits", "--spec-ngram-min-hits"),
     "n_predict": _plain("--n-predict", "--predict", "-n"),
     "seed": _plain("--seed", "-s"),
     "temperature": _plain("--temp", "--temperature"),
     "top_n_sigma": _plain("--top-nsigma", "--top-n-sigma"),
     "typical_p": _plain("--typical", "--typical-p"),
+    "logit_bias": _plain("--logit-bias", "-l"),
+    "json_schema": _plain("--json-schema", "-j"),
+    "json_schema_file": _plain("--json-schema-file", "-jf"),
+    "backend_sampling": _plain("--backend-sampling", "-bs"),
 }
 
 
@@ -90,49 +134,12 @@ def spelling(option: str) -> Spelling:
 def recognised(options: tuple[str, ...]) -> dict[str, tuple[str, bool]]:
     """Every spelling without its dashes -> (option, True where it switches it on)."""
     known: dict[str, tuple[str, bool]] = {}
+    shared: set[str] = set()
     for option in options:
         spelled = spelling(option)
         for flags, value in ((spelled.on, True), (spelled.off, False)):
-            for flag in flags:
-                known[flag.lstrip("-")] = (option, value)
-    return known
-
-
-_ADDRESS = "Corral gives each engine its address; the gateway's own is `server.host` and `server.port`."
-_SOURCE = "The model file comes from the Model's `source`."
-_KEYS = "Corral gives each engine a key of its own; clients' keys are the gateway's."
-_NAME = "An engine is named after its Model; use `aliases` for more names."
-_TLS = "Encryption is the gateway's: `server.tls`."
-_ROUTES = "Corral reads these routes itself."
-_TOOLS = "Tools, agents and proxies inside the engine would act behind the gateway's back."
-_ROUTER = "Corral is the router: write one Model for each file."
-_EXIT = "It makes the engine print something and end."
-
-OWNED: Final[dict[str, str]] = {
-    **dict.fromkeys(("host", "port", "reuse-port", "api-prefix"), _ADDRESS),
-    **dict.fromkeys(
-        ("m", "model", "mu", "model-url", "dr", "docker-repo", "hf", "hfr", "hf-repo", "hff", "hf-file", "hft",
-         "hf-token", "hfv", "hfrv", "hf-repo-v", "hffv", "hf-file-v", "mmu", "mmproj-url", "mmproj-auto", "no-mmproj",
-         "no-mmproj-auto", "hfd", "hfrd", "hf-repo-draft", "spec-draft-hf", "offline", "embd-gemma-default",
-         "fim-qwen-1.5b-default", "fim-qwen-3b-default", "fim-qwen-7b-default", "fim-qwen-7b-spec",
-         "fim-qwen-14b-spec", "fim-qwen-30b-default", "gpt-oss-20b-default", "gpt-oss-120b-default",
-         "vision-gemma-4b-default", "vision-gemma-12b-default"), _SOURCE),
-    **dict.fromkeys(("api-key", "api-key-file"), _KEYS),
-    **dict.fromkeys(("a", "alias"), _NAME),
-    **dict.fromkeys(("ssl-key-file", "ssl-cert-file"), _TLS),
-    **dict.fromkeys(("metrics", "slots", "no-slots", "props"), _ROUTES),
-    **dict.fromkeys(
-        ("tools", "tools-runtime", "ag", "agent", "no-ag", "no-agent", "mcp-servers-config", "mcp-servers-json",
-         "ui-mcp-proxy", "no-ui-mcp-proxy", "webui-mcp-proxy", "no-webui-mcp-proxy", "cors-origins", "cors-methods",
-         "cors-headers", "cors-credentials", "no-cors-credentials"), _TOOLS),
-    **dict.fromkeys(("models-dir", "models-preset", "models-max", "models-autoload", "no-models-autoload"), _ROUTER),
-    **dict.fromkeys(("h", "help", "usage", "version", "cl", "cache-list", "completion-bash", "list-devices"), _EXIT),
-}  # fmt: skip
-"""Flags that `args` must not set, without their dashes -> why."""
-
-OWNED_ENV: Final[dict[str, str]] = {
-    "LLAMA_API_KEY": _KEYS,
-    "LLAMA_SERVER_ROUTER_PORT": _ROUTER,
-    "XDG_CONFIG_HOME": "Corral gives each engine a private one, so that no hidden config.ini changes it.",
-}
-OWNED_ENV_PREFIXES: Final = ("AIP_", "LLAMA_ARG_")
+            for name in (flag.lstrip("-") for flag in flags):
+                if name in known:  # an old flag that set several at once is no name of one
+                    shared.add(name)
+                known[name] = (option, value)
+    return {name: found for name, found in known.items() if name not in shared}

@@ -21,9 +21,12 @@ import os
 import select
 import signal
 import sys
+import time
 from typing import Any, Final
 
 _PARENT_POLL_S: Final = 1.0
+_LOG_S: Final = 0.2
+"""For llama.cpp's log, which a thread of its own writes: the reason is in its last lines."""
 _PR_SET_PDEATHSIG: Final = 1
 _PR_GET_PDEATHSIG: Final = 2
 
@@ -48,6 +51,7 @@ def main(arguments: list[str]) -> int:
         params = _params(xllamacpp, spec)
         _server = xllamacpp.Server(params)  # returns when the model is loaded; its HTTP threads answer 503 until then
     except (RuntimeError, ValueError, TypeError, AttributeError, OSError) as error:
+        time.sleep(_LOG_S)
         print(f"E worker: {error}", file=sys.stderr, flush=True)
         os._exit(1)  # what the wheel has half built is not worth an orderly end
     _wait_for_the_end(parent)
@@ -87,8 +91,13 @@ def _value(wheel: Any, value: Any) -> Any:
         case ["file", path]:
             with open(path, encoding="utf-8") as file:
                 return file.read()
-        case ["lora", *paths]:
-            return [wheel.CommonAdapterLoraInfo(path, 1.0) for path in paths]
+        case ["schema", text]:
+            return wheel.json_schema_to_grammar(text)
+        case ["schema_file", path]:
+            with open(path, encoding="utf-8") as file:
+                return wheel.json_schema_to_grammar(file.read())
+        case ["lora", *adapters]:
+            return [wheel.CommonAdapterLoraInfo(path, scale) for path, scale in adapters]
         case ["set", *items]:
             return set(items)
     return value

@@ -13,10 +13,13 @@ from corral.engines.llamacpp.argv import argv_of
 from corral.engines.llamacpp.help import Capabilities, parse_help
 from corral.engines.llamacpp.settings import settings_of
 
-RECORDED = Path(__file__).parent / "recorded"
-NEW = parse_help((RECORDED / "help-b11434.txt").read_text())
-OLD = parse_help((RECORDED / "help-older.txt").read_text())
-NEW_DEFAULTS = ["--parallel", "4", "--kv-unified", "--flash-attn", "auto", "--n-gpu-layers", "auto"]
+RECORDED = Path(__file__).parents[3] / "recorded" / "llama-help"
+NEW = parse_help((RECORDED / "b11434.txt").read_text())
+OLD = parse_help((RECORDED / "b5350.txt").read_text())
+NEW_DEFAULTS = [
+    *("--parallel", "4"), "--kv-unified", *("--flash-attn", "auto"), *("--cache-ram", "512"),
+    *("--n-gpu-layers", "auto"), *("--verbosity", "4"),
+]  # fmt: skip
 OLD_DEFAULTS = ["--parallel", "4"]
 
 
@@ -28,10 +31,17 @@ def argv(known: Capabilities, options: dict[str, Any] | None = None, *args: tupl
 
 def added(known: Capabilities, options: dict[str, Any] | None = None, *args: tuple[str, Any]) -> list[str]:
     """What is there beside the defaults."""
-    rest = argv(known, options, *args)
-    for part in NEW_DEFAULTS if known is NEW else OLD_DEFAULTS:
-        rest.remove(part)
-    return rest
+    return without(argv(known, options, *args), NEW_DEFAULTS if known is NEW else OLD_DEFAULTS)
+
+
+def without(line: list[str], defaults: list[str]) -> list[str]:
+    """A default's flag goes with the value that follows it."""
+    for at, flag in enumerate(defaults):
+        if flag.startswith("--"):
+            value = defaults[at + 1 : at + 2]
+            found = line.index(flag)
+            del line[found : found + (1 if not value or value[0].startswith("--") else 2)]
+    return line
 
 
 def test_defaults_set_slots_always_and_leave_out_what_a_build_does_not_know() -> None:
@@ -68,13 +78,24 @@ def test_zero_is_a_value() -> None:
         ({"warmup": False}, ["--no-warmup"], ["--no-warmup"]),
         ({"warmup": True}, ["--warmup"], []),
         ({"kv_offload": False}, ["--no-kv-offload"], ["--no-kv-offload"]),
-        ({"reasoning": "off"}, ["--reasoning", "off"], ["--reasoning-budget", "0"]),
         ({"rerank": True}, ["--reranking"], ["--reranking"]),
         ({"embeddings": True, "pooling": "cls"}, ["--embeddings", "--pooling", "cls"],
          ["--embeddings", "--pooling", "cls"]),
-        ({"draft_max": 8}, ["--spec-draft-n-max", "8"], ["--draft-max", "8"]),
+        ({"draft_max": 8, "model_draft": "/d"}, ["--spec-draft-model", "/d", "--spec-draft-n-max", "8"],
+         ["--model-draft", "/d", "--draft-max", "8"]),
         ({"tensor_split": ("3", "1")}, ["--tensor-split", "3,1"], ["--tensor-split", "3,1"]),
         ({"lora": ("/a", "/b")}, ["--lora", "/a,/b"], ["--lora", "/a", "--lora", "/b"]),
+        ({"lora_scaled": ("/a:0.5", "/b:2")}, ["--lora-scaled", "/a:0.5,/b:2"],
+         ["--lora-scaled", "/a", "0.5", "--lora-scaled", "/b", "2"]),
+        ({"control_vector": ("/c",), "control_vector_layer_range": ("4", "20")},
+         ["--control-vector", "/c", "--control-vector-layer-range", "4", "20"],
+         ["--control-vector", "/c", "--control-vector-layer-range", "4", "20"]),
+        ({"cpu_strict": True}, ["--cpu-strict", "1"], ["--cpu-strict", "1"]),
+        ({"cpu_strict": False}, ["--cpu-strict", "0"], ["--cpu-strict", "0"]),
+        ({"no_host": False}, [], []),
+        ({"dry_sequence_breaker": ("one two", "; rm -rf /")},
+         ["--dry-sequence-breaker", "one two", "--dry-sequence-breaker", "; rm -rf /", "--no-escape"],
+         ["--dry-sequence-breaker", "one two", "--dry-sequence-breaker", "; rm -rf /", "--no-escape"]),
         ({"temperature": 0.7}, ["--temp", "0.7"], ["--temp", "0.7"]),
     ],
 )  # fmt: skip
@@ -130,28 +151,28 @@ def test_args_keep_their_order_and_are_never_a_shell_string() -> None:
         NEW,
         None,
         ("log_disable", True),
-        ("log_jsonl", False),
-        ("sse_ping_interval", 5),
-        ("override_kv", ("a=int:1", "b=int:2")),
-        ("reverse_prompt", ("one two", "; rm -rf /")),
-        ("sps", 0.25),
-        ("control_vector_layer_range", (1, 2)),
+        ("log_prefix", False),
+        ("spec_synth_rates", (0.5, 0.25)),
+        ("log_colors", "off"),
+        ("spec_draft_cpu_mask", "; rm -rf /"),
+        ("defrag_thold", 0.25),
+        ("spec_draft_prio", "-1"),
     )
     assert line == [
         "--log-disable",
-        "--sse-ping-interval", "5",
-        "--override-kv", "a=int:1,b=int:2",
-        "--reverse-prompt", "one two", "--reverse-prompt", "; rm -rf /",
-        "-sps", "0.25",
-        "--control-vector-layer-range", "1", "2",
+        "--spec-synth-rates", "0.5,0.25",
+        "--log-colors", "off",
+        "--spec-draft-cpu-mask", "; rm -rf /",
+        "--defrag-thold", "0.25",
+        "--spec-draft-prio", "-1",
     ]  # fmt: skip
 
 
 def test_an_unknown_flag_is_refused_with_a_near_one() -> None:
     with pytest.raises(StartFailed) as caught:
-        argv(NEW, None, ("sse_ping_intervall", 5))
-    assert "--sse-ping-intervall" in caught.value.message
-    assert "Did you mean --sse-ping-interval?" in caught.value.hint
+        argv(NEW, None, ("spec_draft_poll_bach", 5))
+    assert "--spec-draft-poll-bach" in caught.value.message
+    assert "--spec-draft-poll-batch" in caught.value.hint
     assert caught.value.permanent
 
 
@@ -163,7 +184,7 @@ def test_a_removed_flag_says_where_it_went() -> None:
 
 @pytest.mark.parametrize(
     ("arg", "says"),
-    [(("log_disable", 3), "takes no value"), (("sse_ping_interval", True), "needs a value")],
+    [(("log_disable", 3), "takes no value"), (("spec_draft_poll", True), "needs a value")],
 )
 def test_a_flag_is_used_as_its_help_says(arg: tuple[str, Any], says: str) -> None:
     with pytest.raises(StartFailed, match=says):

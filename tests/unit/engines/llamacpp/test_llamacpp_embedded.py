@@ -53,7 +53,23 @@ def test_slots_are_always_set() -> None:
         ({"slot_save_path": "/s"}, {"slot_save_path": "/s/"}),
         ({"temperature": 0}, {"sampling.temp": 0.0, "sampling.user_sampling_config":
             ["flags", "common_params_sampling_config", "COMMON_PARAMS_SAMPLING_CONFIG_TEMP"]}),
-        ({"lora": ("/a", "/b")}, {"lora_adapters": ["lora", "/a", "/b"]}),
+        ({"lora": ("/a", "/b")}, {"lora_adapters": ["lora", ["/a", 1.0], ["/b", 1.0]]}),
+        ({"lora": ("/a",), "lora_scaled": ("/b:0.25",)}, {"lora_adapters": ["lora", ["/a", 1.0], ["/b", 0.25]]}),
+        ({"cpu_moe": True}, {"tensor_buft_overrides": r"\.ffn_(up|down|gate|gate_up)_(ch|)exps=CPU"}),
+        ({"n_cpu_moe": 2, "override_tensor": ("x=CPU",)}, {"tensor_buft_overrides":
+            r"x=CPU,blk\.0\.ffn_(up|down|gate|gate_up)_(ch|)exps=CPU,blk\.1\.ffn_(up|down|gate|gate_up)_(ch|)exps=CPU"}),
+        ({"n_cpu_ffn": 1}, {"tensor_buft_overrides": r"blk\.0\.ffn_(up|down|gate)\.=CPU"}),
+        ({"n_cpu_moe": 0}, {}),
+        ({"model_draft": "/d", "n_cpu_moe_draft": 1}, {"speculative.draft.mparams.path": "/d",
+            "speculative.draft.tensor_buft_overrides": r"blk\.0\.ffn_(up|down|gate|gate_up)_(ch|)exps=CPU"}),
+        ({"grammar": 'root ::= "x"'}, {"sampling.grammar.grammar": 'root ::= "x"', "sampling.grammar.type":
+            ["enum", "common_grammar_type", "COMMON_GRAMMAR_TYPE_USER"]}),
+        ({"json_schema": "{}"}, {"sampling.grammar.grammar": ["schema", "{}"], "sampling.grammar.type":
+            ["enum", "common_grammar_type", "COMMON_GRAMMAR_TYPE_OUTPUT_FORMAT"]}),
+        ({"perf": True}, {"no_perf": False, "sampling.no_perf": False}),
+        ({"poll_batch": True}, {"cpuparams_batch.poll": 1}),
+        ({"prio": -1}, {"cpuparams.priority": ["enum", "ggml_sched_priority", "GGML_SCHED_PRIO_LOW"]}),
+        ({"reasoning_preserve": False}, {"default_template_kwargs": {"preserve_reasoning": "false"}}),
     ],
 )  # fmt: skip
 def test_fields(options: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -72,6 +88,13 @@ def test_lists_of_numbers_have_their_fixed_length() -> None:
     assert two[:3] == [512 * 1024**2, 256 * 1024**2, 1024 * 1024**2] and len(two) == 128
 
 
+def test_masks_add_up() -> None:
+    fields = fields_of(settings({"cpu_mask": "0x5", "cpu_range": "4-5", "cpu_range_batch": "0-0"}))
+    assert fields["cpuparams.cpumask"][:7] == [True, False, True, False, True, True, False]
+    assert fields["cpuparams_batch.cpumask"][:2] == [True, False] and fields["cpuparams_batch.mask_valid"] is True
+    assert len(fields["cpuparams.cpumask"]) == 512
+
+
 def test_arguments_with_a_field() -> None:
     given = settings(None, ("log_disable", True), ("timeout", 7), ("tags", "a,b"))
     assert refused(given) == []
@@ -84,11 +107,12 @@ def test_arguments_with_a_field() -> None:
     ("options", "arg", "word"),
     [
         ({"device": ("CUDA0",)}, None, "options.device"),
-        ({"n_cpu_moe": 3}, None, "options.n_cpu_moe"),
         ({"top_n_sigma": 1.0}, None, "options.top_n_sigma"),
-        ({}, ("override_kv", "a=int:1"), "args.override-kv"),
-        ({}, ("timeout", "soon"), "args.timeout"),
-        ({}, ("timeout", True), "args.timeout"),
+        ({"override_kv": ("a=int:1",)}, None, "options.override_kv"),
+        ({"control_vector": ("/c",)}, None, "options.control_vector"),
+        ({"logit_bias": ("1+1",)}, None, "options.logit_bias"),
+        ({"dry_sequence_breaker": ("none",)}, None, "options.dry_sequence_breaker"),
+        ({}, ("rpc", "a:1"), "args.rpc"),
         ({}, ("log_disable", 3), "args.log-disable"),
     ],
 )

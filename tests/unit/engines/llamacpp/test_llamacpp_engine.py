@@ -14,8 +14,8 @@ from corral.domain.fleet import ModelSpec, Source
 from corral.domain.launch import LaunchPlan, Place, load_digest
 from corral.engines.llamacpp import LlamaCppEngine
 
-RECORDED = Path(__file__).parent / "recorded"
-NEW, OLD = "help-b11434.txt", "help-older.txt"
+RECORDED = Path(__file__).parents[3] / "recorded" / "llama-help"
+NEW, OLD = "b11434.txt", "b4000.txt"
 
 
 @pytest.fixture
@@ -28,7 +28,8 @@ def source(tmp_path: Path) -> Path:
 def engine(tmp_path: Path, recorded: str = NEW) -> LlamaCppEngine:
     """With this help on PATH; "" for no llama-server there."""
     program = tmp_path / "llama-server"
-    program.write_text(f"#!/bin/sh\ncat {RECORDED / recorded}\n")
+    hidden = "-e s/LLAMA_API_KEY//" if recorded == OLD else "-e ''"  # as builds before 2025 are
+    program.write_text(f"#!/bin/sh\nsed {hidden} {RECORDED / recorded}\n")
     program.chmod(0o755)
     return LlamaCppEngine(which=lambda name: str(program) if recorded else None)
 
@@ -55,7 +56,8 @@ async def test_the_plan_for_a_binary(tmp_path: Path, source: Path, monkeypatch: 
         "--model", str(source), "--alias", "coder", "--host", "/run/x/i1.sock",
         "--metrics", "--slots", "--offline", "--no-agent", "--no-ui-mcp-proxy", "--no-cors-credentials",
         "--cors-origins", "localhost",
-        "--parallel", "4", "--kv-unified", "--flash-attn", "auto", "--n-gpu-layers", "auto",
+        "--parallel", "4", "--kv-unified", "--flash-attn", "auto", "--cache-ram", "512", "--n-gpu-layers", "auto",
+        "--verbosity", "4",
     )  # fmt: skip
     assert plan.endpoint.socket == "/run/x/i1.sock"
     assert plan.env == {
@@ -115,7 +117,8 @@ async def test_files_are_checked_before_the_start(tmp_path: Path, source: Path) 
         ({"mmproj": "/gone.gguf"}, FileMissing),
         ({"lora": ("/gone.gguf",)}, FileMissing),
         ({"chat_template_file": "/gone"}, FileMissing),
-        ({"slot_save_path": "/gone"}, FileMissing),
+        ({"media_path": "/gone"}, FileMissing),
+        ({"grammar_file": "/gone"}, FileMissing),
     ):
         with pytest.raises(error, match=next(iter(options))):
             await engine(tmp_path).plan(model(source, options=options), place(tmp_path))
@@ -134,7 +137,7 @@ async def test_a_model_with_problems_is_never_started(tmp_path: Path, source: Pa
 
 
 def test_problems_know_which_engine_would_be_used(tmp_path: Path, source: Path) -> None:
-    only_binary = model(source, options={"device": ("CUDA0",)}, args=(("override_kv", "a=int:1"),))
+    only_binary = model(source, options={"device": ("CUDA0",)}, args=(("rpc", "a:1"),))
     assert engine(tmp_path).problems(only_binary) == []
     assert len(engine(tmp_path, "").problems(only_binary)) == 2
     forced = model(source, options={"device": ("CUDA0",)}, binary="embedded")

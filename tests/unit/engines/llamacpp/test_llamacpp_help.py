@@ -8,12 +8,13 @@ import pytest
 
 from corral.engines.llamacpp.help import parse_help
 from corral.engines.llamacpp.options import BY_NAME
+from corral.engines.llamacpp.owned import OWNED
 from corral.engines.llamacpp.probe import parse_build
-from corral.engines.llamacpp.spellings import OWNED, spelling
+from corral.engines.llamacpp.spellings import spelling
 
-RECORDED = Path(__file__).parent / "recorded"
-NEW = parse_help((RECORDED / "help-b11434.txt").read_text())
-OLD = parse_help((RECORDED / "help-older.txt").read_text())
+RECORDED = Path(__file__).parents[3] / "recorded" / "llama-help"
+NEW = parse_help((RECORDED / "b11434.txt").read_text())
+OLD = parse_help((RECORDED / "b5350.txt").read_text())
 
 
 @pytest.mark.parametrize(

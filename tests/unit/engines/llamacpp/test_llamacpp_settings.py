@@ -39,8 +39,8 @@ def test_nothing_is_wrong_with_nothing() -> None:
         ({"chat_template_kwargs": "{"}, ("JSON object",)),
         ({"mlock": True, "load_mode": "mmap"}, ("load_mode says the same",)),
         ({"mmproj_offload": False}, ("only with mmproj",)),
-        ({"image_min_tokens": 9, "image_max_tokens": 3}, ("9", "larger")),
-        ({"draft_min": 9, "draft_max": 3}, ("9", "larger")),
+        ({"mmproj": "/p", "image_min_tokens": 9, "image_max_tokens": 3}, ("9", "larger")),
+        ({"model_draft": "/d", "draft_min": 9, "draft_max": 3}, ("9", "larger")),
         ({"keep": 512, "ctx_size": 512}, ("keep (512)",)),
         ({"embeddings": True, "context_shift": True}, ("context_shift",)),
         ({"lora": ("/a", "b.gguf")}, ("lora: b.gguf", "whole path")),
@@ -91,7 +91,11 @@ def test_what_can_be_is_left_alone(options: dict[str, Any]) -> None:
         (("tensor_split", (3, 1)), "tensor_split", ("3", "1")),
         (("tensor_split", "3,1"), "tensor_split", ("3,1",)),
         (("reranking", True), "rerank", True),
-        (("draft_max", 5), "draft_max", 5),
+        (("cms", 5), "checkpoint_min_step", 5),
+        (("nocb", True), "cont_batching", False),
+        (("lv", 3), "verbosity", 3),
+        (("cram", "2GiB"), "cache_ram", 2048),
+        (("to", 7), "timeout", 7),
     ],
 )
 def test_an_argument_that_is_an_option_becomes_it(arg: tuple[str, Any], option: str, value: object) -> None:
@@ -118,7 +122,7 @@ def test_an_option_set_twice_is_a_problem() -> None:
     "key",
     ["host", "port", "--port", "port=9", "--port=9", "model", "m", "-m", "hf_repo", "hf-repo", "alias", "a", "api_key",
      "api-key-file", "ssl_key_file", "tools", "agent", "cors_origins", "models_dir", "no_slots", "metrics", "offline",
-     "mmproj_url", "version", "props"],
+     "mmproj_url", "version", "props", "log_file", "log_jsonl", "escape"],
 )  # fmt: skip
 def test_flags_that_corral_owns_are_refused_however_they_are_spelled(key: str) -> None:
     text = problems(None, (key, True))
