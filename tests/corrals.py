@@ -23,6 +23,7 @@ import psutil
 
 from corral.app import AppInfo, Corral
 from corral.config.settings import LogSpec, Settings
+from corral.contracts.devices import Devices
 from corral.domain.devices import VRAM, MemorySpec
 from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec, OptionValue, Source
 from corral.domain.serving import ServerSpec
@@ -121,6 +122,8 @@ async def corral(
     ram: int | None = None,
     server: ServerSpec | None = None,
     hidden_env: frozenset[str] = frozenset(),
+    devices: Devices | None = None,
+    memory: MemorySpec | None = None,
 ) -> AsyncIterator[Running]:
     """Start it, serve, stop it, and check that no engine process is left."""
     state_dir = Path(tempfile.mkdtemp(prefix="c"))
@@ -133,10 +136,10 @@ async def corral(
         server or ServerSpec(port=0, drain_s=5.0),
         LogSpec(),
         str(state_dir),
-        memory=MemorySpec(ram=ram, vram={VRAM: None}),
+        memory=memory or MemorySpec(ram=ram, vram={VRAM: None}),
         hidden_env=hidden_env,
     )
-    app = Corral(settings, extra_engines={"fake": FakeProgramEngine()})
+    app = Corral(settings, extra_engines={"fake": FakeProgramEngine()}, devices=devices)
     try:
         async with app.running() as info:
             limits_http = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)

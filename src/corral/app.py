@@ -15,6 +15,7 @@ import logging
 import os
 import secrets
 import signal
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +23,14 @@ from typing import Any, Final
 
 from corral.config.paths import cache_dir, control_socket
 from corral.config.settings import Settings
+from corral.contracts.devices import Devices
 from corral.contracts.engine import Engine
 from corral.contracts.runtime import Runtime
-from corral.devices import budgets
-from corral.domain.devices import RAM, DeviceMemory
+from corral.devices import budgets, this_host
+from corral.devices.watch import DeviceWatch
+from corral.domain.devices import RAM, Snapshot
 from corral.domain.errors import CorralError, PlaceFailed, StoreFailed
-from corral.domain.events import FleetChanged, ShutdownWanted, StateChanged
+from corral.domain.events import FleetChanged, MemoryChanged, ShutdownWanted, StateChanged
 from corral.domain.facts import ModelFacts
 from corral.domain.fleet import Fleet, ModelSpec
 from corral.domain.launch import Footprint, load_digest
@@ -38,10 +41,11 @@ from corral.gateway.auth import KeyRing
 from corral.gateway.directory import ModelDirectory
 from corral.gateway.server import Gateway
 from corral.kit.clock import SystemClock
-from corral.kit.memory import memory_limit
 from corral.kit.systemd import notify
 from corral.kit.tasks import Tasks
 from corral.observability.bus import Bus
+from corral.observability.engines import EngineMetrics, EngineScrape
+from corral.observability.host import HostMetrics
 from corral.observability.metrics import Metrics
 from corral.runtimes.process.driver import ProcessRuntime
 from corral.scheduler.control import SchedulerControl
@@ -87,7 +91,13 @@ class AppInfo:
 class Corral:
     """One Corral: `async with Corral(settings).running() as info`."""
 
-    def __init__(self, settings: Settings, *, extra_engines: Mapping[str, Engine] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        extra_engines: Mapping[str, Engine] | None = None,
+        devices: Devices | None = None,
+    ) -> None:
         self.settings = settings
         self._clock = SystemClock()
         self._started_at = self._clock.wall()
@@ -104,6 +114,7 @@ class Corral:
         self._footprints = FileFootprints()
         self._file_facts = FileFacts()
         self._fleet = Fleet()
+        self._budgets: Mapping[str, int] = {}
         self._changing = asyncio.Lock()  # one Fleet at a time: the start's, then reloads
         self.bus = Bus()
         self.metrics = Metrics(__version__, self._engine_of)
@@ -111,7 +122,14 @@ class Corral:
         self._instances = Instances(self._engines, self._runtimes, clock=self._clock)
         machine = Machine(id_prefix=secrets.token_hex(3))
         self.scheduler = Scheduler(machine, self._instances, clock=self._clock, publisher=self.bus)
+        self.devices = devices or this_host()
+        self.watch = DeviceWatch(self.devices, self._memory_changed, pids=self._instances.pids, counted=self._counted)
+        self.scrape = EngineScrape(self._engine_metrics, now=self._clock.now)
         self.metrics.watch(self.scheduler.views)
+        self.metrics.also(
+            self.scrape,
+            HostMetrics(lambda: self.watch.last, lambda: self._budgets, self.scheduler.views, now=self._clock.now),
+        )
         self.directory = ModelDirectory(context_of=self._context_of)
         self.control = SchedulerControl(
             self.scheduler, self._instances, clock=self._clock, feed=self.bus.feed, facts=self._facts
@@ -124,7 +142,7 @@ class Corral:
             self.bus,
             self._clock,
             control=self.control,
-            metrics=self.metrics.render,
+            metrics=self._exposition,
         )
         self.bus.subscribe(self.gateway.notice, StateChanged)
         self.control_socket = control_socket(settings.state_dir, os.environ)
@@ -136,6 +154,29 @@ class Corral:
     def _context_of(self, model: str) -> int | None:
         running = self._instances.of_model(model)
         return running.info.context_tokens if running is not None and running.info is not None else None
+
+    def _engine_metrics(self) -> list[EngineMetrics]:
+        return [
+            EngineMetrics(each.model.name, each.instance, each.endpoint, each.info.metrics_path)
+            for each in self._instances.ready()
+            if each.endpoint is not None and each.info is not None and each.info.metrics_path
+        ]
+
+    async def _exposition(self) -> bytes:
+        engines = await self.scrape.text()  # first, so that a failure is counted in this very answer
+        return self.metrics.render() + engines.encode()
+
+    def _memory_changed(self, seen: Snapshot) -> None:
+        """The poll found the host changed: a neighbour came, a limit fell, a GPU went."""
+        self._budgets = budgets(self.settings.memory, seen.devices, seen.ours, gone=seen.gone)
+        self.scheduler.submit(MemoryChanged(self._budgets))
+
+    def _counted(self) -> Mapping[str, int]:
+        """What the scheduler counts on each device for all instances."""
+        counted: Counter[str] = Counter()
+        for view in self.scheduler.views():
+            counted.update(view.devices)
+        return counted
 
     def _facts(self) -> Mapping[str, object]:
         used = sum(view.ram_bytes for view in self.scheduler.views())
@@ -169,12 +210,14 @@ class Corral:
         _private_folder(os.path.dirname(self.control_socket))
         async with self._changing:
             await self.gateway.bind()  # who connects from here on waits until all is wired
+            await self.watch.look()
             survey = await self._survey(self.settings)
             # What an earlier Corral left is told first: a pinned Model that runs already is taken over.
             await self._instances.adopt(survey.fleet.models)
             self._announce(survey, await self._read_facts(survey.fleet))
             await self.gateway.serve_unix(self.control_socket)
             await self.gateway.start()
+        self._tasks.start(self.watch.run(), name="watch the devices")
         self._tasks.start(self._warn(survey.fleet), name="warn of what this host has")
         return AppInfo(self.address, self.control_socket, self.settings)
 
@@ -210,9 +253,9 @@ class Corral:
         self.directory.replace(survey.fleet.models.values(), facts)
 
     async def _survey(self, settings: Settings) -> FleetChanged:
-        limit = memory_limit()
-        memories = (DeviceMemory(RAM, limit, limit),)
-        fleet = dataclasses.replace(settings.fleet, budgets=budgets(settings.memory, memories, {}))
+        seen = self.watch.last
+        self._budgets = budgets(settings.memory, seen.devices, seen.ours, gone=seen.gone)
+        fleet = dataclasses.replace(settings.fleet, budgets=self._budgets)
         digests = {name: await self._digest(model) for name, model in fleet.models.items()}
         footprints = await asyncio.to_thread(self._measure, fleet)
         return FleetChanged(fleet, digests, footprints)
@@ -257,6 +300,7 @@ class Corral:
                 logger.error("engines did not stop in time; the keeper ends them")
         await self.gateway.close(drain_s if keep_s is not None else CLOSE_S)
         await self.scheduler.aclose()
+        await self.scrape.aclose()
         await self._process.close(keep_s=keep_s)
         await self._tasks.aclose()
 

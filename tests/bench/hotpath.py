@@ -127,9 +127,7 @@ class Relay:
         specs = {f"m{number}": ModelSpec(f"m{number}") for number in range(models)}
         self._load(scheduler, instances, specs)
         server = ServerSpec(keys=(KeySpec("bench", hashlib.sha256(key.encode()).hexdigest()),) if key else ())
-        self.gateway = Gateway(
-            server, scheduler, ModelDirectory(specs.values()), KeyRing(server), self.bus, clock, metrics=bytes
-        )
+        self.gateway = Gateway(server, scheduler, ModelDirectory(specs.values()), KeyRing(server), self.bus, clock)
         self.client = Wire()
         self.connection = ClientConnection(self.gateway, local=False)
         self.connection.connection_made(self.client)

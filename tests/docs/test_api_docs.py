@@ -8,7 +8,7 @@ from pathlib import Path
 from corral.contracts.control import Control
 from corral.contracts.leases import Leases
 from corral.domain import errors as domain_errors
-from corral.gateway.app import CorralRoutes
+from corral.gateway.app import CorralRoutes, no_metrics
 from corral.gateway.directory import ModelDirectory
 from corral.gateway.routes.table import HOT, ModelFrom
 from corral.kit.clock import SystemClock
@@ -35,7 +35,7 @@ def test_the_corral_table_is_the_app() -> None:
 
     leases: Leases = Nothing()  # type: ignore[assignment]
     control: Control = Nothing()  # type: ignore[assignment]
-    app = CorralRoutes(leases, ModelDirectory(), SystemClock(), control, bytes, Tasks("test")).app()
+    app = CorralRoutes(leases, ModelDirectory(), SystemClock(), control, no_metrics, Tasks("test")).app()
     served = {route.path.replace(":path", "") for route in app.routes if hasattr(route, "path")}
     documented = set(re.findall(r"^\| (?:GET|POST) \| `(/[^`]*)` \| (?:–|inference|admin) \|", API, re.MULTILINE))
 

@@ -315,6 +315,10 @@ async def until(condition: Callable[[], bool], within_s: float = DEADLINE_S) -> 
     return time.monotonic() - began
 
 
+async def _metrics() -> bytes:
+    return b"corral_up 1\n"
+
+
 @contextlib.asynccontextmanager
 async def stage(
     script: Script | None = None,
@@ -340,7 +344,7 @@ async def stage(
         record,
         SystemClock(),
         control=control,
-        metrics=lambda: b"corral_up 1\n",
+        metrics=_metrics,
     )
     scene = Stage(gateway, leases, record, upstream, directory)
     try:

@@ -22,6 +22,7 @@ class ReadyInfo:
     build: str = ""
     capabilities: frozenset[str] = frozenset()  # chat, embeddings, rerank, vision, audio
     details: Mapping[str, object] = field(default_factory=dict)
+    metrics_path: str = ""  # where it shows its own metrics as Prometheus text; "" has none
 
 
 class Engine(Protocol):

@@ -31,7 +31,7 @@ def budgets(
     for device in devices:
         amount = spec.amount(device.name)
         if amount == "auto":
-            others = others_bytes(device, held(device, devices, ours))
+            others = others_bytes(device, devices, ours)
             amount = max(0, device.total_bytes - spec.reserved(device.name) - others)
         if amount is not None:
             found[device.name] = amount
@@ -40,9 +40,9 @@ def budgets(
     return found
 
 
-def others_bytes(device: DeviceMemory, ours: int) -> int:
+def others_bytes(device: DeviceMemory, devices: Sequence[DeviceMemory], ours: Mapping[str, int]) -> int:
     """What programs that are not ours use of it."""
-    return max(0, device.total_bytes - device.free_bytes - ours)
+    return max(0, device.total_bytes - device.free_bytes - _held(device, devices, ours))
 
 
 def charged(needs: Mapping[str, int], devices: Sequence[DeviceMemory]) -> dict[str, int]:
@@ -61,7 +61,7 @@ def charged(needs: Mapping[str, int], devices: Sequence[DeviceMemory]) -> dict[s
     return found
 
 
-def held(device: DeviceMemory, devices: Sequence[DeviceMemory], ours: Mapping[str, int]) -> int:
+def _held(device: DeviceMemory, devices: Sequence[DeviceMemory], ours: Mapping[str, int]) -> int:
     """Ours on it. No process owns the pages of a GPU that shares RAM: they are missing in RAM and in no RSS."""
     held = ours.get(device.name, 0)
     if device.name == RAM:

@@ -12,12 +12,12 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from corral.contracts.devices import Devices
-from corral.devices.budget import held, others_bytes
-from corral.domain.devices import DeviceMemory
+from corral.devices.budget import others_bytes
+from corral.domain.devices import DeviceMemory, Snapshot
+from corral.domain.errors import CorralError
 
 EVERY_S: Final = 5.0
 JITTER: Final = 0.2
@@ -28,20 +28,6 @@ NOTICEABLE: Final = 0.01
 Pids = Callable[[], Awaitable[Iterable[int]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One reading: the devices, what ours hold on each, and which devices were there once and are not now."""
-
-    devices: tuple[DeviceMemory, ...] = ()
-    ours: Mapping[str, int] = field(default_factory=dict)
-    gone: frozenset[str] = frozenset()
-    at: float = 0.0  # monotonic seconds
-
-    def others(self, device: DeviceMemory) -> int:
-        """What programs that are not ours use of it."""
-        return others_bytes(device, held(device, self.devices, self.ours))
-
-
 async def _nobody() -> Iterable[int]:
     return ()
 
@@ -50,7 +36,9 @@ class DeviceWatch:
     """
     `await look()` reads now; `await run()` goes on for ever. `last` is the newest reading.
 
-    `pids` gives the processes of all our instances, those that are starting too. `changed` is called on the loop.
+    `pids` gives the processes of all our instances, those that are starting too; where it raises a CorralError there is
+    no reading this time. `counted` is what ours hold by the scheduler's own count: it stands in for devices that cannot
+    tell, or all their use would look like others'. `changed` is called on the loop.
     """
 
     def __init__(
@@ -59,6 +47,7 @@ class DeviceWatch:
         changed: Callable[[Snapshot], None] = lambda snapshot: None,
         *,
         pids: Pids = _nobody,
+        counted: Callable[[], Mapping[str, int]] = dict,
         every_s: float = EVERY_S,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -67,6 +56,7 @@ class DeviceWatch:
         self._devices = devices
         self._changed = changed
         self._pids = pids
+        self._counted = counted
         self._every_s = every_s
         self._now = now
         self._sleep = sleep
@@ -77,11 +67,13 @@ class DeviceWatch:
 
     async def look(self) -> Snapshot:
         """Read now and remember it; `changed` hears of it when it differs from what it last heard."""
-        pids = tuple(await self._pids())
+        try:
+            pids = tuple(await self._pids())
+        except CorralError:  # without ours all use would be others': better an old reading than a wrong one
+            return self.last
         # `Devices` promises to come back in time even when a driver hangs, so the thread is only borrowed.
         devices, ours = await asyncio.to_thread(self._read, pids)
-        gone = self._gone(devices)
-        self.last = Snapshot(devices, ours, gone, self._now())
+        self.last = Snapshot(devices, {**self._counted(), **ours}, self._gone(devices), self._now())
         if self._told is None or differs(self._told, self.last):
             self._told = self.last
             self._changed(self.last)
@@ -115,7 +107,7 @@ def differs(old: Snapshot, new: Snapshot) -> bool:
     for device in new.devices:
         was = before[device.name]
         enough = max(NOTICEABLE_BYTES, NOTICEABLE * device.total_bytes)
-        moved = abs(new.others(device) - old.others(was))
+        moved = abs(others_bytes(device, new.devices, new.ours) - others_bytes(was, old.devices, old.ours))
         if was.total_bytes != device.total_bytes or was.id != device.id or moved > enough:
             return True
     return False

@@ -46,6 +46,16 @@ class DeviceMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One reading: the devices, what ours hold on each, and which devices were there once and are not now."""
+
+    devices: tuple[DeviceMemory, ...] = ()
+    ours: Mapping[str, int] = field(default_factory=dict)  # as the scheduler counts it where a device cannot tell
+    gone: frozenset[str] = frozenset()
+    at: float = 0.0  # monotonic seconds
+
+
+@dataclass(frozen=True, slots=True)
 class MemorySpec:
     """What the operator lets engines have of each memory; the budgets follow from it and from what is there."""
 

@@ -79,7 +79,7 @@ class FakeProgramEngine:
         """Return once it is healthy."""
         while not await self.alive(endpoint, timeout_s=1.0):
             await asyncio.sleep(POLL_S)
-        return ReadyInfo(slots=self.slots(model), context_tokens=CONTEXT)
+        return ReadyInfo(slots=self.slots(model), context_tokens=CONTEXT, metrics_path="/metrics")
 
     async def alive(self, endpoint: Endpoint, *, timeout_s: float) -> bool:
         """True when it answers 200."""

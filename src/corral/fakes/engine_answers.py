@@ -178,6 +178,19 @@ def slot_list(count: int, busy: int, context: int) -> list[dict[str, Any]]:
     return [{"id": each, "n_ctx": context, "is_processing": each < busy} for each in range(count)]
 
 
+def metrics(served: int, busy: int) -> str:
+    """GET /metrics: two of llama-server's names, and a histogram as vLLM has them."""
+    return (
+        "# HELP llamacpp:n_decode_total Total number of llama_decode() calls\n"
+        f"# TYPE llamacpp:n_decode_total counter\nllamacpp:n_decode_total {served}\n"
+        "# HELP llamacpp:requests_processing Number of requests processing\n"
+        f"# TYPE llamacpp:requests_processing gauge\nllamacpp:requests_processing {busy}\n"
+        "# TYPE fake:seconds histogram\n"
+        f'fake:seconds_bucket{{le="1.0"}} {served}\nfake:seconds_bucket{{le="+Inf"}} {served}\n'
+        f"fake:seconds_sum 0.5\nfake:seconds_count {served}\n"
+    )
+
+
 def embeddings(body: Json, model: str, size: int = 16) -> dict[str, Any]:
     """POST /v1/embeddings: a vector made of the text's hash, so that equal texts have equal vectors."""
     asked = body.get("input", body.get("content", ""))

@@ -156,12 +156,28 @@ class FakeEngine:
                 body = answers.models(name, CONTEXT)
             case "/props":
                 body = answers.props(name, slots, CONTEXT)
+            case "/metrics":
+                await self._metrics(request, connection)
+                return
             case "/slots":
                 body = answers.slot_list(slots, self.busy, CONTEXT)
             case _:
                 await connection.answer(request, 404, answers.dump(answers.NOT_FOUND))
                 return
         await connection.answer(request, 200, answers.dump(body))
+
+    async def _metrics(self, request: Request, connection: Connection) -> None:
+        match self.options.metrics:
+            case "hang":
+                await connection.gone.wait()
+            case "none":
+                body = answers.error(501, "This server does not support metrics endpoint.", "not_supported_error")
+                await connection.answer(request, 501, answers.dump(body))
+            case "garbage":
+                await connection.answer(request, 200, b'# TYPE\n{}\nllamacpp:odd{a="b} 1\n\xff\xfe 7\n\n')
+            case _:
+                served = sum(each.method == "POST" for each in self.requests)
+                await connection.answer(request, 200, answers.metrics(served, self.busy).encode())
 
     async def _post(self, request: Request, connection: Connection) -> None:
         try:
@@ -256,6 +272,8 @@ def _arguments() -> argparse.ArgumentParser:
                         help="fork a child that sleeps, in this process group or in a session of its own")  # fmt: skip
     parser.add_argument("--log-lines", type=int, default=0, metavar="N", help="log so many lines at the start")
     parser.add_argument("--log-text", action="append", default=[], metavar="TEXT", help="log this line at the start")
+    parser.add_argument("--metrics", choices=("plain", "hang", "none", "garbage"), default="plain",
+                        help="what GET /metrics gives")  # fmt: skip
     parser.add_argument("--log-flood", action="store_true", help="log without end")
     for each in dataclasses.fields(Behaviour):
         flag = "--" + each.name.replace("_", "-")

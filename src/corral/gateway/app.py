@@ -53,6 +53,11 @@ class _Unload(msgspec.Struct):
     timeout_s: float = UNLOAD_S
 
 
+async def no_metrics() -> bytes:
+    """For a gateway that nobody watches."""
+    return b""
+
+
 class CorralRoutes:
     """The handlers and what they look at."""
 
@@ -62,7 +67,7 @@ class CorralRoutes:
         directory: ModelDirectory,
         clock: Clock,
         control: Control,
-        metrics: Callable[[], bytes],
+        metrics: Callable[[], Awaitable[bytes]],
         tasks: Tasks,
         draining: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -139,7 +144,7 @@ class CorralRoutes:
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus text."""
-        return Response(self._metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await self._metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def status(self, request: Request) -> Response:
         """All that `corral status` and `corral ps` show."""

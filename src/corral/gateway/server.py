@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from typing import Final
 from urllib.parse import unquote
@@ -41,7 +41,7 @@ from corral.domain.fleet import ModelSpec
 from corral.domain.instance import InstanceState
 from corral.domain.serving import Caller, Scope, ServerSpec
 from corral.gateway import errors
-from corral.gateway.app import CorralRoutes
+from corral.gateway.app import CorralRoutes, no_metrics
 from corral.gateway.auth import OWNER, Door, bind_problem
 from corral.gateway.body import BodyBudget
 from corral.gateway.connection import ClientConnection
@@ -84,7 +84,7 @@ class Gateway:
         clock: Clock,
         *,
         control: Control | None = None,
-        metrics: Callable[[], bytes] = bytes,
+        metrics: Callable[[], Awaitable[bytes]] = no_metrics,
         asgi_app: AsgiApp | None = None,
         request_headers: frozenset[bytes] = SENT_TO_ENGINES,
     ) -> None:

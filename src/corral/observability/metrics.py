@@ -14,6 +14,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from corral.domain.events import Evicted, LoadFinished, Notice, RequestFinished, StateChanged
 from corral.domain.instance import InstanceState, InstanceView
@@ -59,6 +60,11 @@ class Metrics:
         self._kinds: dict[tuple[str, str, int, str], _Rows] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
+
+    def also(self, *collectors: Collector) -> None:
+        """Render what these collect as well."""
+        for collector in collectors:
+            self._registry.register(collector)
 
     def watch(self, views: Callable[[], Sequence[InstanceView]]) -> None:
         """Where gauges (states, leases, queue depth) are read at scrape time."""

@@ -83,6 +83,20 @@ class Instances:
         """True until everything of it is gone."""
         return instance in self._running
 
+    def ready(self) -> list[Running]:
+        """The newest instance of each Model that serves, those that are being stopped aside."""
+        serving = (each for each in self._running.values() if each.ready_at is not None and not each.stopping)
+        return list({each.model.name: each for each in serving}.values())
+
+    async def pids(self) -> set[int]:
+        """Processes of all instances, those that start or stop too. Raises CorralError when a runtime cannot say."""
+        started = {each.instance: each for each in self._running.values() if each.handle is not None}
+        asked = (each.runtime.usage(each.handle) for each in started.values() if each.handle is not None)
+        found = dict(zip(started, await asyncio.gather(*asked), strict=True))
+        if any(each.instance in found and found[each.instance] is None for each in self.ready()):
+            raise PlaceFailed("A runtime does not say which processes are ours.")
+        return {pid for usage in found.values() if usage is not None for pid in usage.pids}
+
     def last_handle(self, model: str) -> tuple[Runtime, Handle] | None:
         """The runtime and handle of a Model's present or last instance: where its logs are."""
         handle = self._last.get(model)

@@ -2,8 +2,10 @@ import asyncio
 import random
 from collections.abc import Iterable
 
-from corral.devices.watch import DeviceWatch, Snapshot
-from corral.domain.devices import RAM
+from corral.devices.budget import others_bytes
+from corral.devices.watch import DeviceWatch
+from corral.domain.devices import RAM, Snapshot
+from corral.domain.errors import PlaceFailed
 from corral.fakes.devices import FakeDevices
 
 GIB = 1024**3
@@ -46,7 +48,8 @@ async def test_what_ours_take_is_no_news_and_what_others_take_is() -> None:
     world.host.neighbour("CUDA0", 2 * GIB)
 
     assert (own, await world.news()) == (False, True)
-    assert world.watch.last.others(world.watch.last.devices[1]) == 2 * GIB
+    last = world.watch.last
+    assert others_bytes(last.devices[1], last.devices, last.ours) == 2 * GIB
 
 
 async def test_small_changes_are_no_news_until_they_have_added_up() -> None:
@@ -91,3 +94,17 @@ async def test_it_waits_about_as_long_as_it_should_and_never_exactly() -> None:
 
     assert (host.reads, len(set(waits))) == (49, 50)
     assert 8.0 <= min(waits) < max(waits) <= 12.0
+
+
+async def test_without_knowing_which_processes_are_ours_the_last_reading_stands() -> None:
+    world = World()
+    first = await world.watch.look()
+
+    async def nobody_knows() -> Iterable[int]:
+        raise PlaceFailed("The keeper does not answer.")
+
+    world.watch = DeviceWatch(world.host, world.heard.append, pids=nobody_knows)
+    world.host.neighbour(RAM, 9 * GIB)
+
+    assert await world.watch.look() == Snapshot()
+    assert world.heard == [first]

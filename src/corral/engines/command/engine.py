@@ -111,7 +111,11 @@ class CommandEngine:
         options, _ = checked(model.options)
         await ready.wait_ready(endpoint, str(options["health"]), not_there_s=self._not_there_s)
         context = options.get("ctx_size")
-        return ReadyInfo(slots=self.slots(model), context_tokens=context if isinstance(context, int) else None)
+        return ReadyInfo(
+            slots=self.slots(model),
+            context_tokens=context if isinstance(context, int) else None,
+            metrics_path=str(options.get("metrics", "")),
+        )
 
     async def alive(self, endpoint: Endpoint, *, timeout_s: float) -> bool:
         """See `ready`."""

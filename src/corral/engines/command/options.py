@@ -54,6 +54,10 @@ OPTIONS: Final[OptionTable] = (
     ),
     OptionSpec("cwd", OptionKind.PATH, "Its working directory; relative paths count from the config's folder.", "."),
     OptionSpec(
+        "metrics", OptionKind.STR,
+        "Path of its metrics as Prometheus text, such as `/metrics`; they are shown among Corral's own. Default: none.",
+    ),
+    OptionSpec(
         "ctx_size", OptionKind.INT, "Its context for one request, to show clients.", None, (), 1, None, "tokens"
     ),
 )  # fmt: skip
@@ -116,6 +120,8 @@ def _single_options(options: Mapping[str, OptionValue]) -> list[str]:
     health = str(options["health"])
     if health != NO_HEALTH and not _PATH.match(health):
         found.append("options.health must be a path that begins with a slash, or none.")
+    if "metrics" in options and not _PATH.match(str(options["metrics"])):
+        found.append("options.metrics must be a path that begins with a slash.")
     base_path = str(options["base_path"])
     if base_path and not _PATH.match(base_path):
         found.append("options.base_path must be a path that begins with a slash, such as /v1.")

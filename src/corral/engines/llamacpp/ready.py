@@ -23,6 +23,7 @@ _FIRST_PAUSE_S: Final = 0.005
 _LONGEST_PAUSE_S: Final = 0.015  # with one answer's time on top it stays under the 20 ms that are promised
 _GROWTH: Final = 1.1
 _ANSWER_S: Final = 5.0  # one answer; a machine that swaps may take long, and is asked again
+METRICS: Final = "/metrics"
 _PROPS_S: Final = 30.0
 
 
@@ -84,7 +85,8 @@ async def _introduce(link: LocalConnection, endpoint: Endpoint, settings: Settin
     if answer.status == 401:
         raise EngineFailed(f"The engine at {endpoint} refuses its key.", hint="Another engine may listen there.")
     if answer.status != 200:
-        return ReadyInfo(slots=settings.slots, capabilities=frozenset({task_of(settings)}))
+        capabilities = frozenset({task_of(settings)})
+        return ReadyInfo(slots=settings.slots, capabilities=capabilities, metrics_path=METRICS)
     try:
         props = msgspec.json.decode(answer.body)
     except msgspec.DecodeError as error:
@@ -108,6 +110,7 @@ def ready_info(props: Mapping[str, Any], settings: Settings) -> ReadyInfo:
         build=str(props.get("build_info", "")),
         capabilities=frozenset(able),
         details={name: props[name] for name in kept if name in props},
+        metrics_path=METRICS,
     )
 
 

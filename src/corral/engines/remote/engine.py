@@ -80,6 +80,7 @@ class RemoteEngine:
                         slots=self.slots(model),
                         context_tokens=context if isinstance(context, int) else None,
                         capabilities=frozenset({"chat"}),
+                        metrics_path=str(options.get("metrics", "")),
                     )
                 if status in (401, 403):
                     raise StartFailed(

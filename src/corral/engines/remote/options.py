@@ -19,6 +19,11 @@ OPTIONS: Final[OptionTable] = (
     OptionSpec("parallel", OptionKind.INT, "Requests that it takes at the same time.", 64, (), 1, 10_000, "slots"),
     OptionSpec("health", OptionKind.STR, "Path that answers 200 when it is well.", "/health"),
     OptionSpec(
+        "metrics",
+        OptionKind.STR,
+        "Path of its metrics as Prometheus text, such as `/metrics`; they are shown among Corral's own. Default: none.",
+    ),
+    OptionSpec(
         "ctx_size", OptionKind.INT, "Its context for one request, to show clients.", None, (), 1, None, "tokens"
     ),
 )
@@ -49,6 +54,8 @@ def checked(options: Mapping[str, OptionValue]) -> tuple[dict[str, OptionValue],
         problems.append("options.api_key is empty or holds characters that a header cannot carry.")
     if not re.match(r"^/[^\s?#]*$", str(merged["health"])):
         problems.append("options.health must be a path that begins with a slash.")
+    if "metrics" in merged and not re.match(r"^/[^\s?#]*$", str(merged["metrics"])):
+        problems.append("options.metrics must be a path that begins with a slash.")
     return merged, problems
 
 

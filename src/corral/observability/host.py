@@ -1,0 +1,80 @@
+"""The host's devices and what instances take of them, as gauges: from the last reading of the poll, never a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from corral.domain.devices import Snapshot
+from corral.domain.instance import InstanceView
+
+
+class HostMetrics(Collector):
+    """A collector for `Metrics.also`. `budgets` are those in force; `now` is the clock of the readings."""
+
+    def __init__(
+        self,
+        reading: Callable[[], Snapshot],
+        budgets: Callable[[], Mapping[str, int]],
+        views: Callable[[], Sequence[InstanceView]],
+        *,
+        now: Callable[[], float],
+    ) -> None:
+        self._reading = reading
+        self._budgets = budgets
+        self._views = views
+        self._now = now
+
+    def collect(self) -> Iterable[Metric]:
+        """For prometheus-client's registry."""
+        reading, views = self._reading(), self._views()
+        yield from _memory(reading)
+        yield from _activity(reading)
+        yield _by_device("corral_device_budget_bytes", "What engines may take of it.", self._budgets())
+        counted = GaugeMetricFamily(
+            "corral_instance_memory_bytes", "What the scheduler counts for an instance.", labels=("model", "device")
+        )
+        for view in views:
+            for device, size in view.devices.items():
+                counted.add_metric((view.model, device), size)
+        yield counted
+        age = GaugeMetricFamily("corral_device_reading_age_seconds", "Since the devices were last read.")
+        if reading.devices:
+            age.add_metric((), max(0.0, self._now() - reading.at))
+        yield age
+
+
+def _memory(reading: Snapshot) -> Iterable[Metric]:
+    info = GaugeMetricFamily(
+        "corral_device_info", "1 for each device.", labels=("device", "description", "id", "source", "part_of")
+    )
+    for device in reading.devices:
+        info.add_metric((device.name, device.description, device.id, device.source, device.part_of), 1)
+    yield info
+    here = {device.name: 1.0 for device in reading.devices} | dict.fromkeys(sorted(reading.gone), 0.0)
+    yield _by_device("corral_device_up", "1 while it answers, 0 when it has vanished.", here)
+    sizes = {device.name: device.total_bytes for device in reading.devices}
+    yield _by_device("corral_device_memory_total_bytes", "Its memory; of RAM what the cgroup allows.", sizes)
+    free = {device.name: device.free_bytes for device in reading.devices}
+    yield _by_device("corral_device_memory_free_bytes", "What no program uses.", free)
+    yield _by_device("corral_device_memory_held_bytes", "What engines of this Corral hold, measured.", reading.ours)
+
+
+def _activity(reading: Snapshot) -> Iterable[Metric]:
+    does = {device.name: device.activity for device in reading.devices}
+    busy = {name: each.busy for name, each in does.items() if each.busy is not None}
+    heat = {name: each.temperature_c for name, each in does.items() if each.temperature_c is not None}
+    power = {name: each.power_w for name, each in does.items() if each.power_w is not None}
+    yield _by_device("corral_device_busy_ratio", "Share of time in which it works, 0 to 1.", busy)
+    yield _by_device("corral_device_temperature_celsius", "Its temperature.", heat)
+    yield _by_device("corral_device_power_watts", "What it draws.", power)
+
+
+def _by_device(name: str, help: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, help, labels=("device",))
+    for device, value in values.items():
+        family.add_metric((device,), value)
+    return family

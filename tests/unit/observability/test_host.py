@@ -1,0 +1,47 @@
+from prometheus_client.parser import text_string_to_metric_families
+
+from corral.domain.devices import RAM, Activity, DeviceMemory, Snapshot
+from corral.domain.instance import InstanceState, InstanceView
+from corral.observability.host import HostMetrics
+from corral.observability.metrics import Metrics
+
+
+def text(snapshot: Snapshot) -> dict[tuple[str, ...], float]:
+    metrics = Metrics("1", lambda model: "x")
+    views = [InstanceView("m", "i-1", InstanceState.READY, devices={RAM: 3, "CUDA0": 9})]
+    metrics.also(HostMetrics(lambda: snapshot, lambda: {RAM: 50, "CUDA0": 20}, lambda: views, now=lambda: 12.0))
+    return {
+        (sample.name.removeprefix("corral_"), *(sample.labels[name] for name in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+        if sample.name.startswith(("corral_device", "corral_instance_memory"))
+    }
+
+
+def test_devices_with_what_they_do_and_what_is_counted() -> None:
+    gpu = DeviceMemory("CUDA0", 24, 10, "NVIDIA T4", "GPU-1", "nvml", activity=Activity(0.5, 60.0, None))
+    found = text(Snapshot((DeviceMemory(RAM, 64, 30, source="cgroup"), gpu), {RAM: 4, "CUDA0": 8}, at=10.0))
+
+    assert found == {
+        ("device_info", "", RAM, "", "", "cgroup"): 1,
+        ("device_info", "NVIDIA T4", "CUDA0", "GPU-1", "", "nvml"): 1,
+        ("device_up", RAM): 1, ("device_up", "CUDA0"): 1,
+        ("device_memory_total_bytes", RAM): 64, ("device_memory_total_bytes", "CUDA0"): 24,
+        ("device_memory_free_bytes", RAM): 30, ("device_memory_free_bytes", "CUDA0"): 10,
+        ("device_memory_held_bytes", RAM): 4, ("device_memory_held_bytes", "CUDA0"): 8,
+        ("device_budget_bytes", RAM): 50, ("device_budget_bytes", "CUDA0"): 20,
+        ("device_busy_ratio", "CUDA0"): 0.5, ("device_temperature_celsius", "CUDA0"): 60,
+        ("device_reading_age_seconds",): 2,
+        ("instance_memory_bytes", RAM, "m"): 3, ("instance_memory_bytes", "CUDA0", "m"): 9,
+    }  # fmt: skip
+
+
+def test_a_gpu_that_has_gone_is_down_and_not_just_absent() -> None:
+    found = text(Snapshot((DeviceMemory(RAM, 64, 30),), gone=frozenset({"CUDA0"}), at=12.0))
+
+    assert (found["device_up", RAM], found["device_up", "CUDA0"]) == (1, 0)
+    assert ("device_memory_total_bytes", "CUDA0") not in found
+
+
+def test_before_the_first_reading_there_is_nothing_to_say() -> None:
+    assert ("device_reading_age_seconds",) not in text(Snapshot())
