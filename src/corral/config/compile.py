@@ -273,7 +273,8 @@ class _Compiler:
 
     def _judged(self, spec: ModelSpec) -> ModelSpec:
         """The spec with its slots; what the engine finds wrong goes to the line of the option that it names."""
-        if self._alone:
+        broken = any(self.problems.has((*self.keys, "options", name)) for name in self.model.options)
+        if self._alone or broken:  # what would be said may only follow from what is missing
             return spec
         rules = self.engines[spec.engine]
         before = len(self.problems)

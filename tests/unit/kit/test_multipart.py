@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.kit.multipart import form_field
+from corral.kit.multipart import form_field, with_field
 
 TYPE = "multipart/form-data; boundary=XX"
 
@@ -50,3 +50,27 @@ def test_noise(noise: bytes) -> None:
         form_field(b"--XX" + noise, TYPE, "model")
     except ValueError:
         pass
+
+
+TYPE = "multipart/form-data; boundary=XX"
+
+
+def _form(*parts: tuple[str, bytes]) -> bytes:
+    lines = b"".join(
+        b'--XX\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (name.encode(), value)
+        for name, value in parts
+    )
+    return lines + b"--XX--\r\n"
+
+
+def test_a_field_is_replaced_and_every_other_byte_stays() -> None:
+    file = bytes(range(256)) * 3
+    form = _form(("a", b"1"), ("model", b"alias"), ("file", file))
+    assert with_field(form, TYPE, "model", "a-longer-name") == _form(
+        ("a", b"1"), ("model", b"a-longer-name"), ("file", file)
+    )
+
+
+def test_a_field_that_is_not_there_becomes_the_first() -> None:
+    assert with_field(_form(("a", b"1")), TYPE, "model", "m") == _form(("model", b"m"), ("a", b"1"))
+    assert form_field(with_field(b"--XX--\r\n", TYPE, "model", "m"), TYPE, "model") == "m"

@@ -57,9 +57,11 @@ def diagnose(
             address_taken=True,
         )
     message, hint, permanent = _ended(exit, said)
-    if any(_MEMORY.search(line) for line in log) and exit.kind is not ExitKind.OOM_KILLED:
-        hint = hint or "It seems to have run out of memory: unload other Models, or make this one smaller."
-    return StartFailed(message, hint=hint, log_tail=tail, permanent=permanent)
+    memory = exit.kind in (ExitKind.EXITED, ExitKind.SIGNALLED) and any(_MEMORY.search(line) for line in log)
+    if memory:
+        hint = "It seems to have run out of memory: unload other Models, or make this one smaller."
+    memory = memory or exit.kind is ExitKind.OOM_KILLED
+    return StartFailed(message, hint=hint, log_tail=tail, permanent=permanent, memory=memory)
 
 
 def _never_ready(

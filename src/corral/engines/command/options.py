@@ -151,7 +151,7 @@ def _placeholder_problems(model: ModelSpec, options: Mapping[str, OptionValue]) 
     found += _unknown("options.stop_command", stop, STOP_WORDS)
     started = command | in_args | in_env
     ways = sorted({*(started & LISTEN_WORDS), *(["address"] if "address" in options else [])})
-    if not ways:
+    if not ways and not found:  # a misspelt {port} is told once
         found.append(
             "options.command never says where to listen: put {port} or {socket} into it, "
             "or set options.address to where it always listens."

@@ -18,6 +18,7 @@ from corral.domain.errors import EngineFailed, EngineProtocolError
 from corral.domain.launch import Endpoint
 from corral.engines.llamacpp.settings import Settings
 from corral.kit.localhttp import Answer, LocalConnection, NotHttp
+from corral.kit.polling import pauses
 
 _FIRST_PAUSE_S: Final = 0.005
 _LONGEST_PAUSE_S: Final = 0.015  # with one answer's time on top it stays under the 20 ms that are promised
@@ -30,10 +31,10 @@ _PROPS_S: Final = 30.0
 async def wait_ready(endpoint: Endpoint, settings: Settings) -> ReadyInfo:
     """Return once `/health` answers 200. Raises EngineFailed for an answer that no llama-server gives."""
     async with connection(endpoint) as link:
-        pause = _FIRST_PAUSE_S
-        while not await _healthy(link, endpoint):
-            await asyncio.sleep(pause)
-            pause = min(pause * _GROWTH, _LONGEST_PAUSE_S)
+        for pause_s in pauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _GROWTH):
+            if await _healthy(link, endpoint):
+                break
+            await asyncio.sleep(pause_s)
         return await _introduce(link, endpoint, settings)
 
 
