@@ -11,7 +11,7 @@ import re
 from typing import Any, Final
 
 _LONGEST: Final = 500
-_OPEN_ENDS: Final = 2
+OPEN_ENDS: Final = 2
 _SHORTER: Final = "it is searched for anywhere in a line, so a few telling words are enough"
 
 
@@ -29,8 +29,8 @@ def pattern_problem(pattern: str) -> str:
     ends, sound = _walk(tree, inside=False)
     if not sound:
         return f"repeats a repetition, or looks back: that may take for ever; {_SHORTER}"
-    if ends > _OPEN_ENDS:
-        return f"has more than {_OPEN_ENDS} repetitions without an end, such as .*; {_SHORTER}"
+    if ends > OPEN_ENDS:
+        return f"has more than {OPEN_ENDS} repetitions without an end, such as .*; {_SHORTER}"
     if re.search(pattern, ""):
         return f"matches an empty line; {_SHORTER}"
     return ""

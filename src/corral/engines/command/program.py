@@ -23,7 +23,7 @@ def find(word: str, *, cwd: str, path: str) -> str:
         if found:
             return found if os.path.isabs(found) else os.path.join(cwd, found)
         raise StartFailed(f"There is no program {word!r} on PATH.", hint=_missing_hint(word, path), permanent=True)
-    full = os.path.join(cwd, os.path.expanduser(word))
+    full = os.path.join(cwd, os.path.expanduser(word).removeprefix("./"))
     if not os.path.exists(full):
         raise StartFailed(
             f"The program {full} does not exist.", hint="Correct the first word of options.command.", permanent=True

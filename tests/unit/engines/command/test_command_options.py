@@ -165,7 +165,7 @@ async def test_programs_that_cannot_be_run(tmp_path: Path) -> None:
     for command, says in (
         (("pyton3", "{port}"), "There is no program 'pyton3' on PATH. Did you mean python3"),
         (("sh -c x {port}",), "give each word an item of its own"),
-        (("./nope", "{port}"), f"{tmp_path}/./nope does not exist"),
+        (("./nope", "{port}"), f"{tmp_path}/nope does not exist"),
         (("./script", "{port}"), "may not be executed. Run `chmod +x"),
         (("./folder", "{port}"), "is a folder"),
     ):
