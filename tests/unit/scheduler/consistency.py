@@ -45,9 +45,12 @@ def check_books(machine: Machine) -> None:
         for waiter in (*model.queue.values(), *model.light.values()):
             assert world.waiting[waiter.request] is waiter
         assert model.retry_at is None or not model.has_waiters, "nobody waits through a back-off"
+    in_line = Counter(model.kind for _, model in world.line.in_order())
+    assert {kind: count for kind, (count, _) in world.kinds.items()} == in_line
+    assert not world.joined, "somebody joined the line and was not looked at"
     waiting = sum(len(m.queue) + len(m.light) for m in world.models.values())
     assert waiting == len(world.waiting)
-    assert set(world.claims) <= set(world.line.in_order())
+    assert set(world.claims) <= {model for _, model in world.line.in_order()}
     assert not world.waiting or world.armed is not None, "every waiter has a deadline, so a Tick must be due"
 
 

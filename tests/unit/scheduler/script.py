@@ -11,6 +11,7 @@ are kept in `told`, the last Wake in `wake`. `wait` moves the clock and sends th
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +19,7 @@ from corral.domain import commands, events
 from corral.domain.errors import CorralError, StartFailed
 from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec
 from corral.domain.instance import InstanceState, InstanceView
-from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Footprint
+from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Footprint, Variant
 from corral.domain.units import FOREVER
 from corral.scheduler.machine import Machine
 
@@ -76,13 +77,16 @@ class Script:
         sizes: Mapping[str, Size] | None = None,
         limits: Limits | None = None,
         configured: bool = True,
+        min_loaded: float = 0.0,
     ) -> None:
         self.machine = Machine(id_prefix="i")
+        self.min_loaded = min_loaded  # none, so that tests see only the waits they are about
         self.now = 0.0
         self.wake: float | None = None
         self.told: list[events.Notice] = []
         self.errors: dict[int, CorralError] = {}
         self.granted: dict[int, commands.Grant] = {}
+        self.starts: dict[str, commands.Start] = {}  # by Model, the last
         self.names: dict[str, str] = {}  # instance -> Model
         self.pending: dict[str, str] = {}  # instance -> starting | stopping | ready
         self.fleet = Fleet()
@@ -100,13 +104,17 @@ class Script:
         ram: Size | None = None,
         limits: Limits | None = None,
         digests: dict[str, str] | None = None,
+        variants: Mapping[str, tuple[Variant, ...]] | None = None,
+        load_s: Mapping[str, float] | None = None,
     ) -> list[str]:
         """A Fleet; every Model has the digest `d` and 1 byte unless `digests` and `sizes` say otherwise."""
+        limits = dataclasses.replace(limits or Limits(), min_loaded_s=self.min_loaded)
         specs = [spec(model) if isinstance(model, str) else model for model in models]
-        self.fleet = Fleet({s.name: s for s in specs}, {g.name: g for g in groups}, budgets(ram), limits or Limits())
+        self.fleet = Fleet({s.name: s for s in specs}, {g.name: g for g in groups}, budgets(ram), limits)
         self.digests = {s.name: (digests or {}).get(s.name, "d") for s in specs}
         footprints = {s.name: footprint(self.sizes.get(s.name, 1)) for s in specs}
-        return self.step(events.FleetChanged(self.fleet, self.digests, footprints))
+        changed = events.FleetChanged(self.fleet, self.digests, footprints, load_s or {}, variants or {})
+        return self.step(changed)
 
     def ask(
         self, request: int, model: str, *, timeout: float = LONG, weight: int = 1, operator: bool = False
@@ -193,6 +201,7 @@ class Script:
             case commands.Start():
                 self.names[command.instance] = command.model.name
                 self.pending[command.instance] = "starting"
+                self.starts[command.model.name] = command
                 return f"start {command.model.name}"
             case commands.Stop():
                 self.pending[command.instance] = "stopping"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from corral.domain import commands, events
-from corral.domain.fleet import Fleet, GroupSpec, ModelSpec
+from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec
 from corral.domain.launch import Endpoint, Footprint
 from corral.scheduler.machine import Machine
 
@@ -39,7 +39,7 @@ def machine_with(count: int) -> Machine:
     names = [f"m{n}" for n in range(count)]
     groups = {"g": GroupSpec("g", tuple(names[1::2]))}
     machine = Machine(id_prefix="i")
-    fleet = Fleet({name: ModelSpec(name) for name in names}, groups, {"ram": 20})
+    fleet = Fleet({name: ModelSpec(name) for name in names}, groups, {"ram": 20}, Limits(min_loaded_s=0))
     machine.step(events.FleetChanged(fleet, dict.fromkeys(names, "d"), dict.fromkeys(names, Footprint(10))), 0.0)
     machine.step(events.Requested(1, "m0", "c", PLENTY), 1.0)
     machine.step(events.InstanceReady("i-1", Endpoint(), 1, 1.0), 2.0)
@@ -60,13 +60,13 @@ def queued(machine: Machine) -> None:
 
 
 def swapped(machine: Machine) -> None:
-    for request, model in ((2, "m1"), (3, "m3")):
-        out = machine.step(events.Requested(request, model, "c", PLENTY), 4.0)
+    for request, model, now in ((2, "m1", 4.0), (3, "m3", 6.0)):
+        out = machine.step(events.Requested(request, model, "c", PLENTY), now)
         for stop in (c for c in out if isinstance(c, commands.Stop)):
-            out = machine.step(events.InstanceStopped(stop.instance), 4.0)
+            out = machine.step(events.InstanceStopped(stop.instance), now)
         (start,) = (c for c in out if isinstance(c, commands.Start))
-        machine.step(events.InstanceReady(start.instance, Endpoint(), 1, 1.0), 5.0)
-        machine.step(events.LeaseReleased(request), 6.0)
+        machine.step(events.InstanceReady(start.instance, Endpoint(), 1, 1.0), now + 1.0)
+        machine.step(events.LeaseReleased(request), now + 2.0)
     machine.step(events.Tick(), 2000.0)
 
 

@@ -8,6 +8,7 @@ Model stays hot.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hypothesis import HealthCheck, Phase, settings
@@ -15,19 +16,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from corral.domain import commands, events
-from corral.domain.errors import StartFailed
+from corral.domain.errors import CorralError, NoMemory, StartFailed
 from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec
-from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Footprint
+from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Variant
 from corral.domain.units import FOREVER
 from corral.scheduler.machine import Machine
 
 from .consistency import check_books
-from .script import budgets
+from .script import footprint
 
 NAMES = ("a", "b", "c", "d", "e")
 LIMITS = Limits(queue_per_model=5, queue_total=12, max_wait_hot_s=10, backoff_first_s=1, backoff_max_s=8)
 PATIENT = 1e6
 CALM_ROUNDS = 400
+LOAD_S = 1.0
+FAILURES = (
+    StartFailed("No."),
+    StartFailed("No.", permanent=True),
+    StartFailed("No room.", memory=True),
+    NoMemory("Somebody else has it."),
+)
 CRASH = ExitStatus(ExitKind.SIGNALLED, signal=11)
 
 
@@ -38,11 +46,12 @@ class Engine:
     id: str
     model: str
     digest: str
-    size: int
+    size: Mapping[str, int]  # bytes by device
     doing: str = "starting"  # starting, ready, stopping, gone
     slots: int = 0
     leases: set[int] = field(default_factory=set)  # requests, with or without a slot
     checking: bool = False
+    ready_at: float | None = None  # when its load ended
     pinned: bool = True  # whenever it could have been asked to leave
 
 
@@ -83,14 +92,32 @@ groupings = st.sampled_from(
         (GroupSpec("x", ("a", "b"), exclusive=True), GroupSpec("y", ("c", "d"), exclusive=True)),
     ]
 )
+sizes = st.builds(
+    lambda ram, gpu: {name: size for name, size in (("ram", ram), ("CUDA0", gpu)) if size},
+    st.integers(0, 6),
+    st.sampled_from([0, 0, 0, 2, 5]),
+)
+memories = st.sampled_from(
+    [
+        {},
+        {"ram": 3},
+        {"ram": 6},
+        {"ram": 8, "CUDA0": 5},
+        {"ram": 10},
+        {"ram": 14, "CUDA0": 8},
+        {"CUDA0": 5},
+        {"CUDA0": 0},
+    ]
+)
 fleets = st.fixed_dictionaries(
     {
         "specs": st.fixed_dictionaries(dict.fromkeys(NAMES, specs)),
         "present": st.sets(st.sampled_from(NAMES), min_size=2),
         "versions": st.fixed_dictionaries(dict.fromkeys(NAMES, st.integers(0, 1))),
-        "sizes": st.fixed_dictionaries(dict.fromkeys(NAMES, st.integers(0, 6))),
+        "sizes": st.fixed_dictionaries(dict.fromkeys(NAMES, sizes)),
+        "shrinks": st.sets(st.sampled_from(NAMES), max_size=2),
         "groups": groupings,
-        "ram": st.sampled_from([None, 6, 8, 10, 14]),
+        "budgets": memories,
     }
 )
 waits = st.sampled_from([0.1, 1.0, 4.0, 9.9, 10.0, 35.0])
@@ -108,9 +135,10 @@ class Promises(RuleBasedStateMachine):
         self.asked: dict[int, Asked] = {}
         self.fleet = Fleet()
         self.digests: dict[str, str] = {}
-        self.sizes: dict[str, int] = {}
+        self.sizes: dict[str, Mapping[str, int]] = {}  # by load digest
+        self.smaller: dict[str, str] = {}  # the smaller digest of Models that may be made smaller
         self.groups: dict[str, GroupSpec] = {}
-        self.budget: int | None = None
+        self.budgets: Mapping[str, int] = {}
         self.cut_allowed = False
         self.closing: float | None = None
         self.finished = False
@@ -159,15 +187,24 @@ class Promises(RuleBasedStateMachine):
     @rule(pick=st.integers(0), slots=st.integers(1, 3))
     def become_ready(self, pick: int, slots: int) -> None:
         engine = self._engine("starting", pick)
-        engine.doing, engine.slots = "ready", slots
-        self._step(events.InstanceReady(engine.id, Endpoint(socket=engine.id), slots, 1.0))
+        engine.doing, engine.slots, engine.ready_at = "ready", slots, self.now
+        self._step(events.InstanceReady(engine.id, Endpoint(socket=engine.id), slots, LOAD_S))
 
     @precondition(lambda self: self._doing("starting"))
-    @rule(pick=st.integers(0), permanent=st.booleans())
-    def fail(self, pick: int, permanent: bool) -> None:
+    @rule(pick=st.integers(0), error=st.sampled_from(FAILURES))
+    def fail(self, pick: int, error: CorralError) -> None:
         engine = self._engine("starting", pick)
         engine.doing = "gone"
-        self._step(events.InstanceFailed(engine.id, StartFailed("No.", permanent=permanent)))
+        self._step(events.InstanceFailed(engine.id, error))
+
+    @precondition(lambda self: self._doing("ready"))
+    @rule(pick=st.integers(0), size=sizes)
+    def measure(self, pick: int, size: Mapping[str, int]) -> None:
+        engine = self._engine("ready", pick)
+        engine.size = size
+        if engine.digest in self._ways(engine.model):
+            self.sizes[engine.digest] = size
+        self._step(events.InstanceMeasured(engine.id, footprint(size)))
 
     @precondition(lambda self: self._doing("ready"))
     @rule(pick=st.integers(0))
@@ -210,18 +247,19 @@ class Promises(RuleBasedStateMachine):
         self._step(events.UnloadWanted(model, force))
         self.cut_allowed = False
 
-    @rule(ram=st.sampled_from([None, 3, 6, 10, 14]))
-    def change_memory(self, ram: int | None) -> None:
-        self.budget = ram
-        self._step(events.MemoryChanged(budgets(ram)))
+    @rule(budgets=memories)
+    def change_memory(self, budgets: Mapping[str, int]) -> None:
+        self.budgets = budgets
+        self._step(events.MemoryChanged(budgets))
 
     @rule(model=st.sampled_from(NAMES), version=st.integers(0, 1))
     def find_an_engine(self, model: str, version: int) -> None:
         self.found += 1
-        if model not in self.machine._world.models:  # nobody can know what an unknown Model needs
-            self.sizes[model] = 0
+        known, digest = self.machine._world.models.get(model), f"{model}{version}"
+        if known is None:  # nobody can know what an unknown Model needs
             self.groups.pop(model, None)
-        engine = Engine(f"old-{self.found}", model, f"{model}{version}", self.sizes[model], "ready", 2)
+        size = {} if known is None else known.sizes.get(digest, known.needs)
+        engine = Engine(f"old-{self.found}", model, digest, size, "ready", 2)
         self.engines[engine.id] = engine
         self._step(events.InstanceAdopted(engine.id, model, engine.digest, Endpoint(), 2))
 
@@ -292,13 +330,23 @@ class Promises(RuleBasedStateMachine):
         assert command.instance not in self.engines
         assert not [e for e in self._alive() if (e.model, e.digest) == (name, digest)], "two loads of one load digest"
         if name in self.fleet.models:
-            assert digest == self.digests[name]
-        if self.budget is not None and self.sizes[name]:
-            used = sum(e.size for e in self._alive())
-            assert used + self.sizes[name] <= self.budget, "a start beyond the budget"
+            assert digest in self._ways(name)
+        assert command.footprint == self.sizes[digest]
+        assert command.limited == self.budgets.keys()
+        for device, size in command.footprint.items():
+            used = sum(e.size.get(device, 0) for e in self._alive())
+            assert used + size <= self.budgets.get(device, FOREVER), "a start beyond the budget"
+        if command.note and not any(spec.pin for spec in self.fleet.models.values()):
+            whole = self.sizes[self.digests[name]]
+            assert any(size > self.budgets.get(device, FOREVER) for device, size in whole.items()), (
+                "smaller for nothing"
+            )
         for other in self._alive():
             assert not self._sends_away(name, other.model), f"{name} starts beside {other}"
-        self.engines[command.instance] = Engine(command.instance, name, digest, self.sizes[name])
+        self.engines[command.instance] = Engine(command.instance, name, digest, self.sizes[digest])
+
+    def _ways(self, model: str) -> list[str]:
+        return [found for found in (self.digests.get(model), self.smaller.get(model)) if found]
 
     def _sends_away(self, newcomer: str, other: str) -> bool:
         own, others = self.groups.get(newcomer), self.groups.get(other)
@@ -317,6 +365,8 @@ class Promises(RuleBasedStateMachine):
             assert not engine.leases, "an instance with a lease is stopped"
         if engine.pinned and self._pinned(engine.model):
             assert command.reason in {"unload", "reload", "shutdown"}, "a pinned Model is evicted"
+        if command.reason in {"swap", "exclusive"} and engine.ready_at is not None:
+            assert self.now >= engine.ready_at + LOAD_S, "evicted sooner than its load took"
         engine.doing = "stopping"
 
     def _judge_grant(self, command: commands.Grant) -> None:
@@ -326,7 +376,7 @@ class Promises(RuleBasedStateMachine):
         assert not engine.checking, "a lease on an instance that may be dead"
         assert engine.model == request.model
         if engine.model in self.fleet.models:
-            assert engine.digest == self.digests[engine.model]
+            assert engine.digest in self._ways(engine.model)
         if request.weight:
             before = [r for r in self._in_state("waiting") if r.model == request.model and r.weight]
             assert before[0] is request, "first come, first served"
@@ -366,8 +416,8 @@ class Promises(RuleBasedStateMachine):
             self._step(events.InstanceStopped(engine.id))
         for engine in self._doing("starting"):
             if engine.doing == "starting":  # it may have been aborted by what happened just before
-                engine.doing, engine.slots = "ready", 1
-                self._step(events.InstanceReady(engine.id, Endpoint(), 1, 1.0))
+                engine.doing, engine.slots, engine.ready_at = "ready", 1, self.now
+                self._step(events.InstanceReady(engine.id, Endpoint(), 1, LOAD_S))
         self.time_passes(1.0)
 
     def _pinned(self, model: str) -> bool:
@@ -381,19 +431,29 @@ class Promises(RuleBasedStateMachine):
         for engine in self._alive():
             engine.pinned = engine.pinned and self._pinned(engine.model)
         if self.closing is None:
-            self.fleet = Fleet(models, {g.name: g for g in fleet["groups"]}, budgets(fleet["ram"]), LIMITS)
-            self.budget = fleet["ram"]
-            self.sizes |= {name: fleet["sizes"][name] for name in present}
+            self.budgets = fleet["budgets"]
+            self.fleet = Fleet(models, {g.name: g for g in fleet["groups"]}, self.budgets, LIMITS)
             self.digests |= {name: f"{name}{fleet['versions'][name]}" for name in present}
+            for name in present:
+                self.sizes[self.digests[name]] = fleet["sizes"][name]
+                self.smaller.pop(name, None)
+                if name in fleet["shrinks"]:
+                    self.smaller[name] = f"{self.digests[name]}-smaller"
+                    half = {device: size // 2 for device, size in fleet["sizes"][name].items()}
+                    self.sizes[self.smaller[name]] = {device: size for device, size in half.items() if size}
             for name in present:
                 self.groups.pop(name, None)
                 if (group := self.fleet.group_of(name)) is not None:
                     self.groups[name] = group
-        footprints = {name: Footprint(self.sizes.get(name, 0)) for name in present}
         digests = {name: self.digests.get(name, "") for name in present}
-        self._step(
-            events.FleetChanged(Fleet(models, self.fleet.groups, budgets(self.budget), LIMITS), digests, footprints)
-        )
+        footprints = {name: footprint(self.sizes.get(digest, {})) for name, digest in digests.items()}
+        variants = {
+            name: (Variant({"ctx_size": 1}, footprint(self.sizes[digest]), digest, "smaller"),)
+            for name, digest in self.smaller.items()
+            if name in present
+        }
+        wanted = Fleet(models, self.fleet.groups, self.budgets, LIMITS)
+        self._step(events.FleetChanged(wanted, digests, footprints, {}, variants))
 
     def _end(self, request: Asked, *, broken: bool = False, leave: bool = False) -> None:
         assert request.engine is not None

@@ -73,6 +73,8 @@ class Machine:
         _HANDLERS[type(event)](world, event)
         if world.dirty:
             loading.settle(world)
+        elif world.joined:
+            loading.join(world)
         stopping.finish(world)
         world.rearm()
         return world.out

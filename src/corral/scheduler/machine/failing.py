@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corral.domain.errors import CorralError, EngineDied, StartFailed
+from corral.domain.errors import CorralError, EngineDied, NoMemory, StartFailed
 from corral.domain.events import InstanceExited, InstanceFailed, LoadFinished
 from corral.domain.instance import InstanceState
 from corral.scheduler.machine.leasing import again, refuse_waiters
@@ -49,7 +49,16 @@ def failed(world: World, event: InstanceFailed) -> None:
     world.tell(LoadFinished(model.name, "failed", world.now - instance.since, waiters))
     world.move(instance, InstanceState.FAILED, event.error.message)
     world.remove(instance)
-    note_failure(world, model, event.error)
+    if _for_memory(event.error) and not instance.last_try and model.wants_start() and not model.preload:
+        # FAILED -> STARTING once more, when everything that is idle has made room. Who waits goes on waiting.
+        model.cramped, model.error = True, event.error
+        world.touch(model)
+    else:
+        note_failure(world, model, event.error)
+
+
+def _for_memory(error: CorralError) -> bool:
+    return isinstance(error, NoMemory) or (isinstance(error, StartFailed) and error.memory)
 
 
 def exited(world: World, event: InstanceExited) -> None:

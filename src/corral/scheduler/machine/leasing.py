@@ -53,7 +53,7 @@ def _enqueue(world: World, model: ModelState, event: Requested) -> None:
     world.timers.ask(model, event.deadline)
     model.held = False
     if model.current is None:
-        world.touch(model)
+        world.requeue(model)
 
 
 def serve(world: World, model: ModelState) -> None:
@@ -91,7 +91,7 @@ def leave(world: World, waiter: Waiter) -> None:
     """A waiter is gone: its Model may go down the line, or out of it, or its load may serve nobody now."""
     _dequeue(world, waiter)
     if waiter.model.serving is None or waiter.model.removed:
-        world.touch(waiter.model)
+        world.requeue(waiter.model)
 
 
 def expire(world: World, model: ModelState) -> None:

@@ -11,77 +11,117 @@ done without taking anything from those ahead:
 
 A claim becomes a Start when everything in its way is gone and its memory is free in fact. Claims are kept until then,
 unless nobody wants them any more or the budget changes.
+
+The walk ends where nobody behind can get anything, and is kept for those who join the line (`join`): so neither a
+thousand Models in line nor a newcomer at its end cost a look at each.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
 from typing import Final
 
 from corral.domain.commands import Start
-from corral.domain.errors import Conflict, NoMemory
-from corral.domain.events import InstanceReady, LoadFinished
+from corral.domain.events import InstanceReady, LoadFinished, Shrunk
+from corral.domain.fleet import ModelSpec
 from corral.domain.instance import InstanceState
+from corral.domain.launch import Variant
 from corral.scheduler.machine import leasing, stopping
-from corral.scheduler.machine.failing import note_failure
-from corral.scheduler.machine.state import READY, STARTING, Alarm, Instance, ModelState, World
-from corral.scheduler.policy.groups import Ahead
-from corral.scheduler.policy.memory import (
-    Amounts,
-    Candidate,
-    add,
-    choose_victims,
-    fits,
-    lacking,
-    load_cost_s,
-    never_fits,
-    over_budget,
-    take,
+from corral.scheduler.machine.room import (
+    Victims,
+    Walk,
+    all_idle,
+    candidate,
+    fit,
+    held,
+    kept_by_pinned,
+    refuse_beside_pinned,
+    victims_by_group,
+    victims_by_memory,
 )
+from corral.scheduler.machine.state import READY, STARTING, Alarm, Instance, ModelState, World
+from corral.scheduler.policy.memory import NOTHING, Amounts, add, choose_victims, fits, lacking, over_budget, take
 
 MOST_ROUNDS: Final = 10_000
 """Two or three are usual. A plan that went round for ever would stop everything else, in silence."""
 
-Victims = list[tuple[Instance, str]]  # each with why it leaves
-
-
-@dataclass(slots=True)
-class Walk:
-    """What those ahead in the line leave to those behind."""
-
-    ahead: Ahead
-    reserved: dict[str, int]  # on top of `world.planned`, for loads that are not claimed yet, less what they will free
-    taken: set[Instance]  # their victims
-    full: set[str]  # devices of which one ahead waits for memory that others ahead have claimed: no more of them
-
-    def out_of(self, needed: Amounts) -> bool:
-        """True where it needs memory of a device that is full."""
-        return bool(self.full) and any(device in self.full for device in needed)
+MOST_KINDS: Final = 16
+"""To ask of more kinds of Models in line whether all are blocked would cost more than to look at a few of them."""
 
 
 def settle(world: World) -> None:
-    """Plan until nothing changes. Each round but the last claims, takes back, refuses or retires something."""
+    """
+    Plan again where somebody joins the line by what was decided: the Model of a victim that has waiters does.
+
+    Whatever else a round changes is for those behind, who come later in the same round, or brings an event.
+    """
     rounds = 0
     while world.dirty:
         rounds += 1
         assert rounds < MOST_ROUNDS, "the plan does not settle"
-        world.dirty = False
+        world.joined.clear()
         _drop_claims(world)
-        walk = Walk(Ahead(), {}, set(), set())
+        walk = world.walk = Walk(kept_by_pinned(world))
         for model in world.claims:
             walk.ahead.add(model.group)
-        for model in world.line.in_order():
-            if model not in world.claims and model in world.line:
-                _consider(world, walk, model)
+            walk.counted.add(model)
+        _go(world, walk)
         for instance in list(world.draining):
             if not instance.model.has_waiters and _may_return(world, walk, instance):
                 stopping.take_back(world, instance)
-        for model, needed in list(world.claims.items()):
-            if _startable(world, model, needed):
-                _start(world, model)
+        freed_others = _start_claimed(world)
         _shed(world)
         stopping.retire(world)
+        world.dirty = bool(world.joined) or freed_others
+    if not world.line:
+        world.walk = None
+    world.thorough = False
     world.watch_idle = bool(world.line) or bool(world.retiring) or bool(over_budget(world.planned, world.budgets))
+
+
+def _go(world: World, walk: Walk) -> None:
+    """From the front of the line to where nobody behind can get anything."""
+    hopeless = bool(world.claims) and _hopeless(world, walk)
+    for rank, model in world.line.in_order():
+        if hopeless:
+            walk.ended = rank
+            return
+        if model not in world.claims and model in world.line:
+            _consider(world, walk, model)
+            if model in walk.counted and (walk.full or model.group is not None):
+                hopeless = _hopeless(world, walk)
+
+
+def _hopeless(world: World, walk: Walk) -> bool:
+    """True where those ahead block every kind of Model that is in line."""
+    if world.thorough or len(world.kinds) > MOST_KINDS:
+        return False
+    return all(walk.blocks(group, devices) for (_, devices), (_, group) in world.kinds.items())
+
+
+def join(world: World) -> None:
+    """Models have joined the end of the line, and nothing else has changed: those ahead stay as they are."""
+    walk = world.walk
+    assert walk is not None
+    walk.idle = walk.in_use = None  # who is idle may have changed
+    joined = list(world.joined)
+    world.joined.clear()
+    for model in joined:
+        if model in world.line:
+            _consider(world, walk, model)
+    freed_others = _start_claimed(world)
+    world.dirty, world.watch_idle = bool(world.joined) or freed_others, True
+    settle(world)
+
+
+def _start_claimed(world: World) -> bool:
+    """Start those whose way is free; True where that lets others go: a load to come conflicts with more than it did."""
+    freed_others = False
+    for model, needed in list(world.claims.items()):
+        if _startable(world, model, needed):
+            _start(world, model)
+            freed_others = freed_others or (model.group is not None and model.group.exclusive)
+    return freed_others
 
 
 def _drop_claims(world: World) -> None:
@@ -96,122 +136,50 @@ def drop_all_claims(world: World) -> None:
     for needed in world.claims.values():
         take(world.planned, needed)
     world.claims.clear()
-    world.dirty = True
+    world.dirty = world.thorough = True
 
 
 # --- one Model in line ------------------------------------------------------------------------------------------------
 
 
 def _consider(world: World, walk: Walk, model: ModelState) -> None:
-    needed = model.needs
-    if walk.ahead.blocks(model.group) or walk.out_of(needed):
+    if not fit(world, walk, model):
+        return
+    if walk.blocks(model.group, model.needs):
         _give_up_preload(world, model)
         return
     for instance in model.leaving.values():
         if _may_return(world, walk, instance):
             stopping.take_back(world, instance)
+            walk.idle = walk.in_use = None
             return
-    victims = _victims_by_group(world, model)
+    victims = victims_by_group(world, model)
     pinned = next((victim for victim, _ in victims if victim.model.pinned), None)
     if pinned is not None:
-        _refuse_beside_pinned(world, model, pinned)
+        refuse_beside_pinned(world, model, pinned)
         return
     if any(victim in walk.taken for victim, _ in victims):
         _give_up_preload(world, model)
         return
-    short = lacking(needed, world.budgets, world.planned, walk.reserved, freed=_held(victims))
+    if model.cramped:
+        victims += all_idle(world, walk, model, victims)
+    freed = held(victims) if victims else NOTHING
+    short = lacking(model.needs, world.budgets, world.planned, walk.reserved, freed=freed)
     if short:
-        more = _victims_by_memory(world, walk, model, short, victims)
+        more = victims_by_memory(world, walk, short, victims)
         if more is None:
+            if not _give_up_preload(world, model):
+                walk.run_out(model, short)
             return
         victims += more
-    if (victims or not _now(world, model, victims)) and _give_up_preload(world, model):
+        freed = held(victims)
+    if victims and _give_up_preload(world, model):
         return
-    if _now(world, model, victims):
+    # What loads ahead have only reserved is in use yet: it may fit once they have gone through, and not before.
+    if not lacking(model.needs, world.budgets, world.planned, freed=freed) and _may_leave(world, model, victims):
         _claim(world, walk, model, victims)
-    else:
-        _reserve(walk, model, victims)
-
-
-def _victims_by_group(world: World, model: ModelState) -> Victims:
-    return [(instance, why) for instance, why in world.in_the_way(model.group) if not instance.why]
-
-
-def _victims_by_memory(world: World, walk: Walk, model: ModelState, short: Amounts, known: Victims) -> Victims | None:
-    """Who else must leave; None where it cannot be now (the walk is marked full) or ever (it is refused)."""
-    spared = {victim for victim, _ in known} | walk.taken
-    chosen = choose_victims(short, (_candidate(world, i) for i in world.evictable if i not in spared))
-    if chosen is not None:
-        return [(instance, "memory") for instance in chosen]
-    if not fits(model.needs, world.budgets, _kept_by_pinned(world, model)):
-        error = _never_fits(world, model)
-        if model.pinned:
-            note_failure(world, model, error)
-        else:
-            model.preload = False
-            leasing.refuse_waiters(world, model, lambda: leasing.again(error, retry_after_s=None))
-            world.touch(model)
     elif not _give_up_preload(world, model):
-        walk.full.update(short)
-        add(walk.reserved, model.needs)  # of the devices that are not short it keeps its part
-        walk.ahead.add(model.group)
-    return None
-
-
-def _candidate(world: World, instance: Instance) -> Candidate[Instance]:
-    model = instance.model
-    idle_s = None
-    if not instance.busy:
-        idle_s = world.now - (instance.since if instance.state is STARTING else instance.idle_since)
-    cost_s = load_cost_s(instance.load_s if instance.load_s is not None else model.load_s, instance.holds)
-    waiting = len(model.queue) + len(model.light)
-    return Candidate(instance, instance.holds, idle_s, cost_s, model.spec.priority, waiting, instance.ready_at)
-
-
-def _held(victims: Victims) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for victim, _ in victims:
-        add(total, victim.holds)
-    return total
-
-
-def _kept_by_pinned(world: World, but: ModelState) -> dict[str, int]:
-    """What pinned Models hold or have claimed, and keep."""
-    total: dict[str, int] = {}
-    for instance in world.instances.values():
-        if instance.model.pinned and not instance.why and instance.model is not but:
-            add(total, instance.holds)
-    for model, needed in world.claims.items():
-        if model.pinned:
-            add(total, needed)
-    return total
-
-
-def _never_fits(world: World, model: ModelState) -> NoMemory:
-    """The sum, on the devices that are too small."""
-    pinned = _kept_by_pinned(world, model)
-    short = lacking(model.needs, world.budgets, pinned)
-    on_them = [i for i in world.instances.values() if i.model is not model and any(i.holds.get(d) for d in short)]
-    return never_fits(
-        model.name,
-        {device: model.needs[device] for device in short},
-        {device: world.budgets[device] - pinned.get(device, 0) for device in short},
-        unloading=[i.model.name for i in on_them if not i.model.pinned],
-        pinned=[i.model.name for i in on_them if i.model.pinned],
-    )
-
-
-def _refuse_beside_pinned(world: World, model: ModelState, pinned: Instance) -> None:
-    """A pinned Model never leaves for another, so this one cannot run while it does."""
-    name = pinned.model.name
-    text = f"{model.name!r} cannot run beside {name!r}, which is pinned, because of their groups."
-    hint = f"Unload {name!r}, unpin it, or change the groups."
-    if model.pinned:
-        note_failure(world, model, Conflict(text, hint=hint))
-        return
-    model.preload = False
-    leasing.refuse_waiters(world, model, lambda: Conflict(text, hint=hint))
-    world.touch(model)
+        walk.reserve(model, victims, freed)
 
 
 def _give_up_preload(world: World, model: ModelState) -> bool:
@@ -223,35 +191,42 @@ def _give_up_preload(world: World, model: ModelState) -> bool:
     return True
 
 
-def _now(world: World, model: ModelState, victims: Victims) -> bool:
-    """True where the victims can be sent away now; else a timer is set for when a hot one must give way."""
-    if lacking(model.needs, world.budgets, world.planned, freed=_held(victims)):
-        return False  # it fits only once a load ahead has gone through
-    busy = [victim for victim, _ in victims if victim.busy]
-    if not busy:
+def _may_leave(world: World, model: ModelState, victims: Victims) -> bool:
+    """True where the victims can be sent away now; else a timer is set for when the last of them must give way."""
+    stays_until = 0.0
+    for victim, _ in victims:
+        if victim.state is not STARTING:
+            stays_until = max(stays_until, _stays_until(world, model, victim))
+        elif victim.busy:
+            return False  # a load serves its waiters first; its InstanceReady plans again
+    if world.now >= stays_until:
         return True
-    if any(victim.state is STARTING for victim in busy):
-        return False  # a load serves its waiters first; its InstanceReady plans again
-    hot_until = max(model.since, *(victim.ready_at for victim in busy)) + world.limits.max_wait_hot_s
-    if world.now >= hot_until:
-        return True
-    world.timers.ask(Alarm.HOT, hot_until)
+    world.timers.ask(Alarm.HOT, stays_until)
     return False
+
+
+def _stays_until(world: World, model: ModelState, victim: Instance) -> float:
+    """
+    In use: until the other has waited `max_wait_hot_s`, and it has itself been ready for that long.
+
+    Idle: as long as its load took, at most `min_loaded_s`, so that two callers in turns do not spend more time on
+    loads than on answers. Never longer than if it were in use: the bound on waiting is the same.
+    """
+    limits = world.limits
+    if victim.busy:
+        return max(model.since, victim.ready_at) + limits.max_wait_hot_s
+    return victim.ready_at + min(victim.load_s or 0.0, limits.min_loaded_s, limits.max_wait_hot_s)
 
 
 def _claim(world: World, walk: Walk, model: ModelState, victims: Victims) -> None:
     world.claims[model] = model.needs
     add(world.planned, model.needs)
+    if model.pinned:
+        add(walk.kept, model.needs)
     walk.ahead.add(model.group)
+    walk.counted.add(model)
     for victim, why in victims:
         stopping.send_away(world, victim, why, model.name)
-
-
-def _reserve(walk: Walk, model: ModelState, victims: Victims) -> None:
-    add(walk.reserved, model.needs)
-    take(walk.reserved, _held(victims))
-    walk.taken.update(victim for victim, _ in victims)
-    walk.ahead.add(model.group)
 
 
 def _may_return(world: World, walk: Walk, instance: Instance) -> bool:
@@ -262,12 +237,11 @@ def _may_return(world: World, walk: Walk, instance: Instance) -> bool:
         and instance.why in stopping.TAKEN_BACK
         and model not in world.claims
         and not model.removed_and_served
-        and instance.digest == model.digest
-        and not walk.ahead.blocks(model.group)
-        and not walk.out_of(instance.holds)
+        and instance.digest in model.sizes
+        and not walk.blocks(model.group, instance.holds)
         and fits(instance.holds, world.budgets, world.planned, walk.reserved)
         and fits(instance.holds, world.budgets, world.planned)
-        and not _victims_by_group(world, model)
+        and not victims_by_group(world, model)
     )
 
 
@@ -278,8 +252,10 @@ def _startable(world: World, model: ModelState, needed: Amounts) -> bool:
     """True when all that is in its way is gone. Its own earlier instance is, unless it has another load digest."""
     return (
         fits(needed, world.budgets, world.used)
-        and not any(instance.digest == model.digest for instance in model.leaving.values())
+        and not any(instance.digest in model.sizes for instance in model.leaving.values())
         and next(world.in_the_way(model.group), None) is None
+        # The books said that it fits when it failed: this time those who make room are really gone first.
+        and not (model.cramped and any(instance.for_model == model.name for instance in world.instances.values()))
     )
 
 
@@ -288,12 +264,22 @@ def _start(world: World, model: ModelState) -> None:
     needed = world.claims.pop(model)
     take(world.planned, needed)  # `admit` counts it again
     old = InstanceState.FAILED if model.error is not None else InstanceState.STOPPED
-    instance = Instance(world.next_id(), model, model.digest, needed, STARTING, world.now)
+    variant = model.variant
+    digest = model.digest if variant is None else variant.digest
+    instance = Instance(world.next_id(), model, digest, needed, STARTING, world.now, last_try=model.cramped)
     model.current = instance
-    model.preload = False
+    model.preload = model.cramped = False
     world.admit(instance, old, "wanted")
-    world.out.append(Start(instance.id, model.spec, model.digest, needed, frozenset(world.budgets)))
+    if variant is not None:
+        instance.note = variant.note
+        world.tell(Shrunk(model.name, instance.id, variant.note))
+    spec = model.spec if variant is None else _smaller(model, variant)
+    world.out.append(Start(instance.id, spec, digest, needed, frozenset(world.budgets), instance.note))
     world.touch(model)
+
+
+def _smaller(model: ModelState, variant: Variant) -> ModelSpec:
+    return dataclasses.replace(model.spec, options={**model.spec.options, **variant.options})
 
 
 def ready(world: World, event: InstanceReady) -> None:
@@ -333,7 +319,7 @@ def _shed(world: World) -> None:
     if not over:
         return
     idle = [i for i in world.evictable if not i.busy]
-    available = _held([(i, "memory") for i in idle])
+    available = held([(i, "memory") for i in idle])
     short = {device: min(size, available.get(device, 0)) for device, size in over.items()}
-    for instance in choose_victims(short, (_candidate(world, i) for i in idle)) or ():
+    for instance in choose_victims(short, [candidate(world, i) for i in idle], []) or ():
         stopping.send_away(world, instance, "memory")

@@ -56,13 +56,16 @@ def _apply(world: World, model: ModelState, spec: ModelSpec, group: GroupSpec | 
     model.spec, model.group = spec, group
     model.digest = event.digests[spec.name]
     model.needs = event.footprints[spec.name].by_device()
+    model.variant, model.variants = None, event.variants.get(spec.name, ())
+    model.sizes = {model.digest: model.needs, **{each.digest: each.footprint.by_device() for each in model.variants}}
+    world.recount(model)
     model.load_s = event.load_s.get(spec.name, model.load_s)
     model.removed = model.held = False
     world.retiring.pop(model, None)
     if changed:  # whatever made it fail may be mended
-        model.failures, model.retry_at, model.error = 0, None, None
+        model.failures, model.retry_at, model.error, model.cramped = 0, None, None, False
     instance = model.current
-    if instance is not None and instance.digest != model.digest:
+    if instance is not None and instance.digest not in model.sizes:
         stopping.send_away(world, instance, "reload")
     elif instance is not None and instance.state is READY:
         instance.slots = loading.usable_slots(instance)
@@ -92,9 +95,11 @@ def measured(world: World, event: InstanceMeasured) -> None:
     instance = world.instances.get(event.instance)
     if instance is None:
         return  # it ended while it was measured
-    holds = event.footprint.by_device()
-    if instance.digest == instance.model.digest:
-        instance.model.needs = holds
+    model, holds = instance.model, event.footprint.by_device()
+    if instance.digest in model.sizes:
+        model.sizes[instance.digest] = holds
+        if instance.digest == (model.digest if model.variant is None else model.variant.digest):
+            model.needs = holds
     if holds == instance.holds:
         return
     loading.drop_all_claims(world)
@@ -116,11 +121,13 @@ def adopt(world: World, event: InstanceAdopted) -> None:
         model = ModelState(ModelSpec(event.model), world.next_arrival(), digest=event.digest, removed=True)
         world.models[event.model] = model
         world.retiring[model] = None
-    fits = _fits(world, model, event.digest)
-    instance = Instance(event.instance, model, event.digest, model.needs, STARTING, world.now)
-    model.current = instance if fits else model.current
+    wanted = _fits(world, model, event.digest)
+    holds = model.sizes.get(event.digest, model.needs)
+    instance = Instance(event.instance, model, event.digest, holds, STARTING, world.now)
+    instance.note = next((each.note for each in model.variants if each.digest == event.digest), "")
+    model.current = instance if wanted else model.current
     world.admit(instance, InstanceState.STOPPED, "found again")
-    if fits:
+    if wanted:
         model.preload = False
         ready = InstanceReady(event.instance, event.endpoint, event.slots, 0.0)
         loading.become_ready(world, instance, ready, "found again")
@@ -145,7 +152,7 @@ def _fits(world: World, model: ModelState, digest: str) -> bool:
         and not model.removed
         and model.current is None
         and model not in world.claims
-        and digest == model.digest
-        and fits(model.needs, world.budgets, world.planned)
+        and digest in model.sizes
+        and fits(model.sizes[digest], world.budgets, world.planned)
         and not any(must_leave(model.group, m.group) or must_leave(m.group, model.group) for m in beside)
     )

@@ -11,18 +11,21 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from corral.domain.commands import Command, Tell, Wake
 from corral.domain.errors import CorralError
 from corral.domain.events import InstanceAdopted, Notice, StateChanged
 from corral.domain.fleet import GroupSpec, Limits, ModelSpec
 from corral.domain.instance import TRANSITIONS, InstanceState
-from corral.domain.launch import Endpoint
+from corral.domain.launch import Endpoint, Variant
 from corral.scheduler.machine.timers import Timers
 from corral.scheduler.policy import memory
 from corral.scheduler.policy.groups import must_leave
 from corral.scheduler.policy.queue import Line, Rank, rank
+
+if TYPE_CHECKING:
+    from corral.scheduler.machine.room import Walk
 
 READY, STARTING = InstanceState.READY, InstanceState.STARTING
 DRAINING, STOPPING = InstanceState.DRAINING, InstanceState.STOPPING
@@ -68,6 +71,8 @@ class Instance:
     why: str = ""  # why it leaves, once it does
     for_model: str = ""
     earlier_failures: int = 0  # failed starts in a row before this one became ready
+    last_try: bool = False  # everything idle has left for it: if it fails for memory again, it has failed
+    note: str = ""  # in what respect it is smaller than its Model was configured
 
     @property
     def leased(self) -> bool:
@@ -88,7 +93,11 @@ class ModelState:
     wanted_arrival: int  # with `wanted_since`: its place in the line while no request waits for it
     wanted_since: float = 0.0
     digest: str = ""
-    needs: Mapping[str, int] = field(default_factory=dict)  # bytes by device
+    needs: Mapping[str, int] = field(default_factory=dict)  # bytes by device, of the way in which it would be started
+    sizes: dict[str, Mapping[str, int]] = field(default_factory=dict)  # of every way, by load digest
+    variants: tuple[Variant, ...] = ()  # smaller ways to start it, the largest first
+    variant: Variant | None = None  # the one of them that would be taken; None = as it was configured
+    cramped: bool = False  # its last start failed for memory: everything idle leaves before the next
     group: GroupSpec | None = None
     queue: OrderedDict[int, Waiter] = field(default_factory=OrderedDict)  # want a slot, in order of arrival
     light: OrderedDict[int, Waiter] = field(default_factory=OrderedDict)  # want a lease without a slot
@@ -98,6 +107,7 @@ class ModelState:
     last: Instance | None = None  # the newest instance, alive or not
     preload: bool = False  # to be started once without a request, where that costs nobody anything
     held: bool = False  # pinned, but unloaded by hand: stays down until someone asks
+    kind: tuple[str, tuple[str, ...]] = ("", ())  # under which it is counted while it is in line
     removed: bool = False  # not in the Fleet any more; serves those it has
     failures: int = 0
     load_s: float | None = None  # what its last load took, also one of an earlier Corral
@@ -172,7 +182,12 @@ class World:
         # Loads: who wants one, and who has been promised one (with the bytes set aside for it).
         self.line: Line[ModelState] = Line()
         self.claims: dict[ModelState, Mapping[str, int]] = {}
+        self.walk: Walk | None = None  # the last one; None = there is no line
         self.dirty = False  # something that the plan of loads depends on has changed
+        self.joined: dict[ModelState, None] = {}  # have come into the line since the last walk
+        self.thorough = True  # look at everyone in line: some may have to be told no
+        # Models in line by their group and the devices that they need: how many, and the group.
+        self.kinds: dict[tuple[str, tuple[str, ...]], tuple[int, GroupSpec | None]] = {}
         self.watch_idle = False  # someone would like an instance to become idle
         # Memory by device: `used` is what is alive; `planned` is what stays: alive and not leaving, and the claims.
         self.budgets: Mapping[str, int] = {}
@@ -205,10 +220,56 @@ class World:
 
     def touch(self, model: ModelState) -> None:
         """Its wish for a load may have changed: put it in its place in the line, and plan again."""
+        self._place(model)
+        self.dirty = True
+
+    def requeue(self, model: ModelState) -> None:
+        """
+        Someone joined its waiters or left them. Plan again only where that can change anything.
+
+        It cannot for a Model that the last walk gave nothing and that goes down the line or out of it; who comes to
+        its end is looked at alone.
+        """
+        old, walk = self.line.rank_of(model), self.walk
+        changed = self._place(model)
+        if walk is None or model.current is not None or model.leaving or model.removed:
+            self.dirty = self.dirty or changed or not model.has_waiters
+            return
+        new = self.line.rank_of(model)
+        if new is not None and (old is None or new < old):
+            at_the_end = self.line.is_last(model) or (walk.ended is not None and new > walk.ended)
+            self.dirty = self.dirty or not at_the_end or old is not None
+        elif changed and model in walk.counted:
+            self.dirty = True
+
+    def _place(self, model: ModelState) -> bool:
+        """Put it where it belongs in the line; True where that has changed."""
         if not model.has_waiters and model not in self.line and model.wants_start():
             model.wanted_since, model.wanted_arrival = self.now, self.next_arrival()
-        self.line.place(model, model.line_rank())
-        self.dirty = True
+        was_in = model in self.line
+        changed = self.line.place(model, model.line_rank())
+        is_in = model in self.line
+        if is_in != was_in:
+            self._count_kind(model, 1 if is_in else -1)
+            if is_in:
+                self.joined[model] = None
+        if not is_in:
+            model.cramped = False
+        return changed
+
+    def recount(self, model: ModelState) -> None:
+        """Its group, or the devices that it needs, are others now."""
+        if model in self.line:
+            self._count_kind(model, -1)
+            self._count_kind(model, 1)
+
+    def _count_kind(self, model: ModelState, change: int) -> None:
+        if change > 0:
+            # With variants it may need less than it seems to; with nothing to need it is never blocked by memory.
+            model.kind = (model.group.name if model.group else "", () if model.variants else tuple(model.needs))
+        count, group = self.kinds.pop(model.kind, (0, model.group))
+        if count + change:
+            self.kinds[model.kind] = (count + change, model.group if change > 0 else group)
 
     def rearm(self) -> None:
         """Ask for the next Tick where the time for it has changed."""

@@ -132,7 +132,7 @@ def unload(world: World, event: UnloadWanted) -> None:
         leasing.refuse_waiters(world, model, lambda name=model.name: Unloaded(_unloaded(name)))  # type: ignore[misc]
         model.held = True
         model.preload = False
-        model.retry_at, model.error, model.failures = None, None, 0
+        model.retry_at, model.error, model.failures, model.cramped = None, None, 0, False
         alive = [model.current] if model.current else []
         for instance in [*alive, *model.leaving.values()]:
             send_away(world, instance, "unload", force=event.force)

@@ -30,6 +30,7 @@ def _running(model: ModelState, instance: Instance) -> InstanceView:
         expires_at=ends,
         ram_bytes=instance.holds.get(RAM, 0),
         devices=instance.holds,
+        note=instance.note,
         load_s=instance.load_s,
         failures=model.failures,
         pinned=model.pinned,

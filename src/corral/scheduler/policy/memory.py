@@ -24,6 +24,7 @@ frees nothing of what is short is no candidate, and nobody leaves without need: 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from corral.domain.devices import RAM
@@ -71,7 +72,14 @@ def lacking(needed: Amounts, budgets: Amounts, *taken: Amounts, freed: Amounts =
 
 def fits(needed: Amounts, budgets: Amounts, *taken: Amounts) -> bool:
     """True where nothing is lacking."""
-    return not lacking(needed, budgets, *taken)
+    for device, size in needed.items():
+        budget = budgets.get(device)
+        if budget is not None:
+            for each in taken:
+                size += each.get(device, 0)
+            if size > budget:
+                return False
+    return True
 
 
 def over_budget(taken: Amounts, budgets: Amounts) -> dict[str, int]:
@@ -96,26 +104,47 @@ class Candidate(NamedTuple, Generic[T]):
     holds: Amounts
     idle_s: float | None
     load_s: float  # what loading it again costs
-    priority: int
-    waiting: int  # for its Model
-    ready_at: float
+    priority: int = 0
+    waiting: int = 0  # for its Model
+    ready_at: float = 0.0
 
 
-def choose_victims(short: Amounts, candidates: Iterable[Candidate[T]]) -> list[T] | None:
-    """Who must leave so that as much as is short becomes free; None when all of them together are too little."""
+def least_needed(in_use: Iterable[Candidate[T]]) -> list[Candidate[T]]:
+    """Those in use in the order in which they are given up."""
+    return sorted(in_use, key=lambda each: (each.priority, each.waiting, each.ready_at))
+
+
+def choose_victims(short: Amounts, idle: Iterable[Candidate[T]], in_use: Iterable[Candidate[T]]) -> list[T] | None:
+    """
+    Who must leave so that as much as is short becomes free; None when all of them together are too little.
+
+    `in_use` come in the order of `least_needed`.
+    """
     left = {device: size for device, size in short.items() if size > 0}
-    ranked = sorted(
-        ((_reluctance(candidate, share), candidate) for candidate in candidates if (share := _share(candidate, left))),
-        key=lambda entry: entry[0],
-    )
-    chosen = []
-    for _, candidate in ranked:
+    chosen: list[Candidate[T]] = []
+    for candidate in chain(_least_regret(left, idle), in_use):
         if not left:
             break
-        if any(candidate.holds.get(device, 0) > 0 for device in left):
+        holds = candidate.holds
+        if any(holds.get(device, 0) > 0 for device in left):
             chosen.append(candidate)
-            left = {d: rest for d, size in left.items() if (rest := size - candidate.holds.get(d, 0)) > 0}
-    return None if left else _pruned(short, chosen)
+            left = {device: rest for device, size in left.items() if (rest := size - holds.get(device, 0)) > 0}
+    if left:
+        return None
+    return [chosen[0].instance] if len(chosen) == 1 else _pruned(short, chosen)
+
+
+def _least_regret(short: Amounts, idle: Iterable[Candidate[T]]) -> list[Candidate[T]]:
+    """Those that free anything of what is short, the least regretted first."""
+    ranked: list[tuple[float, float, int, Candidate[T]]] = []
+    for candidate in idle:
+        share = 0.0  # 1 for all that is short on one device, added up over the devices
+        for device, size in short.items():
+            share += min(candidate.holds.get(device, 0), size) / size
+        if share:
+            idle_s = candidate.idle_s or 0.0
+            ranked.append((candidate.load_s / max(idle_s, LEAST_IDLE_S) / share, -idle_s, len(ranked), candidate))
+    return [entry[3] for entry in sorted(ranked)]
 
 
 def _pruned(short: Amounts, chosen: Sequence[Candidate[T]]) -> list[T]:
@@ -130,35 +159,28 @@ def _pruned(short: Amounts, chosen: Sequence[Candidate[T]]) -> list[T]:
     return kept[::-1]
 
 
-def _share(candidate: Candidate[T], short: Amounts) -> float:
-    """How much of the shortage it frees: 1 for all of it on one device, added up over the devices."""
-    share = 0.0
-    for device, size in short.items():
-        share += min(candidate.holds.get(device, 0), size) / size
-    return share
-
-
-def _reluctance(candidate: Candidate[T], share: float) -> tuple[int, float, float, float]:
-    if candidate.idle_s is not None:
-        return 0, candidate.load_s / max(candidate.idle_s, LEAST_IDLE_S) / share, -candidate.idle_s, 0.0
-    return 1, float(candidate.priority), float(candidate.waiting), candidate.ready_at
-
-
 # --- what cannot fit --------------------------------------------------------------------------------------------------
 
 
 def never_fits(
-    model: str, needed: Amounts, could_be_free: Amounts, *, unloading: Sequence[str], pinned: Sequence[str]
+    model: str,
+    needed: Amounts,
+    could_be_free: Amounts,
+    *,
+    unloading: Sequence[str],
+    pinned: Sequence[str],
+    smallest: str = "",
 ) -> NoMemory:
     """
     The answer for a Model that does not fit even with everything evictable gone.
 
     `could_be_free` has the devices with a budget. `unloading` would have to leave and would not suffice; the `pinned`
-    stay.
+    stay. `smallest` says what was tried to make it smaller.
     """
     after = f" after unloading {_names(unloading)}" if unloading else ""
     stay = f"; {_names(pinned)} {'stays' if len(pinned) == 1 else 'stay'} (pinned)" if pinned else ""
-    text = f"{model!r} needs {_sizes(needed)}, {_sizes(could_be_free)} free{after}{stay}."
+    even = f" even with {smallest}" if smallest else ""
+    text = f"{model!r} needs {_sizes(needed)}{even}, {_sizes(could_be_free)} free{after}{stay}."
     hint = "Raise the memory budget, unpin a Model, or choose a smaller one (fewer slots, less context)."
     return NoMemory(text, hint=hint, retry_after_s=None)
 

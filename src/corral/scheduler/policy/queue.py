@@ -73,9 +73,17 @@ class Line(Generic[T]):
             insort(self._sorted, (rank, model))  # ranks are unique: models are never compared
         return True
 
-    def in_order(self) -> list[T]:
+    def in_order(self) -> list[tuple[Rank, T]]:
         """A copy, first to go first."""
-        return [model for _, model in self._sorted]
+        return self._sorted.copy()
+
+    def rank_of(self, model: T) -> Rank | None:
+        """Where it stands; None = not in line."""
+        return self._ranks.get(model)
+
+    def is_last(self, model: T) -> bool:
+        """True for the one at the end."""
+        return bool(self._sorted) and self._sorted[-1][1] is model
 
     def __contains__(self, model: T) -> bool:
         return model in self._ranks

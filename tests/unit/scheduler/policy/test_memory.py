@@ -2,14 +2,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from corral.scheduler.policy.memory import Candidate, choose_victims, fits, lacking, load_cost_s, never_fits
+from corral.scheduler.policy.memory import (
+    Candidate,
+    choose_victims,
+    fits,
+    lacking,
+    least_needed,
+    load_cost_s,
+    never_fits,
+)
 
 GIB = 1024**3
 
 
 def idle(name: str, size: int | Mapping[str, int], for_s: float, *, load_s: float = 1.0) -> Candidate[str]:
     holds = {"ram": size} if isinstance(size, int) else size
-    return Candidate(name, holds, for_s, load_s, 0, 0, 0.0)
+    return Candidate(name, holds, for_s, load_s)
 
 
 def busy(name: str, size: int, *, priority: int = 0, waiting: int = 0, ready_at: float = 0.0) -> Candidate[str]:
@@ -17,7 +25,8 @@ def busy(name: str, size: int, *, priority: int = 0, waiting: int = 0, ready_at:
 
 
 def chosen(short: int | Mapping[str, int], *candidates: Candidate[str]) -> list[str] | None:
-    return choose_victims({"ram": short} if isinstance(short, int) else short, candidates)
+    idle, in_use = ([c for c in candidates if (c.idle_s is None) is used] for used in (False, True))
+    return choose_victims({"ram": short} if isinstance(short, int) else short, idle, least_needed(in_use))
 
 
 def test_the_longest_idle_goes_first() -> None:

@@ -35,11 +35,11 @@ def test_the_line_keeps_models_in_order_while_they_come_move_and_go() -> None:
     assert line.place("b", (2.0, 2))
     assert line.place("a", (1.0, 1))
     assert line.place("c", (3.0, 3))
-    assert line.in_order() == ["a", "b", "c"]
+    assert [name for _, name in line.in_order()] == ["a", "b", "c"]
     assert line.place("a", (4.0, 4))
     assert not line.place("a", (4.0, 4))
-    assert line.in_order() == ["b", "c", "a"]
+    assert [name for _, name in line.in_order()] == ["b", "c", "a"]
     assert line.place("c", None)
     assert not line.place("c", None)
-    assert line.in_order() == ["b", "a"]
+    assert [name for _, name in line.in_order()] == ["b", "a"]
     assert ("c" in line, "a" in line, len(line)) == (False, True, 2)

@@ -1,0 +1,202 @@
+"""
+Room: who has to leave for a load, and what is said when nothing would help.
+
+A `Walk` is one pass along the line of Models that wait for a load: what each of them has claimed or reserved, and what
+that leaves to those behind. It outlives the pass (`World.walk`): who joins the end of the line later is looked at with
+what was left then, because nobody behind can change what those ahead get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from corral.domain.errors import Conflict, CorralError
+from corral.domain.fleet import GroupSpec
+from corral.domain.launch import Variant
+from corral.scheduler.machine import leasing
+from corral.scheduler.machine.failing import note_failure
+from corral.scheduler.machine.state import STARTING, Instance, ModelState, World
+from corral.scheduler.policy.groups import Ahead
+from corral.scheduler.policy.memory import (
+    NOTHING,
+    Amounts,
+    Candidate,
+    add,
+    choose_victims,
+    fits,
+    lacking,
+    least_needed,
+    load_cost_s,
+    never_fits,
+    take,
+)
+from corral.scheduler.policy.queue import Rank
+
+Victims = list[tuple[Instance, str]]  # each with why it leaves
+
+
+@dataclass(slots=True)
+class Walk:
+    """What those ahead in the line leave to those behind."""
+
+    kept: dict[str, int]  # what pinned Models hold or have claimed, and keep
+    ahead: Ahead = field(default_factory=Ahead)
+    # On top of `world.planned`: what loads will take that are not claimed yet, less what their victims will free.
+    reserved: dict[str, int] = field(default_factory=dict)
+    taken: set[Instance] = field(default_factory=set)  # their victims
+    full: set[str] = field(default_factory=set)  # devices of which one ahead could not get enough: no more of them
+    counted: set[ModelState] = field(default_factory=set)  # who has claimed, reserved, or could not get enough
+    ended: Rank | None = None  # it went no further than this: nobody behind could get anything
+    idle: list[Candidate[Instance]] | None = None  # who could leave; None = not known at present
+    in_use: list[Candidate[Instance]] | None = None
+
+    def blocks(self, group: GroupSpec | None, devices: Iterable[str]) -> bool:
+        """True where a load ahead is in the way of one of this group that needs these devices."""
+        full = self.full
+        if full:
+            for device in devices:
+                if device in full:
+                    return True
+        return group is not None and self.ahead.blocks(group)
+
+    def reserve(self, model: ModelState, victims: Victims, freed: Amounts = NOTHING) -> None:
+        """Its place is kept: those behind can take neither its memory nor its victims."""
+        add(self.reserved, model.needs)
+        take(self.reserved, freed)
+        self.taken.update(victim for victim, _ in victims)
+        self.ahead.add(model.group)
+        self.counted.add(model)
+
+    def run_out(self, model: ModelState, short: Amounts) -> None:
+        """There is not enough for it: of what is short nobody behind gets any; of the rest it keeps its part."""
+        self.full.update(short)
+        self.reserve(model, [])
+
+
+def kept_by_pinned(world: World) -> dict[str, int]:
+    """What pinned Models hold or have claimed, and keep."""
+    total: dict[str, int] = {}
+    for instance in world.instances.values():
+        if instance.model.pinned and not instance.why:
+            add(total, instance.holds)
+    for model, needed in world.claims.items():
+        if model.pinned:
+            add(total, needed)
+    return total
+
+
+# --- who has to leave -------------------------------------------------------------------------------------------------
+
+
+def victims_by_group(world: World, model: ModelState) -> Victims:
+    """Whom its group does not let run beside it."""
+    if model.group is None:
+        return []
+    return [(instance, why) for instance, why in world.in_the_way(model.group) if not instance.why]
+
+
+def victims_by_memory(world: World, walk: Walk, short: Amounts, known: Victims) -> Victims | None:
+    """Who else must leave so that as much as is short becomes free; None where that cannot be now."""
+    idle, in_use = _candidates(world, walk)
+    spared = walk.taken.union(victim for victim, _ in known) if known else walk.taken
+    evictable = world.evictable
+    chosen = choose_victims(
+        short,
+        [each for each in idle if each.instance not in spared and each.instance in evictable],
+        (each for each in in_use if each.instance not in spared and each.instance in evictable),
+    )
+    return None if chosen is None else [(instance, "memory") for instance in chosen]
+
+
+def all_idle(world: World, walk: Walk, model: ModelState, known: Victims) -> Victims:
+    """Everything that can leave at once and holds memory where this Model needs some: its last start lacked it."""
+    spared = walk.taken.union(victim for victim, _ in known)
+    return [
+        (instance, "memory")
+        for instance in world.evictable
+        if not instance.busy and instance not in spared and not instance.holds.keys().isdisjoint(model.needs)
+    ]
+
+
+def held(victims: Victims) -> Amounts:
+    """What they hold together."""
+    if len(victims) == 1:
+        return victims[0][0].holds
+    total: dict[str, int] = {}
+    for victim, _ in victims:
+        add(total, victim.holds)
+    return total
+
+
+def _candidates(world: World, walk: Walk) -> tuple[list[Candidate[Instance]], list[Candidate[Instance]]]:
+    """Idle ones, and those in use in the order in which they are given up. Collected once for each walk."""
+    if walk.idle is None or walk.in_use is None:
+        every = [candidate(world, instance) for instance in world.evictable]
+        walk.idle = [each for each in every if each.idle_s is not None]
+        walk.in_use = least_needed(each for each in every if each.idle_s is None)
+    return walk.idle, walk.in_use
+
+
+def candidate(world: World, instance: Instance) -> Candidate[Instance]:
+    """What losing it would free and cost."""
+    model, holds, idle_s = instance.model, instance.holds, None
+    if not instance.busy:
+        idle_s = world.now - (instance.since if instance.state is STARTING else instance.idle_since)
+    cost_s = load_cost_s(model.load_s if instance.load_s is None else instance.load_s, holds)
+    waiting = len(model.queue) + len(model.light)
+    return Candidate(instance, holds, idle_s, cost_s, model.spec.priority, waiting, instance.ready_at)
+
+
+# --- what can never be ------------------------------------------------------------------------------------------------
+
+
+def fit(world: World, walk: Walk, model: ModelState) -> bool:
+    """
+    Choose the largest way to start it that fits beside what is pinned; False = there is none, it is refused.
+
+    Usually that is the Model as it was configured.
+    """
+    if model.variants:
+        ways: tuple[Variant | None, ...] = (None, *model.variants)
+        for way in ways:
+            needs = model.sizes[model.digest if way is None else way.digest]
+            if fits(needs, world.budgets, walk.kept):
+                model.variant, model.needs = way, needs
+                return True
+        model.variant, model.needs = None, model.sizes[model.digest]
+    elif fits(model.needs, world.budgets, walk.kept):
+        return True
+    _refuse(world, model, _never_fits(world, model, walk.kept))
+    return False
+
+
+def _never_fits(world: World, model: ModelState, kept: Amounts) -> CorralError:
+    """The sum, on the devices that are too small; of several ways to start it the smallest."""
+    needs = model.sizes[model.variants[-1].digest] if model.variants else model.needs
+    short = lacking(needs, world.budgets, kept)
+    on_them = [i for i in world.instances.values() if i.model is not model and any(i.holds.get(d) for d in short)]
+    return never_fits(
+        model.name,
+        {device: needs[device] for device in short},
+        {device: world.budgets[device] - kept.get(device, 0) for device in short},
+        unloading=[i.model.name for i in on_them if not i.model.pinned],
+        pinned=[i.model.name for i in on_them if i.model.pinned],
+        smallest=model.variants[-1].note if model.variants else "",
+    )
+
+
+def refuse_beside_pinned(world: World, model: ModelState, pinned: Instance) -> None:
+    """A pinned Model never leaves for another, so this one cannot run while it does."""
+    name = pinned.model.name
+    text = f"{model.name!r} cannot run beside {name!r}, which is pinned, because of their groups."
+    _refuse(world, model, Conflict(text, hint=f"Unload {name!r}, unpin it, or change the groups."))
+
+
+def _refuse(world: World, model: ModelState, error: CorralError) -> None:
+    if model.pinned:
+        note_failure(world, model, error)
+        return
+    model.preload = False
+    leasing.refuse_waiters(world, model, lambda: leasing.again(error, retry_after_s=None))
+    world.touch(model)
