@@ -47,7 +47,7 @@ def real_model(wanted: workload.DayModel) -> ModelSpec:
     footprints = FileFootprints()
 
     def spec(cells: int) -> ModelSpec:
-        options = {"parallel": wanted.slots, "ctx_size": cells, "threads": 1}
+        options = {"parallel": wanted.slots, "ctx_size": cells, "threads": 1, "cache_ram": 0}
         return ModelSpec("", Source(path), options=options, slots=wanted.slots)
 
     least = CELLS * wanted.slots
