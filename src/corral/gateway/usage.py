@@ -103,7 +103,7 @@ class Watch:
         for payload in sse.payloads(events):
             try:
                 chunk = _chunk(payload)
-            except (msgspec.MsgspecError, RecursionError):
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 continue  # `[DONE]`, or a shape that is not known here
             if _has_delta(chunk):
                 self.started = True
@@ -125,7 +125,7 @@ class Watch:
             return
         try:
             whole = _whole(data)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self._first = self._last = data  # no JSON, or usage of another shape
             return
         if whole.usage is not None:
@@ -177,7 +177,7 @@ def _found(data: bytes, key: bytes, decode: Callable[[bytes], T]) -> T | None:
         return None
     try:
         return decode(text)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 

@@ -14,8 +14,10 @@ from typing import Final
 
 import httptools
 
-_SIZE_LINE = re.compile(rb"\A([0-9A-Fa-f]{1,15})(?:;[\t !-~\x80-\xff]*)?\Z")
-_TRAILER_LINE = re.compile(rb"\A[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\Z")
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_EXTENSION: Final = rb";" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb"|\"[\t !#-\[\]-~]*\"))?"
+_SIZE_LINE = re.compile(rb"\A([0-9A-Fa-f]{1,15})(?:" + _EXTENSION + rb")*\Z")
+_TRAILER = re.compile(rb"\A" + _TOKEN + rb":[\t !-~\x80-\xff]*\Z")
 _LINE_LIMIT: Final = 1024
 _EXTRAS_LIMIT: Final = 16 * 1024  # chunk extensions and trailers of one body: nobody reads them
 
@@ -85,7 +87,7 @@ class ChunkDecoder:
         if self._in_trailer:
             self._count(len(line))
             self.done = not line
-            if line and _TRAILER_LINE.match(line) is None:
+            if line and _TRAILER.match(line) is None:
                 raise BadChunk("a trailer is malformed")
             return
         match = _SIZE_LINE.match(line)

@@ -36,7 +36,7 @@ def wanted(route: Route, head: RequestHead, body: bytes, directory: ModelDirecto
             fields = _decode(body)
         except msgspec.ValidationError as error:
             raise BadRequest(f"The request body is wrong: {error}.") from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BadRequest(f"The request body is not valid JSON: {error}.") from None
         except RecursionError:
             raise BadRequest("The request body is nested too deeply.") from None

@@ -205,8 +205,9 @@ class _Reader:
             elements *= length
         if elements == 0 or elements >= MAX_ELEMENTS:
             raise self.bad(f"tensor {_short(name)} has the impossible shape {shape}", at=at)
-        if (shape[0] if shape else 1) % kind.block:
-            raise self.bad(f"tensor {_short(name)} has rows of {shape[0]}, no multiple of {kind.block}", at=at)
+        row = shape[0] if shape else 1
+        if row % kind.block:
+            raise self.bad(f"tensor {_short(name)} has rows of {row}, no multiple of {kind.block}", at=at)
         return elements // kind.block * kind.bytes
 
     def check_tensors(self, tensors: tuple[TensorInfo, ...], start: int) -> None:

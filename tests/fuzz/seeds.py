@@ -1,0 +1,131 @@
+"""Writes the seeds of each target into tests/fuzz/corpus: `python -m tests.fuzz.seeds`. Good inputs to begin from."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from tests.bench.hotpath import ANSWER, BODY, CHUNK, EVENT, REQUEST, STREAM_HEAD
+from tests.fuzz.targets import CUT
+
+HERE: Final = Path(__file__).parent
+KEYED: Final = REQUEST % (b"%", len(BODY), BODY)
+CHUNKED: Final = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nX-Api-Key: %\r\nTransfer-Encoding: chunked\r\n"
+    b"Expect: 100-continue\r\n\r\n"
+)
+BODY_IN_CHUNKS: Final = b"%x\r\n%b\r\n0\r\nX-Trailer: 1\r\n\r\n" % (len(BODY), BODY)
+HEAD: Final = KEYED.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+ANSWER_HEAD: Final = ANSWER.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+USAGE: Final = (
+    b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8,"prompt_tokens_details":'
+    b'{"cached_tokens":2}},"timings":{"prompt_n":3,"predicted_n":5,"cache_n":2}}\n\ndata: [DONE]\n\n'
+)
+ANTHROPIC: Final = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":3,"output_tokens":0}}}\n\n'
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"a"}}\n\n'
+    b'event: message_delta\ndata: {"type":"message_delta","usage":{"output_tokens":4}}\n\n'
+)
+YAML: Final = b"""version: 1
+macros: {home: /models, size: 4096}
+server: {host: 127.0.0.1, port: 11435, keys: [{name: ann, key: "${env.A:-0123456789abcdef}"}]}
+memory: {ram: auto, reserve: 1GiB}
+defaults: {ttl: 10m, options: {llamacpp: {parallel: 4}}}
+models:
+  a: &a
+    source: "${home}/a.gguf"
+    aliases: [coder, 'x y']
+    options: {ctx_size: "${size}"}
+    args: {log_disable: true}
+    env: {HIP_VISIBLE_DEVICES: "-1"}
+  b:
+    <<: *a
+    aliases: []
+    source: {path: "~/b.gguf"}   # "{{ models.a.source }}"
+groups: {big: {members: [a, b], swap: true}}
+"""
+TOML: Final = b"""version = 1
+[server]
+port = 11_435
+[[server.keys]]
+name = "ann"
+key = "0123456789abcdef"
+[models."a.b"]
+source = '/m/a.gguf'
+aliases = ["x", "y"]
+options = { ctx_size = 4096, parallel = 4 }
+[groups.big]
+members = ["a.b"]
+"""
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """By target."""
+    client, ends = [b"K" + KEYED], [b"E" + ANSWER]
+    stream = [b"E" + STREAM_HEAD + CHUNK, b"E" + CHUNK, b"E0\r\n\r\n"]
+    return {
+        "heads": [
+            HEAD + CUT + KEYED,
+            ANSWER_HEAD + CUT + ANSWER,
+            b"GET / HTTP/1.0\r\n\r\n" + CUT + b"GET / HTTP/1.0\r\n\r\n",
+        ],
+        "chunks": [BODY_IN_CHUNKS, BODY_IN_CHUNKS[:9] + CUT + BODY_IN_CHUNKS[9:] + b"GET", b"0;a=b\r\n\r\n"],
+        "events": [EVENT * 2, EVENT[:20] + CUT + EVENT[20:], b"data: a\r\n\r\n" + CUT + b": \r\n\r\n"],
+        "usage": [EVENT + CUT + USAGE, ANTHROPIC, ANSWER.partition(b"\r\n\r\n")[2]],
+        "relay": [
+            CUT.join(each)
+            for each in (
+                client + ends,
+                client + stream,
+                [*client, b"X" + STREAM_HEAD + CHUNK],
+                [*client, *client, *ends, *ends],
+                [b"K" + CHUNKED, b"C" + BODY_IN_CHUNKS, *ends],
+                [b"CGET /v1/models HTTP/1.1\r\nHost: a\r\n\r\nGET /health HTTP/1.0\r\n\r\n"],
+                [*client, b"E" + STREAM_HEAD, b"X"],
+                [*client, b"EHTTP/1.1 100 Continue\r\n\r\n", *ends],
+                [*client, b"EHTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\n{}"],
+            )
+        ],
+        "yaml": [YAML],
+        "toml": [TOML],
+        "gguf": [_model("llama"), _model("bert", split=2)],
+    }
+
+
+def _model(architecture: str, split: int = 0) -> bytes:
+    """A file of a few hundred bytes with values of every kind."""
+    import gguf
+    import numpy as np
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "m.gguf")
+        writer = gguf.GGUFWriter(path, architecture)
+        writer.add_block_count(1)
+        writer.add_context_length(512)
+        writer.add_head_count_kv([1, 2])
+        writer.add_rope_freq_base(10000.0)
+        writer.add_causal_attention(True)
+        writer.add_token_list(["a", "b"])
+        if split:
+            writer.add_uint16("split.no", 0)
+            writer.add_uint16("split.count", split)
+        writer.add_tensor("token_embd.weight", np.zeros((2, 4), dtype=np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return path.read_bytes()
+
+
+def main() -> None:
+    """Write them all."""
+    for target, inputs in seeds().items():
+        folder = HERE / "corpus" / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, data in enumerate(inputs):
+            (folder / f"seed-{number}").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""
+What is fuzzed, and what must hold for any bytes: one function a target, which fails by an exception.
+
+    heads    a head that is known again by its bytes is one that would have been accepted, with the same meaning
+    chunks   the strict decoder and llhttp agree, however the bytes are cut
+    events   of a stream only whole events pass, and what is left over is less than one
+    usage    counting tokens never fails, whatever an engine says
+    relay    client and engine send anything: answers are well-formed, each engine request is one request with the
+             engine's own key, nobody's lease is left
+    yaml, toml   any text is a config or a ConfigError that names the file
+    gguf     any file is a header or BadGguf, and never gets large
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, TypeVar
+
+from corral.config.files import parse
+from corral.config.load import load_document
+from corral.config.problems import ConfigErrors
+from corral.domain.errors import BadGguf
+from corral.gateway.usage import Watch
+from corral.kit.chunked import AnswerChunks, BadChunk, ChunkDecoder
+from corral.kit.http_heads import (
+    END_OF_HEAD,
+    BadHead,
+    RequestHead,
+    ResponseHead,
+    SameHead,
+    parse_request_head,
+    parse_response_head,
+)
+from corral.kit.sse import payloads, whole_events
+from corral.store.gguf.reader import read_header
+from tests.unit.config.conftest import Rules
+
+CUT: Final = b"\xff\xfe"
+"""Where the bytes of an input are cut into pieces: a fuzzer finds it at once, and no text format has it."""
+HEADER_LIMIT: Final = 100
+Head = TypeVar("Head", RequestHead, ResponseHead)
+
+
+def pieces(data: bytes) -> list[bytes]:
+    """The input as it arrives."""
+    return data.split(CUT)
+
+
+def heads(data: bytes) -> None:
+    """The first piece is a head, the second what the same peer sends next."""
+    first, _, after = data.partition(CUT)
+    first = first[: first.find(END_OF_HEAD) + len(END_OF_HEAD)]  # whoever reads heads cuts there
+    _known_again(first, after, lambda block: parse_request_head(block, count_limit=HEADER_LIMIT))
+    _known_again(first, after, parse_response_head)
+
+
+def _known_again(first: bytes, after: bytes, parse_head: Callable[[bytes], Head]) -> None:
+    try:
+        same = SameHead(first, parse_head(first))
+    except BadHead:
+        return
+    end = same.end(after)
+    if end:
+        again = parse_head(after[:end])  # a BadHead here would be a way around the parser
+        assert after[:end].endswith(END_OF_HEAD)
+        assert again.length == same.length
+        old = [(name, value) for name, value in same.head.headers if name != b"content-length"]
+        assert old == [(name, value) for name, value in again.headers if name != b"content-length"]
+        assert (again.chunked, again.keep_alive) == (same.head.chunked, same.head.keep_alive)
+
+
+def chunks(data: bytes) -> None:
+    """In pieces and at once, by both decoders: what the strict one takes, llhttp takes in the same sense."""
+    whole = data.replace(CUT, b"")
+    at_once, rest = _decode(ChunkDecoder(), [whole])
+    in_pieces, _ = _decode(ChunkDecoder(), pieces(data))
+    assert at_once == in_pieces
+    if at_once is not None:
+        by_llhttp, _ = _decode(AnswerChunks(), [whole[: len(whole) - len(rest)]])
+        assert by_llhttp == at_once
+
+
+def _decode(decoder: ChunkDecoder | AnswerChunks, parts: list[bytes]) -> tuple[bytes | None, bytes]:
+    """The body, None where there is none; and what follows it."""
+    body, rest = b"", b""
+    try:
+        for part in parts:
+            if decoder.done:
+                rest += part
+            else:
+                body += decoder.feed(part)
+                rest = decoder.rest if isinstance(decoder, ChunkDecoder) else b""
+    except BadChunk:
+        return None, b""
+    return (body, rest) if decoder.done else (None, b"")
+
+
+def events(data: bytes) -> None:
+    """As the relay does it: hold back what is not whole."""
+    held, passed = b"", b""
+    for part in pieces(data):
+        held += part
+        end = whole_events(held)
+        assert 0 <= end <= len(held)
+        if end:
+            assert held[:end].endswith((b"\n\n", b"\n\r\n"))
+        passed, held = passed + held[:end], held[end:]
+        assert b"\n\n" not in held
+        assert b"\r\n\r\n" not in held
+    assert passed + held == data.replace(CUT, b"")
+    for payload in payloads(passed):
+        assert b"\n" not in payload
+
+
+def usage(data: bytes) -> None:
+    """As a stream, and as one body."""
+    stream, body = Watch(), Watch()
+    for part in pieces(data):
+        stream.saw_first_token(part)
+        stream.piece(part)
+    stream.finish()
+    body.body(pieces(data))
+    for watch in (stream, body):
+        for count in (watch.prompt_tokens, watch.cached_tokens, watch.completion_tokens):
+            assert count is None or isinstance(count, int)
+
+
+def config(data: bytes, file: str) -> None:
+    """The loader of one format."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return
+    engines = {"llamacpp": Rules(), "other": Rules()}
+    refused: ConfigErrors | None = None
+    try:
+        document = parse(text, file=file)
+        load_document(document, engines=engines, env={"HOME": "/h", "A": "5"}, command_line={}, cwd="/w")
+    except ConfigErrors as error:
+        refused = error
+    if refused is not None:
+        assert refused.sentence()
+        assert all(each.file == file for each in refused.problems if each.file)
+
+
+def yaml(data: bytes) -> None:
+    """A YAML file."""
+    config(data, "c.yaml")
+
+
+def toml(data: bytes) -> None:
+    """A TOML file."""
+    config(data, "c.toml")
+
+
+def gguf(data: bytes) -> None:
+    """A model file."""
+    with _file(data) as path, contextlib.suppress(BadGguf):
+        assert read_header(path).tensor_bytes <= len(data)
+
+
+@contextlib.contextmanager
+def _file(data: bytes) -> Iterator[Path]:
+    folder = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.NamedTemporaryFile(suffix=".gguf", dir=folder) as file:
+        file.write(data)
+        file.flush()
+        yield Path(file.name)
+
+
+def relay(data: bytes) -> None:
+    """Late: it builds a whole gateway."""
+    from tests.fuzz.wires import talk
+
+    talk(pieces(data))
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+    target.__name__: target for target in (heads, chunks, events, usage, relay, yaml, toml, gguf)
+}
