@@ -1,39 +1,57 @@
-"""`corral config ...`: look at the configuration, check it, begin one."""
+"""`corral config ...`: look at the configuration, check it, begin one. What changes it is in `changing`."""
 
 from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from corral.cli import checking, options, output, reading
+from corral.cli import changing, checking, options, output, reading
+from corral.cli.usage import UsageError
 
 
 def build() -> typer.Typer:
     """The command group."""
     app = typer.Typer(
-        help="Look at the configuration, check it, begin one.", no_args_is_help=True, rich_markup_mode=None
+        help="Look at the configuration, check it, change it.", no_args_is_help=True, rich_markup_mode=None
     )
     app.command("init")(init)
     app.command("show")(show)
     app.command("path")(path)
     app.command("validate")(validate)
     app.command("explain")(explain)
+    app.command("get")(changing.get)
+    app.command("set", context_settings={"ignore_unknown_options": True})(changing.set_)  # -1 is a value
+    app.command("edit")(changing.edit)
     app.command("schema")(schema)
     return app
 
 
+class Profile(StrEnum):
+    """The kinds of machine that a starter file is made for."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+    STRIX_HALO_CPU = "strix-halo-cpu"
+
+
 def init(
     file: Annotated[str, typer.Argument(metavar="FILE", show_default=False, help="Default: ./corral.yaml.")] = "",
+    profile: Annotated[
+        Profile | None, typer.Option("--profile", show_default=False, help="The machine that it is for.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a starter file with comments."""
-    from corral.config import paths, write
+    from corral.config import paths, profiles, write
 
     target = file or paths.CONFIG_NAME
-    write.write_new(target, write.STARTER, force=force)
+    if target.lower().endswith(".toml"):
+        raise UsageError("The starter file is YAML; name it .yaml.")
+    write.write_new(target, profiles.PROFILES[profile.value] if profile else profiles.STARTER, force=force)
     print(f"Wrote {target}. Add your Models to it, then `corral config validate` and `corral serve`.")
 
 

@@ -1,48 +1,15 @@
-"""The starter file that `corral config init` writes, and writing a config without ever losing one."""
+"""Writing a config without ever losing one: a new file, or another content for one that is there."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import stat
+import tempfile
+from collections.abc import Iterator
 
 from corral.domain.errors import ConfigError, Conflict
-
-STARTER = """\
-# Corral's configuration. `corral config validate` checks it, `corral config explain KEY` tells about a key.
-# Every key has a default; a line that begins with "# " shows one that may be of use.
-version: 1
-
-server:
-  host: 127.0.0.1
-  port: 11435
-  # To serve other machines, listen on all addresses and give out keys. This one is read from the environment:
-  # export CORRAL_MY_KEY="$(openssl rand -hex 32)"
-  # host: 0.0.0.0
-  # keys:
-  #   - {name: me, key: "${env.CORRAL_MY_KEY}", scopes: [inference, admin]}
-
-memory:
-  ram: auto                # what the machine or its cgroup has, less `reserve`; or a size such as 24GiB
-  reserve: 1GiB
-
-defaults:
-  ttl: 10m                 # an idle Model is unloaded after this; `never` keeps it
-  # options:
-  #   llamacpp: {ctx_size: 8192}
-
-# One entry for each Model: the name that clients ask for, and the .gguf file (a relative path counts from this folder).
-models:
-  # my-model:
-  #   source: ~/models/my-model-Q4_K_M.gguf
-  #   aliases: [default]
-  #   options:
-  #     ctx_size: 32768    # tokens, all slots together
-  #     parallel: 4        # slots: requests that it answers at one time
-  #     n_gpu_layers: auto
-
-# Models of a swap group take turns: only one of them is loaded at a time.
-groups:
-  # big: {members: [my-model], swap: true}
-"""
 
 
 def write_new(path: str, text: str, *, force: bool = False) -> None:
@@ -72,3 +39,55 @@ def _write(path: str, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def replace(path: str, before: str, after: str) -> None:
+    """
+    Give a config file another content, whole or not at all; its mode and owner, and a link to it, stay.
+
+    Raises Conflict when the file is no longer as it was `before`, ConfigError when it cannot be written.
+    """
+    target = os.path.realpath(path)
+    try:
+        with _alone(target):
+            if _content(target) != before:
+                raise Conflict(f"{path} was changed by another hand meanwhile.", hint="Look at it and try again.")
+            _swap(target, after)
+    except OSError as error:
+        raise ConfigError(f"the file cannot be written: {error.strerror}", file=path) from None
+
+
+@contextlib.contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Two commands that change one file do it one after the other."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+def _content(path: str) -> str:
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
+        return file.read()
+
+
+def _swap(path: str, text: str) -> None:
+    with open(path, "rb") as old:
+        marked = old.read(3) == b"\xef\xbb\xbf"
+    was = os.stat(path)
+    handle, fresh = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
+    try:
+        with open(handle, "w", encoding="utf-8-sig" if marked else "utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(handle, stat.S_IMODE(was.st_mode))
+            if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
+                with contextlib.suppress(PermissionError):  # it stays readable for whom its mode lets
+                    os.fchown(handle, was.st_uid, was.st_gid)
+            os.fsync(handle)
+        os.replace(fresh, path)
+    except BaseException:
+        os.unlink(fresh)
+        raise

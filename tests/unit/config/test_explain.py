@@ -46,6 +46,11 @@ models:
         ("models.qwen2.5.pin", False, "default"),
         ("models.qwen2.5.env.HF_TOKEN", HIDDEN, "FILE:12"),
         ("models.qwen2.5.env.PLAIN", "1", "FILE:12"),
+        ('models."qwen2.5".pin', False, "default"),
+        ("models['qwen2.5'].pin", False, "default"),
+        ("defaults.options.llamacpp.ctx_size", 8, "FILE:7"),
+        ("defaults.options.llamacpp.parallel", 1, "default of the engine's options"),
+        ("defaults.options.other.ctx_size", None, "default"),
     ],
 )
 def test_value_and_origin(config: Loader, tables: dict[str, OptionTable], key: str, value: object, origin: str) -> None:
@@ -61,8 +66,10 @@ def test_value_and_origin(config: Loader, tables: dict[str, OptionTable], key: s
         ("server.prot", "there is no key 'prot' in server. Did you mean 'port'?"),
         ("sever", "there is no key 'sever'. Did you mean 'server'?"),
         ("models.qwen", "there is no key 'qwen' in models."),
-        ("server.port.x", "there is no key 'x' in server.port"),
-        ("server.keys.7", "there is no key '7' in server.keys"),
+        ("server.port.x", "server.port is one value; there is nothing in it."),
+        ("server.keys.7", "there is no item '7' in server.keys. It has items 0 to 0."),
+        ("server.keys[x]", "'server.keys[x]' is no key."),
+        ("", "'' is no key."),
     ],
 )
 def test_a_key_that_is_not_there(config: Loader, tables: dict[str, OptionTable], key: str, part: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from corral import app
 from corral.config.jsonschema import dumps, json_schema
 from corral.config.problems import ConfigErrors
-from corral.config.write import STARTER
+from corral.config.profiles import STARTER
 from corral.config.yaml_text import parse
 from corral.contracts.options import OptionTable
 from tests.unit.config.conftest import Loader

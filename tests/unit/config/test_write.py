@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import stat
 from pathlib import Path
 
 import pytest
 
-from corral.config.write import STARTER, write_new
+from corral.config.profiles import STARTER
+from corral.config.write import write_new
 from corral.domain.errors import ConfigError, Conflict
 from tests.unit.config.conftest import Loader
-
-
-def test_the_starter_is_a_config(config: Loader) -> None:
-    settings = config(STARTER).settings
-    assert (settings.server.port, settings.fleet.models) == (11435, {})
-
-
-def test_what_the_starter_shows_in_comments_is_right_too(config: Loader) -> None:
-    text = re.sub(r"(?m)^(\s+)# (?=[ a-z_-]+:|  -)", r"\1", STARTER.replace("  host: 127.0.0.1\n", ""))
-    settings = config(text, {"CORRAL_MY_KEY": "0123456789abcdef"}).settings
-    assert list(settings.fleet.models) == ["my-model"] and list(settings.fleet.groups) == ["big"]
-    assert settings.server.host == "0.0.0.0" and settings.server.keys[0].name == "me"
 
 
 def test_the_starter_ships_no_key(config: Loader) -> None:
