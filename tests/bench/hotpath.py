@@ -21,7 +21,7 @@ from corral.domain import events
 from corral.domain.commands import Start
 from corral.domain.fleet import Fleet, Limits, ModelSpec
 from corral.domain.launch import Endpoint, Footprint
-from corral.domain.serving import KeySpec, ServerSpec
+from corral.domain.serving import NOBODY, KeySpec, ServerSpec
 from corral.gateway.auth import KeyRing
 from corral.gateway.connection import ClientConnection
 from corral.gateway.directory import ModelDirectory
@@ -144,7 +144,7 @@ class Relay:
                 Fleet(specs, limits=Limits()), dict.fromkeys(specs, "d"), dict.fromkeys(specs, Footprint(1))
             )
         )
-        scheduler.ask(Nobody(), model="m0", caller="", timeout_s=60.0)
+        scheduler.ask(Nobody(), model="m0", caller=NOBODY, timeout_s=60.0)
         self.endpoint = Endpoint(host="127.0.0.1", port=19000, key="engine-key")
         scheduler.submit(events.InstanceReady(instances.started, self.endpoint, 1024, 0.1))
 

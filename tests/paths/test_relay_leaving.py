@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from corral.domain.serving import NOBODY
 from tests.paths.relay_kit import CHAT, SSE_HEAD, Heard, Raw, Stage, chunk, delta, stage, until
 
 STREAM = {"model": "m", "stream": True}
@@ -173,7 +174,7 @@ async def test_a_lease_that_comes_too_late_is_given_back() -> None:
         fin(client)
         await until(lambda: scene.leases.left == 1)
         scene.leases.hold = False
-        scene.leases._grant(scene.leases.ask(waiter, model="m", caller="", timeout_s=1))  # as by a slow scheduler
+        scene.leases._grant(scene.leases.ask(waiter, model="m", caller=NOBODY, timeout_s=1))  # as by a slow scheduler
         assert scene.at_rest()
 
 

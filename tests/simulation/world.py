@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from corral.domain import commands, events
 from corral.domain.fleet import Fleet, Limits, ModelSpec
 from corral.domain.launch import Endpoint, Footprint
+from corral.domain.serving import Caller
 from corral.domain.units import FOREVER
 from corral.scheduler.machine import Machine
 
@@ -122,7 +123,7 @@ class Day:
     def _arrive(self, number: int, arrival: Arrival) -> None:
         self.served[number] = Served(arrival)
         self._waiting[arrival.model] += 1
-        self._step(events.Requested(number, arrival.model, arrival.caller, self._now + 1e6))
+        self._step(events.Requested(number, arrival.model, Caller(arrival.caller), self._now + 1e6))
         if self._waiting[arrival.model] and not self._ready(arrival.model) and arrival.model not in self._cold:
             ahead = sum(count > 0 for model, count in self._waiting.items() if model != arrival.model)
             self._cold[arrival.model] = Cold(arrival.model, self._now, ahead)

@@ -154,6 +154,12 @@ class Key(Section):
     """The key's SHA-256 in 64 hex digits, so that the file holds no secret."""
     scopes: tuple[Literal["inference", "admin"], ...] = Field(default=("inference",), min_length=1)
     """What the key may do. `inference` calls Models; `admin` also loads, unloads and reads logs."""
+    priority: Count = Field(default=0, ge=-100, le=100)
+    """Against other keys: a level is a head start of 30 s of slot time at a busy Model, of one load between Models."""
+    max_concurrent: Count = Field(default=0, ge=0)
+    """Its requests that run or stand in line at one time, over all Models; more wait behind its own. 0: no bound."""
+    max_waiting: Count = Field(default=0, ge=0)
+    """Its requests that may wait, over all Models; more are answered 503. 0: no bound but those of `limits`."""
 
 
 class Server(Section):
@@ -217,9 +223,9 @@ class LimitsSection(Section):
     """Bounds on waiting. A request beyond a queue bound is answered 503 at once, with `Retry-After`."""
 
     queue_per_model: Count = Field(default=100, ge=1)
-    """Requests that may wait for one Model; a Model's `queue_limit` goes before."""
+    """Requests that may wait for one Model; a Model's `queue_limit` goes before. One caller alone gets four fifths."""
     queue_total: Count = Field(default=1000, ge=1)
-    """Requests that may wait in all."""
+    """Requests that may wait in all. One caller alone gets four fifths."""
     max_wait: Finite = 10.0
     """A busy Model gets no new requests once another has waited this long for its memory or its place."""
     min_loaded: Finite = 5.0

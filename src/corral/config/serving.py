@@ -65,7 +65,8 @@ def _keys(keys: tuple[Key, ...], problems: Problems) -> tuple[KeySpec, ...]:
             problems.add(f"{key.name!r} is the same key as {hashes[digest]!r}", keys=here)
         names.setdefault(key.name, index)
         hashes.setdefault(digest, key.name)
-        specs.append(KeySpec(key.name, digest, frozenset(Scope(scope) for scope in key.scopes)))
+        scopes = frozenset(Scope(scope) for scope in key.scopes)
+        specs.append(KeySpec(key.name, digest, scopes, key.priority, key.max_concurrent, key.max_waiting))
     return tuple(specs)
 
 

@@ -6,11 +6,13 @@ Callback style, so that the hot path needs no task: `ask` may call the waiter ba
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from corral.domain.errors import CorralError
-from corral.domain.instance import InstanceView
+from corral.domain.instance import InstanceView, WaitingView
 from corral.domain.launch import Endpoint
+from corral.domain.serving import Caller
 
 
 class Lease(Protocol):
@@ -59,6 +61,10 @@ class Ticket(Protocol):
         """1 for the next in line for this Model; None when it is not waiting."""
         ...
 
+    def expected_wait_s(self) -> float | None:
+        """How much longer, from measured loads and answers; None where too little is measured, or nothing waits."""
+        ...
+
 
 class Leases(Protocol):
     """The scheduler as the gateway sees it."""
@@ -68,7 +74,7 @@ class Leases(Protocol):
         waiter: Waiter,
         *,
         model: str,
-        caller: str,
+        caller: Caller,
         timeout_s: float,
         weight: int = 1,
         operator: bool = False,
@@ -82,4 +88,12 @@ class Leases(Protocol):
 
     def views(self) -> list[InstanceView]:
         """All Models' states now, in the order of the Fleet."""
+        ...
+
+    def waiters(self) -> list[WaitingView]:
+        """Everyone who waits: Models in the order of the Fleet, each in the order in which it would serve them."""
+        ...
+
+    def newcomers_wait_s(self, models: Iterable[str]) -> Mapping[str, float | None]:
+        """What a request that came now could expect to wait, by Model; None where too little has been measured."""
         ...

@@ -15,6 +15,7 @@ from corral.domain.errors import CorralError
 from corral.domain.fleet import Fleet
 from corral.domain.instance import InstanceState
 from corral.domain.launch import Endpoint, ExitStatus, Footprint, Variant
+from corral.domain.serving import Caller
 
 # --- scheduler events ---------------------------------------------------------------------------------------------
 
@@ -44,7 +45,7 @@ class Requested(msgspec.Struct, frozen=True, gc=False):
 
     request: int
     model: str
-    caller: str
+    caller: Caller
     deadline: float
     weight: int = 1
     operator: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 
 class Scope(StrEnum):
@@ -20,18 +21,32 @@ class KeySpec:
     name: str
     sha256: str = field(repr=False)
     scopes: frozenset[Scope] = frozenset({Scope.INFERENCE})
+    priority: int = 0
+    max_concurrent: int = 0
+    max_waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the key's name, else the peer address; loopback without keys is one caller, `local`."""
+    """
+    Who asks: the key's name, else the peer address; loopback without keys is one caller, `local`.
+
+    Made once for each key and handed to the scheduler as it is. Two of the same name are one caller in every account.
+    """
 
     name: str
-    scopes: frozenset[Scope]
+    scopes: frozenset[Scope] = frozenset()
+    priority: int = 0  # against other callers; what a level is worth: scheduler.policy.fair and .queue
+    max_concurrent: int = 0  # its requests that hold a slot or stand in line for one, over all Models; 0 = no bound
+    max_waiting: int = 0  # its requests that may wait, over all Models; 0 = only the bounds for everybody
 
     def may(self, scope: Scope) -> bool:
         """True where one of the caller's scopes covers `scope`."""
         return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+NOBODY: Final = Caller("")
+"""Who could not be told."""
 
 
 @dataclass(frozen=True, slots=True)

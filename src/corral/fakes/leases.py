@@ -8,12 +8,14 @@ and given back is on record.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from corral.contracts.leases import Waiter
 from corral.domain.errors import CorralError, UnknownModel
-from corral.domain.instance import InstanceState, InstanceView
+from corral.domain.instance import InstanceState, InstanceView, WaitingView
 from corral.domain.launch import Endpoint
+from corral.domain.serving import Caller
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +61,10 @@ class FakeTicket:
         """1 for the next in line."""
         return self.owner.waiting.index(self) + 1 if self in self.owner.waiting else None
 
+    def expected_wait_s(self) -> float | None:
+        """Nothing is measured here."""
+        return None
+
 
 @dataclass(slots=True)
 class FakeLeases:
@@ -88,7 +94,7 @@ class FakeLeases:
         waiter: Waiter,
         *,
         model: str,
-        caller: str,
+        caller: Caller,
         timeout_s: float,
         weight: int = 1,
         operator: bool = False,
@@ -96,8 +102,8 @@ class FakeLeases:
         """Grant, refuse or let wait, as the fields say."""
         self.asked += 1
         self.weights.append(weight)
-        self.callers.append(caller)
-        ticket = FakeTicket(self, waiter, model, timeout_s, weight, caller)
+        self.callers.append(caller.name)
+        ticket = FakeTicket(self, waiter, model, timeout_s, weight, caller.name)
         if self.hold:
             self.waiting.append(ticket)
         elif self.refuse_with is not None:
@@ -147,3 +153,14 @@ class FakeLeases:
     def views(self) -> list[InstanceView]:
         """All Models with an endpoint."""
         return [view for model in self.endpoints if (view := self.view(model)) is not None]
+
+    def waiters(self) -> list[WaitingView]:
+        """Those that `hold` keeps."""
+        return [
+            WaitingView(request=n, model=ticket.model, caller=ticket.caller, priority=0, position=n, waited_s=0.0)
+            for n, ticket in enumerate(self.waiting, 1)
+        ]
+
+    def newcomers_wait_s(self, models: Iterable[str]) -> dict[str, float | None]:
+        """Nothing is measured here."""
+        return dict.fromkeys(models)

@@ -32,7 +32,10 @@ class KeyRing:
     """The keys of the server's settings. Only hashes are kept; a look-up compares hashes of what was sent."""
 
     def __init__(self, spec: ServerSpec) -> None:
-        self._callers = {bytes.fromhex(key.sha256): Caller(key.name, key.scopes) for key in spec.keys}
+        self._callers = {
+            bytes.fromhex(key.sha256): Caller(key.name, key.scopes, key.priority, key.max_concurrent, key.max_waiting)
+            for key in spec.keys
+        }
 
     @property
     def required(self) -> bool:

@@ -30,6 +30,7 @@ from corral.domain.errors import (
 )
 from corral.domain.events import RequestFinished
 from corral.domain.fleet import ModelSpec
+from corral.domain.serving import NOBODY
 from corral.gateway import errors
 from corral.gateway.heads import SENT_RAW, client_fields, early_fields, engine_head
 from corral.gateway.links import AnswerHead, Link, Site
@@ -100,7 +101,6 @@ class Exchange:
     def ask(self) -> None:
         """Ask for a lease; everything else follows."""
         client = self._client
-        caller = client.caller
         self._state = WAITING
         self._since = now = self._gateway.clock.now()
         timeout_s = self._model.timeouts.queue_s
@@ -108,7 +108,7 @@ class Exchange:
         ticket = self._gateway.leases.ask(
             self,
             model=self._model.name,
-            caller=caller.name if caller is not None else "",
+            caller=client.caller or NOBODY,
             timeout_s=timeout_s,
             weight=self._route.weight,
         )

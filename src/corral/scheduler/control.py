@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Final
 
 from corral.contracts.clock import Clock
 from corral.domain import events
 from corral.domain.errors import Conflict, CorralError, UnknownModel
 from corral.domain.instance import ALIVE, InstanceState, InstanceView
+from corral.domain.serving import Caller
 from corral.scheduler.instances import Instances
 from corral.scheduler.loop import LeaseWaiter, Scheduler
 
@@ -34,9 +36,7 @@ class SchedulerControl:
     async def load(self, model: str, *, timeout_s: float) -> InstanceView:
         """A lease without a slot, asked by hand and given back at once."""
         waiter = LeaseWaiter()
-        ticket = self._scheduler.ask(
-            waiter, model=model, caller="operator", timeout_s=timeout_s, weight=0, operator=True
-        )
+        ticket = self._scheduler.ask(waiter, model=model, caller=OPERATOR, timeout_s=timeout_s, weight=0, operator=True)
         try:
             lease = await waiter.result()
         finally:
@@ -135,5 +135,8 @@ class SchedulerControl:
         return {} if usage is None else {"rss_bytes": usage.rss_bytes, "pids": list(usage.pids), "runtime": runtime}
 
 
-POLL_S = 0.02
+OPERATOR: Final = Caller("operator")
+"""Who asks when a load is wanted by hand."""
+
+POLL_S: Final = 0.02
 """How often `unload` looks whether they are gone; a person waits for the answer."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -22,8 +23,9 @@ from corral.contracts.events import Publisher
 from corral.contracts.leases import Lease, Waiter
 from corral.domain import commands, events
 from corral.domain.errors import CorralError
-from corral.domain.instance import InstanceView
+from corral.domain.instance import InstanceView, WaitingView
 from corral.domain.launch import Endpoint
+from corral.domain.serving import Caller
 from corral.scheduler.instances import Instances
 from corral.scheduler.machine import Machine
 
@@ -61,6 +63,10 @@ class Place:
         """1 for the next in line."""
         return self._owner.machine.position(self.request)
 
+    def expected_wait_s(self) -> float | None:
+        """How much longer it will wait, from what was measured."""
+        return self._owner.expected_wait_s(self.request)
+
 
 class Scheduler:
     """Implements `contracts.leases.Leases` over the machine."""
@@ -84,7 +90,7 @@ class Scheduler:
     # --- Leases ---------------------------------------------------------------------------------------------------
 
     def ask(
-        self, waiter: Waiter, *, model: str, caller: str, timeout_s: float, weight: int = 1, operator: bool = False
+        self, waiter: Waiter, *, model: str, caller: Caller, timeout_s: float, weight: int = 1, operator: bool = False
     ) -> Place:
         """See `contracts.leases.Leases.ask`. A waiter's own error leaves through here, after the state is whole."""
         request = next(self._numbers)
@@ -116,6 +122,18 @@ class Scheduler:
     def views(self) -> list[InstanceView]:
         """All Models' states now."""
         return self.machine.views()
+
+    def waiters(self) -> list[WaitingView]:
+        """Everyone who waits now."""
+        return self.machine.waiters(self._clock.now())
+
+    def newcomers_wait_s(self, models: Iterable[str]) -> dict[str, float | None]:
+        """What requests that came now could expect."""
+        return self.machine.newcomers_wait_s(models, self._clock.now())
+
+    def expected_wait_s(self, request: int) -> float | None:
+        """How much longer this one will wait."""
+        return self.machine.expected_wait_s(request, self._clock.now())
 
     # --- events in, commands out ----------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ def check_books(machine: Machine) -> None:
     assert grouped == {i for i in alive if i.model.group is not None}
 
     for instance in alive:
-        assert instance.used == sum(held is instance for held in world.leases.values())
+        assert instance.used == sum(held[0] is instance for held in world.leases.values())
         assert instance.light == sum(held is instance for held in world.light_leases.values())
         assert instance.slots <= max(instance.offered, 1)
         assert bool(instance.why) == (instance.state in {InstanceState.DRAINING, InstanceState.STOPPING})
@@ -42,15 +42,25 @@ def check_books(machine: Machine) -> None:
             assert not model.light, "a lease without a slot is never waited for on a ready instance"
             assert not model.queue or current.used >= current.slots, "someone waits beside a free slot"
         assert (model in world.line) == model.wants_start()
-        for waiter in (*model.queue.values(), *model.light.values()):
+        in_line = [*model.queue.values(), *model.light.values()]
+        for waiter in (*in_line, *model.parked.values()):
             assert world.waiting[waiter.request] is waiter
-        assert model.retry_at is None or not model.has_waiters, "nobody waits through a back-off"
-    in_line = Counter(model.kind for _, model in world.line.in_order())
-    assert {kind: count for kind, (count, _) in world.kinds.items()} == in_line
+            assert waiter.parked == (waiter.request in model.parked)
+        by_caller = [waiter for mates in model.callers.values() for waiter in mates.values()]
+        assert sorted(w.request for w in by_caller) == sorted(w.request for w in in_line)
+        assert sorted(w.request for w in model.fair.order(world.now, 1.0)) == sorted(model.queue)
+        assert len(model.fair) == len({w.caller.name for w in model.queue.values()})
+        for caller in model.callers if model in world.line else ():
+            assert world.line.wants(model, caller)
+        assert model.retry_at is None or not model.waiting, "nobody waits through a back-off"
+    line = [model for _, model in world.line.in_order()]
+    assert {kind: count for kind, (count, _) in world.kinds.items()} == Counter(model.kind for model in line)
     assert not world.joined, "somebody joined the line and was not looked at"
-    waiting = sum(len(m.queue) + len(m.light) for m in world.models.values())
+    assert len(line) == len(set(line)) == len(world.line)
+    waiting = sum(m.waiting for m in world.models.values())
     assert waiting == len(world.waiting)
-    assert set(world.claims) <= {model for _, model in world.line.in_order()}
+    _check_accounts(machine)
+    assert set(world.claims) <= set(line)
     assert not world.waiting or world.armed is not None, "every waiter has a deadline, so a Tick must be due"
 
 
@@ -63,3 +73,20 @@ def _sum(amounts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 def _held(amounts: Mapping[str, int]) -> dict[str, int]:
     return {device: size for device, size in amounts.items() if size}
+
+
+def _check_accounts(machine: Machine) -> None:
+    world = machine._world
+    waiters = list(world.waiting.values())
+    held = [caller for _, caller, _ in world.leases.values() if caller.max_concurrent]
+    for account in world.accounts.all():
+        own = [w for w in waiters if w.caller.name == account.name]
+        in_line = [w for w in own if not w.parked and w.weight and w.caller.max_concurrent]
+        assert account.waiting == len(own) == sum(account.places.values())
+        assert account.passes == len(in_line) + sum(caller.name == account.name for caller in held)
+        assert sorted(account.parked) == sorted(w.request for w in own if w.parked)
+        assert account.waiting or account.passes, "callers with nothing in hand are forgotten"
+        if account.parked:
+            first = next(iter(account.parked.values()))
+            assert account.passes >= first.caller.max_concurrent, "a pass is free, and somebody waits for one"
+    assert {w.caller.name for w in waiters} <= {account.name for account in world.accounts.all()}

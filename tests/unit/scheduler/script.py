@@ -20,6 +20,7 @@ from corral.domain.errors import CorralError, StartFailed
 from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec
 from corral.domain.instance import InstanceState, InstanceView
 from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Footprint, Variant
+from corral.domain.serving import Caller
 from corral.domain.units import FOREVER
 from corral.scheduler.machine import Machine
 
@@ -117,9 +118,17 @@ class Script:
         return self.step(changed)
 
     def ask(
-        self, request: int, model: str, *, timeout: float = LONG, weight: int = 1, operator: bool = False
+        self,
+        request: int,
+        model: str,
+        *,
+        caller: str | Caller = "caller",
+        timeout: float = LONG,
+        weight: int = 1,
+        operator: bool = False,
     ) -> list[str]:
-        return self.step(events.Requested(request, model, "caller", self.now + timeout, weight, operator))
+        who = Caller(caller) if isinstance(caller, str) else caller
+        return self.step(events.Requested(request, model, who, self.now + timeout, weight, operator))
 
     def leave(self, request: int) -> list[str]:
         return self.step(events.RequestLeft(request))

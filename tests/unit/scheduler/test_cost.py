@@ -12,9 +12,11 @@ import pytest
 from corral.domain import commands, events
 from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec
 from corral.domain.launch import Endpoint, Footprint
+from corral.domain.serving import Caller
 from corral.scheduler.machine import Machine
 
 PLENTY = 1e9
+C = Caller("c")
 
 
 def lines_run(work: Callable[[], object]) -> int:
@@ -41,27 +43,27 @@ def machine_with(count: int) -> Machine:
     machine = Machine(id_prefix="i")
     fleet = Fleet({name: ModelSpec(name) for name in names}, groups, {"ram": 20}, Limits(min_loaded_s=0))
     machine.step(events.FleetChanged(fleet, dict.fromkeys(names, "d"), dict.fromkeys(names, Footprint(10))), 0.0)
-    machine.step(events.Requested(1, "m0", "c", PLENTY), 1.0)
+    machine.step(events.Requested(1, "m0", C, PLENTY), 1.0)
     machine.step(events.InstanceReady("i-1", Endpoint(), 1, 1.0), 2.0)
     machine.step(events.LeaseReleased(1), 3.0)
     return machine
 
 
 def hot(machine: Machine) -> None:
-    machine.step(events.Requested(2, "m0", "c", PLENTY), 4.0)
+    machine.step(events.Requested(2, "m0", C, PLENTY), 4.0)
     machine.step(events.LeaseReleased(2), 5.0)
 
 
 def queued(machine: Machine) -> None:
-    machine.step(events.Requested(2, "m0", "c", PLENTY), 4.0)
-    machine.step(events.Requested(3, "m0", "c", PLENTY), 4.0)
+    machine.step(events.Requested(2, "m0", C, PLENTY), 4.0)
+    machine.step(events.Requested(3, "m0", C, PLENTY), 4.0)
     machine.step(events.LeaseReleased(2), 5.0)
     machine.step(events.RequestLeft(3), 5.0)
 
 
 def swapped(machine: Machine) -> None:
     for request, model, now in ((2, "m1", 4.0), (3, "m3", 6.0)):
-        out = machine.step(events.Requested(request, model, "c", PLENTY), now)
+        out = machine.step(events.Requested(request, model, C, PLENTY), now)
         for stop in (c for c in out if isinstance(c, commands.Stop)):
             out = machine.step(events.InstanceStopped(stop.instance), now)
         (start,) = (c for c in out if isinstance(c, commands.Start))

@@ -19,6 +19,7 @@ from corral.domain.events import FleetChanged, Notice
 from corral.domain.fleet import Fleet, Limits, ModelSpec, Timeouts
 from corral.domain.instance import InstanceState
 from corral.domain.launch import Endpoint, ExitStatus, Footprint, Handle, LaunchPlan, Place
+from corral.domain.serving import Caller
 from corral.fakes.runtime import FakeRuntime, Script
 from corral.kit.clock import SystemClock
 from corral.observability.bus import Bus
@@ -103,7 +104,7 @@ class Stage:
 
     async def lease(self, model: str = "a", *, timeout_s: float = 5) -> Lease:
         waiter = LeaseWaiter()
-        self.scheduler.ask(waiter, model=model, caller="test", timeout_s=timeout_s)
+        self.scheduler.ask(waiter, model=model, caller=Caller("test"), timeout_s=timeout_s)
         return await waiter.result()
 
     def state(self, model: str = "a") -> InstanceState:
@@ -136,7 +137,7 @@ async def test_a_ready_model_is_granted_before_ask_returns(tmp_path: Path) -> No
     async with stage(tmp_path) as s:
         (await s.lease()).release()
         waiter = LeaseWaiter()
-        s.scheduler.ask(waiter, model="a", caller="test", timeout_s=1)
+        s.scheduler.ask(waiter, model="a", caller=Caller("test"), timeout_s=1)
 
         assert waiter._answer.done()
         (await waiter.result()).release()
@@ -166,13 +167,13 @@ async def test_a_waiter_that_raises_does_not_harm_the_others(tmp_path: Path) -> 
         problems: list[str] = []
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: problems.append(context["message"]))
         s.engine.ready.clear()
-        s.scheduler.ask(Broken(), model="a", caller="x", timeout_s=1)
+        s.scheduler.ask(Broken(), model="a", caller=Caller("x"), timeout_s=1)
         other = asyncio.ensure_future(s.lease())
         await asyncio.sleep(0.02)
         s.engine.ready.set()
         (await other).release()
         with pytest.raises(RuntimeError):
-            s.scheduler.ask(Broken(), model="a", caller="x", timeout_s=1)
+            s.scheduler.ask(Broken(), model="a", caller=Caller("x"), timeout_s=1)
         (await s.lease()).release()
 
         assert len(problems) == 1
@@ -181,7 +182,7 @@ async def test_a_waiter_that_raises_does_not_harm_the_others(tmp_path: Path) -> 
 async def test_a_ticket_left_between_grant_and_delivery_gives_the_lease_back(tmp_path: Path) -> None:
     async with stage(tmp_path) as s:
         waiter = LeaseWaiter()
-        ticket = s.scheduler.ask(waiter, model="a", caller="x", timeout_s=1)
+        ticket = s.scheduler.ask(waiter, model="a", caller=Caller("x"), timeout_s=1)
         while s.state() is not InstanceState.READY:
             await asyncio.sleep(0)
         ticket.leave()

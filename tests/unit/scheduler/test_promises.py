@@ -19,6 +19,7 @@ from corral.domain import commands, events
 from corral.domain.errors import CorralError, NoMemory, StartFailed
 from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec
 from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Variant
+from corral.domain.serving import Caller
 from corral.domain.units import FOREVER
 from corral.scheduler.machine import Machine
 
@@ -163,7 +164,7 @@ class Promises(RuleBasedStateMachine):
     def ask(self, model: str, weight: int, patience: float) -> None:
         number = len(self.asked) + 1
         self.asked[number] = Asked(number, model, weight, self.now, self.now + patience)
-        self._step(events.Requested(number, model, "caller", self.now + patience, weight))
+        self._step(events.Requested(number, model, Caller("caller"), self.now + patience, weight))
 
     @rule(model=st.sampled_from(NAMES), count=st.integers(2, 8))
     def burst(self, model: str, count: int) -> None:

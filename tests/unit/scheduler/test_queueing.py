@@ -161,12 +161,13 @@ def test_a_request_without_a_slot_loads_its_model_too() -> None:
     assert s.ready("a") == ["grant 1 a", "grant 2 a"]
 
 
-def test_positions_count_both_kinds_in_order_of_arrival() -> None:
+def test_positions_are_those_of_service_and_who_wants_no_slot_comes_first() -> None:
     s = Script("a")
     s.ask(1, "a")
     s.ask(2, "a", weight=0)
     s.ask(3, "a")
-    assert [s.machine.position(request) for request in (1, 2, 3, 4)] == [1, 2, 3, None]
+    s.ask(4, "a", caller="another")
+    assert [s.machine.position(request) for request in (1, 2, 3, 4, 5)] == [2, 1, 4, 3, None]
 
 
 def test_no_wake_is_left_when_nothing_waits() -> None:

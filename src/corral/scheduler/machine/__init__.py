@@ -2,13 +2,13 @@
 The scheduler's machine: events in, commands out. It decides who runs, who waits, who leaves, and does nothing itself.
 
 No I/O, no clock, no tasks: `step` takes the time as an argument. `corral/scheduler/design.md` explains the rules.
-The parts: `state` (what is known), `leasing` (requests and leases), `loading` (who starts, and who leaves for it),
-`stopping`, `failing`, `reload`, `timers`, `views`.
+The parts: `state` (what is known), `leasing` (requests and leases), `callers` (what each has in hand), `loading` (who
+starts, and who leaves for it), `stopping`, `failing`, `reload`, `timers`, `measured`, `views`, `outlook`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from corral.domain.commands import Command, Grant
@@ -30,8 +30,9 @@ from corral.domain.events import (
     Tick,
     UnloadWanted,
 )
-from corral.domain.instance import InstanceView
-from corral.scheduler.machine import failing, leasing, loading, reload, stopping, views
+from corral.domain.instance import InstanceView, WaitingView
+from corral.scheduler.machine import failing, leasing, loading, outlook, reload, stopping, views
+from corral.scheduler.machine.outlook import Outlook
 from corral.scheduler.machine.state import READY, Alarm, ModelState, World
 
 
@@ -44,26 +45,29 @@ class Machine:
     def step(self, event: SchedulerEvent, now: float) -> list[Command]:
         """What is to be done about it, in order."""
         world = self._world
-        # The hot path: nothing waits for this Model, so nothing but a counter changes. Everything else is in `_step`.
-        if isinstance(event, Requested):
+        # The hot path: nothing waits for this Model, so nothing but counters changes. Everything else is in `_step`.
+        if type(event) is Requested:
             model = world.models.get(event.model)
             if model is not None:
-                instance = model.serving
-                if instance is not None and instance.used < instance.slots and event.weight:
+                instance, bound = model.serving, event.caller.max_concurrent
+                if instance is not None and instance.used < instance.slots and event.weight and not bound:
                     instance.used += 1
-                    world.leases[event.request] = instance
+                    world.leases[event.request] = instance, event.caller, now
                     return [Grant(event.request, instance.id, instance.endpoint, 0.0)]
-        elif isinstance(event, LeaseReleased) and not event.broken:
-            instance = world.leases.get(event.request)
-            if instance is not None and instance.state is READY and not instance.model.queue:
-                last = instance.used == 1
-                if not last or (instance.timed and not world.watch_idle):
-                    del world.leases[event.request]
-                    instance.used -= 1
-                    instance.served = True
-                    if last:
-                        instance.idle_since = now
-                    return []
+        elif type(event) is LeaseReleased and not event.broken:
+            held = world.leases.get(event.request)
+            if held is not None:
+                instance, caller, since = held
+                if instance.state is READY and not instance.model.queue and not caller.max_concurrent:
+                    last = instance.used == 1
+                    if not last or (instance.timed and not world.watch_idle):
+                        del world.leases[event.request]
+                        instance.used -= 1
+                        instance.returned += 1
+                        instance.slot_s += now - since
+                        if last:
+                            instance.idle_since = now
+                        return []
         return self._step(event, now)
 
     def _step(self, event: SchedulerEvent, now: float) -> list[Command]:
@@ -71,10 +75,13 @@ class Machine:
         world.now = now
         world.out = []
         _HANDLERS[type(event)](world, event)
-        if world.dirty:
-            loading.settle(world)
-        elif world.joined:
-            loading.join(world)
+        leasing.unpark(world)
+        while world.dirty or world.joined:
+            if world.dirty:
+                loading.settle(world)
+            else:
+                loading.join(world)
+            leasing.unpark(world)  # who was refused by the plan has left his pass to another
         stopping.finish(world)
         world.rearm()
         return world.out
@@ -94,8 +101,26 @@ class Machine:
         waiter = self._world.waiting.get(request)
         if waiter is None:
             return None
-        model = waiter.model
-        return 1 + sum(w.arrival < waiter.arrival for waiters in (model.queue, model.light) for w in waiters.values())
+        return next(n for n, each in enumerate(outlook.in_turn(self._world, waiter.model), 1) if each is waiter)
+
+    def expected_wait_s(self, request: int, now: float) -> float | None:
+        """How much longer it will wait; None when it does not, or where too little has been measured."""
+        waiter = self._world.waiting.get(request)
+        if waiter is None:
+            return None
+        listed = Outlook(self._world, now).waiters(waiter.model)
+        return next(view.expected_s for view in listed if view.request == request)
+
+    def waiters(self, now: float) -> list[WaitingView]:
+        """Everyone who waits: the Models in the order of the Fleet, each in the order in which it would serve them."""
+        look = Outlook(self._world, now)
+        return [view for model in self._world.models.values() if model.waiting for view in look.waiters(model)]
+
+    def newcomers_wait_s(self, models: Iterable[str], now: float) -> dict[str, float | None]:
+        """What a request that came now could expect, by Model; None where too little has been measured."""
+        look = Outlook(self._world, now)
+        known = self._world.models
+        return {name: look.newcomer_s(known[name]) for name in models if name in known}
 
     @property
     def queue_total(self) -> int:

@@ -84,7 +84,7 @@ def exited(world: World, event: InstanceExited) -> None:
     world.move(instance, InstanceState.FAILED, str(event.exit))
     world.remove(instance)
     error = EngineDied(text)
-    if state is READY and died_early(world.now - instance.ready_at, served=instance.served):
+    if state is READY and died_early(world.now - instance.ready_at, served=instance.has_served):
         model.failures = instance.earlier_failures
         if model.failures >= FORGIVEN:
             note_failure(world, model, error)

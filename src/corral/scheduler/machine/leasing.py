@@ -3,57 +3,101 @@
 from __future__ import annotations
 
 import copy
+import heapq
+from collections import OrderedDict
 
 from corral.domain.commands import Check, Grant, Refuse
 from corral.domain.errors import CorralError, QueueTimeout, ShuttingDown, UnknownModel
 from corral.domain.events import LeaseReleased, Requested
+from corral.domain.serving import Caller
 from corral.scheduler.machine.state import READY, Instance, MakeError, ModelState, Waiter, World
-from corral.scheduler.policy.queue import next_waiter, queue_full
+from corral.scheduler.policy.fair import UNKNOWN_COST_S
+from corral.scheduler.policy.queue import queue_full, retry_after_s
+from corral.scheduler.policy.waits import wait_at_full_slots_s
 
 
 def request(world: World, event: Requested) -> None:
     """A request that the fast path could not serve at once."""
     model = world.models.get(event.model)
+    assert event.request not in world.waiting, f"request {event.request} asks twice"
     if world.closing is not None:
         refuse(world, event.request, ShuttingDown())
     elif model is None or model.removed:
         refuse(world, event.request, UnknownModel(event.model))
     elif event.weight == 0 and model.serving is not None:
-        _lease(world, event.request, 0, model.serving, 0.0)
-    elif (error := _no_place(world, model, operator=event.operator)) is not None:
+        _lease(world, event.request, event.caller, 0, model.serving, 0.0)
+    elif event.weight and (free := _with_free_slot(model)) is not None and world.accounts.take_pass(event.caller):
+        _lease(world, event.request, event.caller, event.weight, free, 0.0)
+    elif (error := _no_place(world, model, event.caller, operator=event.operator)) is not None:
         refuse(world, event.request, error)
     else:
         _enqueue(world, model, event)
 
 
-def _no_place(world: World, model: ModelState, *, operator: bool) -> CorralError | None:
+def _no_place(world: World, model: ModelState, caller: Caller, *, operator: bool) -> CorralError | None:
     """Why the request cannot even wait."""
     if model.retry_at is not None:
         if world.now < model.retry_at and not operator:
             assert model.error is not None
             return again(model.error, retry_after_s=model.retry_at - world.now)
         model.retry_at = None  # FAILED -> STARTING: the back-off is over, or an operator asks
-    head = model.head
-    return queue_full(
+    own, own_total = world.accounts.waiting(caller, model)
+    full = queue_full(
         model.name,
-        waiting=len(model.queue) + len(model.light),
+        waiting=model.waiting,
+        own=own,
         limit=model.spec.queue_limit or world.limits.queue_per_model,
         total=len(world.waiting),
+        own_total=own_total,
         total_limit=world.limits.queue_total,
-        head_waited_s=world.now - head.since if head else 0.0,
+        own_limit=caller.max_waiting,
     )
+    if full is not None:
+        head = model.head
+        full.retry_after_s = retry_after_s(_wait_of_the_last(model), world.now - head.since if head else 0.0)
+    return full
+
+
+def _wait_of_the_last(model: ModelState) -> float | None:
+    """What the last in line may expect; None while the Model is not ready: a refusal must not cost a look at all."""
+    instance = model.serving
+    return wait_at_full_slots_s(len(model.queue), instance.slots, model.service_s()) if instance is not None else None
 
 
 def _enqueue(world: World, model: ModelState, event: Requested) -> None:
-    assert event.request not in world.waiting, f"request {event.request} asks twice"
-    arrival = world.next_arrival()
-    waiter = Waiter(event.request, model, event.caller, event.weight, world.now, event.deadline, arrival)
-    (model.queue if event.weight else model.light)[event.request] = waiter
+    waiter = Waiter(event.request, model, event.caller, event.weight, world.now, event.deadline, 0, world.now)
     world.waiting[event.request] = waiter
+    world.accounts.came(waiter)
+    heapq.heappush(model.deadlines, (event.deadline, event.request))
     world.timers.ask(model, event.deadline)
+    if event.weight and not world.accounts.take_pass(event.caller):
+        world.accounts.park(waiter)
+        model.parked[event.request] = waiter
+    else:
+        _get_in_line(world, waiter)
+
+
+def _get_in_line(world: World, waiter: Waiter) -> None:
+    model = waiter.model
+    waiter.since, waiter.arrival = world.now, world.next_arrival()
+    model.callers.setdefault(waiter.caller.name, OrderedDict())[waiter.request] = waiter
+    if waiter.weight:
+        model.queue[waiter.request] = waiter
+        model.fair.add(waiter, world.now)
+    else:
+        model.light[waiter.request] = waiter
     model.held = False
     if model.current is None:
-        world.requeue(model)
+        world.requeue(model, waiter.caller.name)
+
+
+def unpark(world: World) -> None:
+    """Passes have come back: those who waited for them get in line, or their slot where one is free."""
+    while (waiter := world.accounts.unpark()) is not None:
+        model = waiter.model
+        del model.parked[waiter.request]
+        _get_in_line(world, waiter)
+        serve(world, model)
 
 
 def serve(world: World, model: ModelState) -> None:
@@ -62,48 +106,87 @@ def serve(world: World, model: ModelState) -> None:
     if instance is None:
         return
     while model.light:
-        _grant(world, next_waiter(model.light), instance)
+        _grant(world, next(iter(model.light.values())), instance)
     while model.queue and instance.used < instance.slots:
-        _grant(world, next_waiter(model.queue), instance)
+        cost_s = cost(model)
+        if model.fair.wants_holders:
+            model.fair.hold_all(_holders(world, instance), world.now, cost_s)
+        waiter = model.fair.take(world.now, cost_s)
+        _grant(world, waiter, instance, taken=True)
 
 
-def _grant(world: World, waiter: Waiter, instance: Instance) -> None:
-    _dequeue(world, waiter)
-    _lease(world, waiter.request, waiter.weight, instance, world.now - waiter.since)
+def cost(model: ModelState) -> float:
+    """Slot-seconds that a request of this Model is charged before it is known better."""
+    service_s = model.service_s()
+    return UNKNOWN_COST_S if service_s is None else service_s
 
 
-def _lease(world: World, request: int, weight: int, instance: Instance, waited_s: float) -> None:
+def _holders(world: World, instance: Instance) -> list[tuple[str, int]]:
+    return [(held[1].name, request) for request, held in world.leases.items() if held[0] is instance]
+
+
+def _with_free_slot(model: ModelState) -> Instance | None:
+    instance = model.serving
+    return instance if instance is not None and instance.used < instance.slots else None
+
+
+def _grant(world: World, waiter: Waiter, instance: Instance, *, taken: bool = False) -> None:
+    _dequeue(world, waiter, taken=taken)
+    _lease(world, waiter.request, waiter.caller, waiter.weight, instance, world.now - waiter.asked_at)
+
+
+def _lease(world: World, request: int, caller: Caller, weight: int, instance: Instance, waited_s: float) -> None:
     if weight:
         instance.used += 1
-        world.leases[request] = instance
+        world.leases[request] = instance, caller, world.now
     else:
         instance.light += 1
         world.light_leases[request] = instance
     world.out.append(Grant(request, instance.id, instance.endpoint, waited_s))
 
 
-def _dequeue(world: World, waiter: Waiter) -> None:
-    del world.waiting[waiter.request]
-    del (waiter.model.queue if waiter.weight else waiter.model.light)[waiter.request]
+def _dequeue(world: World, waiter: Waiter, *, taken: bool = False) -> None:
+    """It waits no more. `taken`: the fair queue has given it up already; its pass goes on with its lease."""
+    model, request = waiter.model, waiter.request
+    del world.waiting[request]
+    if waiter.parked:
+        del model.parked[request]
+    else:
+        mates = model.callers[waiter.caller.name]
+        del mates[request]
+        if not mates:
+            del model.callers[waiter.caller.name]
+        if waiter.weight:
+            del model.queue[request]
+            if not taken:
+                model.fair.remove(waiter)
+        else:
+            del model.light[request]
+    world.accounts.went(waiter)
+    if not taken and waiter.weight and not waiter.parked:
+        world.accounts.give_pass_back(waiter.caller)
 
 
 def leave(world: World, waiter: Waiter) -> None:
     """A waiter is gone: its Model may go down the line, or out of it, or its load may serve nobody now."""
+    model = waiter.model
     _dequeue(world, waiter)
-    if waiter.model.serving is None or waiter.model.removed:
-        world.requeue(waiter.model)
+    if model.removed or (model.serving is None and not waiter.parked):
+        world.requeue(model, waiter.caller.name)
 
 
 def expire(world: World, model: ModelState) -> None:
     """Refuse those whose deadline has come."""
-    late = [w for waiters in (model.queue, model.light) for w in waiters.values() if w.deadline <= world.now]
-    for waiter in late:
-        leave(world, waiter)
-        waited = f"The request waited {world.now - waiter.since:.0f} s for {model.name!r} and got no lease."
-        refuse(world, waiter.request, QueueTimeout(waited, hint="Try again, or raise timeouts.queue."))
-    left = [w.deadline for waiters in (model.queue, model.light) for w in waiters.values()]
-    if left:
-        world.timers.ask(model, min(left))
+    deadlines = model.deadlines
+    while deadlines and (deadlines[0][0] <= world.now or deadlines[0][1] not in world.waiting):
+        _, request = heapq.heappop(deadlines)
+        waiter = world.waiting.get(request)
+        if waiter is not None:
+            leave(world, waiter)
+            waited = f"The request waited {world.now - waiter.asked_at:.0f} s for {model.name!r} and got no lease."
+            refuse(world, request, QueueTimeout(waited, hint="Try again, or raise timeouts.queue."))
+    if deadlines:
+        world.timers.ask(model, deadlines[0][0])
 
 
 def refuse(world: World, request: int, error: CorralError) -> None:
@@ -113,10 +196,11 @@ def refuse(world: World, request: int, error: CorralError) -> None:
 
 def refuse_waiters(world: World, model: ModelState, make: MakeError) -> int:
     """Say no to all who wait for a Model, each with an error of its own; how many they were."""
-    waiters = [*model.queue.values(), *model.light.values()]
-    for waiter in sorted(waiters, key=lambda waiter: waiter.arrival):
+    waiters = [*model.queue.values(), *model.light.values(), *model.parked.values()]
+    for waiter in sorted(waiters, key=lambda waiter: waiter.request):
         _dequeue(world, waiter)
         refuse(world, waiter.request, make())
+    model.deadlines.clear()
     world.timers.forget(model)  # it was for their deadlines
     if waiters:
         world.touch(model)
@@ -132,18 +216,25 @@ def again(error: CorralError, *, retry_after_s: float | None) -> CorralError:
 
 def give_back(world: World, event: LeaseReleased) -> Instance | None:
     """Count a lease as returned; None for one that is not known (it was given back already)."""
-    instance = world.leases.pop(event.request, None)
-    if instance is not None:
+    held = world.leases.pop(event.request, None)
+    if held is not None:
+        instance, caller, since = held
         instance.used -= 1
+        instance.model.fair.settle(caller.name, event.request, world.now)
+        if not event.broken:
+            instance.returned += 1
+            instance.slot_s += world.now - since
+        world.accounts.give_pass_back(caller)
     else:
-        instance = world.light_leases.pop(event.request, None)
-        if instance is None:
+        light = world.light_leases.pop(event.request, None)
+        if light is None:
             return None
+        instance = light
         instance.light -= 1
+        instance.served = instance.served or not event.broken
     if event.broken:
         _suspect(world, instance)
-    else:
-        instance.served = True
+    unpark(world)  # before anybody finds that the instance is idle
     return instance
 
 

@@ -267,6 +267,7 @@ def _start(world: World, model: ModelState) -> None:
     variant = model.variant
     digest = model.digest if variant is None else variant.digest
     instance = Instance(world.next_id(), model, digest, needed, STARTING, world.now, last_try=model.cramped)
+    world.line.loaded(model)
     model.current = instance
     model.preload = model.cramped = False
     world.admit(instance, old, "wanted")
@@ -290,6 +291,7 @@ def ready(world: World, event: InstanceReady) -> None:
     model = instance.model
     waiters = len(model.queue) + len(model.light)
     instance.load_s = model.load_s = event.load_s
+    model.measured.loaded(instance.digest, event.load_s)
     world.tell(LoadFinished(model.name, "ready", event.load_s, waiters))
     become_ready(world, instance, event, f"loaded in {event.load_s:.2f} s")
 

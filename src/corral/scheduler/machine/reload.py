@@ -60,6 +60,9 @@ def _apply(world: World, model: ModelState, spec: ModelSpec, group: GroupSpec | 
     model.sizes = {model.digest: model.needs, **{each.digest: each.footprint.by_device() for each in model.variants}}
     world.recount(model)
     model.load_s = event.load_s.get(spec.name, model.load_s)
+    model.measured.keep(model.sizes)
+    if spec.name in event.load_s:
+        model.measured.remembered(model.digest, event.load_s[spec.name])
     model.removed = model.held = False
     world.retiring.pop(model, None)
     if changed:  # whatever made it fail may be mended

@@ -19,10 +19,14 @@ from corral.domain.events import InstanceAdopted, Notice, StateChanged
 from corral.domain.fleet import GroupSpec, Limits, ModelSpec
 from corral.domain.instance import TRANSITIONS, InstanceState
 from corral.domain.launch import Endpoint, Variant
+from corral.domain.serving import Caller
+from corral.scheduler.machine.callers import Accounts
+from corral.scheduler.machine.measured import Measured
 from corral.scheduler.machine.timers import Timers
 from corral.scheduler.policy import memory
+from corral.scheduler.policy.fair import FairQueue
 from corral.scheduler.policy.groups import must_leave
-from corral.scheduler.policy.queue import Line, Rank, rank
+from corral.scheduler.policy.queue import Line, Place, place
 
 if TYPE_CHECKING:
     from corral.scheduler.machine.room import Walk
@@ -36,15 +40,21 @@ NOWHERE: Final = Endpoint()
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """A request that has no lease yet. `arrival` numbers all waiters in order."""
+    """A request that has no lease yet. `arrival` numbers all waiters in the order in which they got in line."""
 
     request: int
     model: ModelState
-    caller: str
+    caller: Caller
     weight: int
-    since: float
+    since: float  # in line; what its caller's own bound kept it out of line for gives it no rank
     deadline: float
     arrival: int
+    asked_at: float
+    parked: bool = False  # in no line: its caller has no pass left
+
+
+Held = tuple["Instance", Caller, float]
+"""A lease with a slot: its instance, whose it is, and since when."""
 
 
 @dataclass(slots=True, eq=False)
@@ -65,7 +75,9 @@ class Instance:
     ready_at: float = 0.0
     load_s: float | None = None
     idle_since: float = 0.0  # means something only while there is no lease
-    served: bool = False  # a lease has come back unbroken
+    returned: int = 0  # leases with a slot that came back unbroken since the Model's pace was last brought up to date
+    slot_s: float = 0.0  # what they used together
+    served: bool = False  # a lease has come back unbroken; the fast path leaves that to `returned`
     suspect: bool = False  # a connection to it broke: no new lease until the Check is answered
     timed: bool = False  # its TTL needs no attention when it becomes idle: a timer is set early enough, or none is due
     why: str = ""  # why it leaves, once it does
@@ -78,6 +90,11 @@ class Instance:
     def leased(self) -> bool:
         """True while any request uses it."""
         return self.used + self.light > 0
+
+    @property
+    def has_served(self) -> bool:
+        """True once a lease has come back unbroken."""
+        return self.served or self.returned > 0
 
     @property
     def busy(self) -> bool:
@@ -100,7 +117,12 @@ class ModelState:
     cramped: bool = False  # its last start failed for memory: everything idle leaves before the next
     group: GroupSpec | None = None
     queue: OrderedDict[int, Waiter] = field(default_factory=OrderedDict)  # want a slot, in order of arrival
+    fair: FairQueue[Waiter] = field(default_factory=FairQueue)  # the same: whose turn it is
     light: OrderedDict[int, Waiter] = field(default_factory=OrderedDict)  # want a lease without a slot
+    callers: dict[str, OrderedDict[int, Waiter]] = field(default_factory=dict)  # `queue` and `light` by caller
+    parked: OrderedDict[int, Waiter] = field(default_factory=OrderedDict)  # kept out of line by their callers' bounds
+    deadlines: list[tuple[float, int]] = field(default_factory=list)  # a heap, of waiters and of some who were
+    measured: Measured = field(default_factory=Measured)
     current: Instance | None = None  # starting or ready: who serves, or will serve, new requests
     serving: Instance | None = None  # the same while it may take leases: ready and not suspect
     leaving: dict[str, Instance] = field(default_factory=dict)  # draining or stopping
@@ -143,6 +165,23 @@ class ModelState:
         """True when it is not in the Fleet any more and nobody waits for it either."""
         return self.removed and not self.has_waiters
 
+    @property
+    def waiting(self) -> int:
+        """All that wait for it, in line or not."""
+        return len(self.queue) + len(self.light) + len(self.parked)
+
+    def service_s(self) -> float | None:
+        """Slot-seconds that a request takes, as measured; None before the first has ended."""
+        current = self.current
+        if current is not None:
+            self.measured.count(current)
+        return self.measured.service_s(current.digest if current is not None else self.next_digest)
+
+    @property
+    def next_digest(self) -> str:
+        """With which it would be started now."""
+        return self.digest if self.variant is None else self.variant.digest
+
     def wants_start(self) -> bool:
         """True while it should be running, is not, and may be started."""
         if self.current is not None:
@@ -150,13 +189,13 @@ class ModelState:
         alone = self.retry_at is None and ((self.pinned and not self.held) or self.preload)
         return alone or self.has_waiters
 
-    def line_rank(self) -> Rank | None:
-        """Its place among the Models that wait for a load; None when it does not."""
-        if not self.wants_start():
+    def place_for(self, caller: str) -> Place | None:
+        """Its place in the line for the sake of this caller; None where that waits for nothing."""
+        waiters = self.callers.get(caller)
+        if not waiters:
             return None
-        head = self.head
-        arrival = head.arrival if head else self.wanted_arrival
-        return rank(self.since, self.spec.priority, arrival)
+        head = next(iter(waiters.values()))
+        return place(head.since, self.spec.priority + head.caller.priority, head.arrival)
 
 
 class Alarm(Enum):
@@ -177,8 +216,9 @@ class World:
         self.order: list[str] = []  # the Fleet's own order
         self.instances: dict[str, Instance] = {}  # alive
         self.waiting: dict[int, Waiter] = {}
-        self.leases: dict[int, Instance] = {}
+        self.leases: dict[int, Held] = {}
         self.light_leases: dict[int, Instance] = {}
+        self.accounts = Accounts()
         # Loads: who wants one, and who has been promised one (with the bytes set aside for it).
         self.line: Line[ModelState] = Line()
         self.claims: dict[ModelState, Mapping[str, int]] = {}
@@ -223,31 +263,46 @@ class World:
         self._place(model)
         self.dirty = True
 
-    def requeue(self, model: ModelState) -> None:
+    def requeue(self, model: ModelState, caller: str) -> None:
         """
-        Someone joined its waiters or left them. Plan again only where that can change anything.
+        One of this caller's requests joined its waiters or left them. Plan again only where that can change anything.
 
         It cannot for a Model that the last walk gave nothing and that goes down the line or out of it; who comes to
         its end is looked at alone.
         """
-        old, walk = self.line.rank_of(model), self.walk
-        changed = self._place(model)
+        line, walk = self.line, self.walk
+        was_in, end, old = model in line, line.end, line.rank_of(model, caller)
+        changed = self._place(model, caller)
         if walk is None or model.current is not None or model.leaving or model.removed:
             self.dirty = self.dirty or changed or not model.has_waiters
             return
-        new = self.line.rank_of(model)
+        new = line.rank_of(model, caller)
         if new is not None and (old is None or new < old):
-            at_the_end = self.line.is_last(model) or (walk.ended is not None and new > walk.ended)
-            self.dirty = self.dirty or not at_the_end or old is not None
+            nobody_behind = new > end and not was_in
+            beyond = walk.ended is not None and new > walk.ended
+            self.dirty = self.dirty or not (nobody_behind or beyond)
         elif changed and model in walk.counted:
             self.dirty = True
 
-    def _place(self, model: ModelState) -> bool:
-        """Put it where it belongs in the line; True where that has changed."""
-        if not model.has_waiters and model not in self.line and model.wants_start():
-            model.wanted_since, model.wanted_arrival = self.now, self.next_arrival()
+    def _place(self, model: ModelState, caller: str | None = None) -> bool:
+        """Put it where it belongs in the line, for one caller or for all; True where that has changed."""
         was_in = model in self.line
-        changed = self.line.place(model, model.line_rank())
+        if not model.wants_start():
+            changed = self.line.remove(model)
+        elif model.has_waiters:
+            if was_in and caller is not None and not self.line.wants(model, model):
+                changed = self.line.place(model, caller, model.place_for(caller))
+            else:
+                changed = self.line.place(model, model, None)
+                for each in model.callers:
+                    changed |= self.line.place(model, each, model.place_for(each))
+        else:  # Corral itself wants it
+            if not self.line.wants(model, model):
+                self.line.remove(model)
+                model.wanted_since, model.wanted_arrival = self.now, self.next_arrival()
+            changed = self.line.place(
+                model, model, place(model.wanted_since, model.spec.priority, model.wanted_arrival)
+            )
         is_in = model in self.line
         if is_in != was_in:
             self._count_kind(model, 1 if is_in else -1)
@@ -326,6 +381,7 @@ class World:
     def remove(self, instance: Instance) -> None:
         """It is gone, and its memory with it. Leases that are still open keep pointing at it until they come back."""
         model = instance.model
+        model.measured.count(instance)
         del self.instances[instance.id]
         memory.take(self.used, instance.holds)
         if not instance.why:

@@ -211,7 +211,7 @@ def retire(world: World) -> None:
     for model in list(world.retiring):
         if not model.has_waiters and model.current is not None:
             send_away(world, model.current, "reload")
-        if not model.has_waiters and model.current is None and not model.leaving:
+        if not model.waiting and model.current is None and not model.leaving:
             del world.retiring[model]
             world.timers.forget(model)
             if world.models.get(model.name) is model:

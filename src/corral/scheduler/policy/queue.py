@@ -1,92 +1,201 @@
 """
-Queue: who is next.
+Queue: which Model is loaded next, and who may wait.
 
-Between Models: the one whose head waiter arrived first, where each level of the Model's priority counts as if that
-waiter had come `PRIORITY_LEVEL_S` earlier. The rank does not change while it waits, and later arrivals only ever get
-later ranks, so nothing starves: a waiter can be passed only by waiters of a Model that is n levels higher and that
-come within n * PRIORITY_LEVEL_S after it.
+Callers take turns: a turn is one load. A caller that waits for a hundred Models at once stands in line a hundred times,
+but each load moves it back behind those who have had none (start-time fair queueing again, see `policy.fair`, with a
+load as the unit). Newcomers start at the turn of whoever was served last, and that moves on with every load, so nobody
+is passed for ever by ever new callers.
 
-Within a Model: first come, first served. `next_waiter` is the one place that decides it; fairness between callers
-belongs there.
+Among equal turns, and among the Models of one caller, the one goes first whose head waiter arrived first, where each
+level of priority (the Model's and the key's) counts as if that waiter had come `PRIORITY_LEVEL_S` earlier. Between the
+turns of two callers a level counts as one turn. These ranks do not change while it waits, and later arrivals only ever
+get later ones, so nothing starves: a waiter is passed by a Model that is n levels higher for n turns, or by waiters
+that come within n * PRIORITY_LEVEL_S after it.
+
+Who gets a free slot of a Model is another question: `policy.fair`.
+
+Places to wait are bounded, and no caller may take them all: it holds at most `LARGEST_SHARE` times as many as are still
+free. Alone that is four fifths of a queue; two that flood it get four ninths each and leave a ninth, and so on. Who has
+a place keeps it.
 """
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_left, insort
-from collections.abc import Mapping
-from typing import Final, Generic, TypeVar
+from collections.abc import Hashable, Iterator
+from math import inf
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from corral.domain.errors import QueueFull
 
 PRIORITY_LEVEL_S: Final = 30.0
-"""Seconds of waiting that one level of priority is worth."""
+"""Seconds of waiting that one level of priority is worth, between Models of one caller or of callers at one turn."""
 
-Rank = tuple[float, int]
+LARGEST_SHARE: Final = 4
+"""The places that one caller may hold, for each one that is free."""
+
 T = TypeVar("T")
 
 
-def rank(since: float, priority: int, arrival: int) -> Rank:
-    """The place of a Model in the line; the smallest goes first. `arrival` is unique and breaks ties."""
-    return since - priority * PRIORITY_LEVEL_S, arrival
+class Place(NamedTuple):
+    """Where a Model stands among those that one caller waits for; the smallest goes first."""
+
+    since: float  # the head waiter's, less what the priority is worth
+    arrival: int  # unique
+    level: int
 
 
-def next_waiter(queue: Mapping[int, T]) -> T:
-    """Which waiter of a Model gets the slot that is free. `queue` is not empty and in the order of arrival."""
-    return next(iter(queue.values()))
+Rank = tuple[float, Place]
+"""Where a Model stands in the whole line: the turn, then the place."""
+
+FRONT: Final[Rank] = (-inf, Place(-inf, 0, 0))
+
+
+def place(since: float, level: int, arrival: int) -> Place:
+    """The place of a Model for a caller whose head waiter came at `since`. `level` is the priority of both."""
+    return Place(since - level * PRIORITY_LEVEL_S, arrival, level)
 
 
 def queue_full(
-    model: str, *, waiting: int, limit: int, total: int, total_limit: int, head_waited_s: float
+    model: str, *, waiting: int, own: int, limit: int, total: int, own_total: int, total_limit: int, own_limit: int
 ) -> QueueFull | None:
-    """The refusal for a request that finds no place to wait, else None."""
+    """
+    The refusal for a request that finds no place to wait, else None.
+
+    `own` counts those of `waiting`, and `own_total` those of `total`, that are the same caller's.
+    """
     if waiting >= limit:
         what = f"{_requests(waiting)} for {model!r}."
     elif total >= total_limit:
         what = f"{_requests(total)} in all."
+    elif own_limit and own_total >= own_limit:
+        what = f"{_requests(own_total, 'of yours')}, as many as this key may have."
+    elif own >= LARGEST_SHARE * (limit - waiting):
+        what = f"{_requests(own, 'of yours')} for {model!r}, and the places that are left are for others."
+    elif own_total >= LARGEST_SHARE * (total_limit - total):
+        what = f"{_requests(own_total, 'of yours')} in all, and the places that are left are for others."
     else:
         return None
-    # Whoever comes now would wait about as long as the one at the front has waited: the best guess without history.
-    return QueueFull(what, hint="Try again later.", retry_after_s=min(max(round(head_waited_s), 1), 60))
+    return QueueFull(what, hint="Try again later.")
 
 
-def _requests(count: int) -> str:
-    return "1 request already waits" if count == 1 else f"{count} requests already wait"
+def retry_after_s(expected_s: float | None, head_waited_s: float) -> float:
+    """
+    When to try again: the wait that is to be expected, from a second to a minute.
+
+    Where nothing has been measured: whoever comes now would wait about as long as the one at the front has waited.
+    """
+    return min(max(round(head_waited_s if expected_s is None else expected_s), 1), 60)
+
+
+def _requests(count: int, whose: str = "") -> str:
+    words = " ".join(word for word in ("request" if count == 1 else "requests", whose) if word)
+    return f"{count} {words} already {'waits' if count == 1 else 'wait'}"
 
 
 class Line(Generic[T]):
-    """Models that wait for a load, in the order of their ranks."""
+    """
+    Models that wait for a load, by those who want them.
+
+    A Model has a place for each caller that waits for it, and goes when the first of them comes up. A Model that nobody
+    but Corral itself wants (a pin, a preload) is a caller of its own.
+
+    The n-th Model of a caller stands n turns behind the caller's own turn. A load moves that turn on by one and the
+    Model out of the way, so the others stay where they are: ranks change only when the caller itself thinks better.
+    """
 
     def __init__(self) -> None:
-        self._ranks: dict[T, Rank] = {}
-        self._sorted: list[tuple[Rank, T]] = []
+        self.end = FRONT  # no rank is behind this one
+        self._places: dict[T, dict[Hashable, Place]] = {}
+        self._wanted: dict[Hashable, list[tuple[Place, T]]] = {}  # sorted
+        self._turns: dict[Hashable, float] = {}  # of callers in line, and of those who had more than others
+        self._turn = 0.0  # of whoever was served last
 
-    def place(self, model: T, rank: Rank | None) -> bool:
-        """Put it at this rank, or take it out (None). True where anything changed."""
-        old = self._ranks.get(model)
-        if old == rank:
+    def place(self, model: T, caller: Hashable, place: Place | None) -> bool:
+        """Put it there for this caller, or take this caller's wish out (None). True where anything changed."""
+        places = self._places.setdefault(model, {})
+        old = places.get(caller)
+        if old is not None and old != place:
+            wanted = self._wanted[caller]
+            del wanted[bisect_left(wanted, (old,))]  # (place,) sorts right before (place, model)
+            del places[caller]
+            if not wanted:
+                del self._wanted[caller]
+        if place is not None and old != place:
+            places[caller] = place
+            if caller not in self._wanted:
+                self._wanted[caller] = []
+                self._turns[caller] = max(self._turns.get(caller, 0.0), self._turn)  # being absent earns nothing
+            wanted = self._wanted[caller]
+            insort(wanted, (place, model))  # places are unique: models are never compared
+            self.end = max(self.end, self._rank(caller, wanted[-1][0], len(wanted) - 1))
+        if not places:
+            self._forget(model)
+        return old != place
+
+    def remove(self, model: T) -> bool:
+        """It waits no longer for anybody. True where it did."""
+        if model not in self._places:
             return False
-        if old is not None:
-            del self._ranks[model]
-            del self._sorted[bisect_left(self._sorted, (old,))]  # (rank,) sorts right before (rank, model)
-        if rank is not None:
-            self._ranks[model] = rank
-            insort(self._sorted, (rank, model))  # ranks are unique: models are never compared
+        for caller in list(self._places[model]):
+            self.place(model, caller, None)
         return True
 
-    def in_order(self) -> list[tuple[Rank, T]]:
-        """A copy, first to go first."""
-        return self._sorted.copy()
+    def wants(self, model: T, caller: Hashable) -> bool:
+        """True where the Model has a place for this caller."""
+        return caller in self._places.get(model, ())
 
-    def rank_of(self, model: T) -> Rank | None:
-        """Where it stands; None = not in line."""
-        return self._ranks.get(model)
+    def rank_of(self, model: T, caller: Hashable) -> Rank | None:
+        """Where it stands for the sake of this caller, or further in front; None = it does not."""
+        place = self._places.get(model, {}).get(caller)
+        return None if place is None else self._rank(caller, place, bisect_left(self._wanted[caller], (place,)))
 
-    def is_last(self, model: T) -> bool:
-        """True for the one at the end."""
-        return bool(self._sorted) and self._sorted[-1][1] is model
+    def loaded(self, model: T) -> None:
+        """It has its load: the caller for whose sake it was first has had a turn."""
+        ranks = [(self.rank_of(model, caller) or FRONT, n) for n, caller in enumerate(self._places.get(model, ()))]
+        if not ranks:
+            return
+        caller = list(self._places[model])[min(ranks)[1]]
+        turn = self._turns[caller]
+        self._turns[caller] = turn + 1
+        self._turn = max(turn, self._turn + 1 / (len(self._wanted) + 1))
+        if len(self._turns) > 64 + 2 * len(self._wanted):
+            self._turns = {each: self._turns[each] for each in self._wanted}
+
+    def in_order(self) -> Iterator[tuple[Rank, T]]:
+        """First to go first. The line may change meanwhile; who comes meanwhile is not among them."""
+        walks = [(caller, tuple(wanted)) for caller, wanted in self._wanted.items()]
+        front = [(self._rank(caller, wanted[0][0], 0), n, 0) for n, (caller, wanted) in enumerate(walks)]
+        heapq.heapify(front)
+        turns = dict(self._turns)
+        had = [0] * len(walks)  # turns that those ahead take
+        seen = set()
+        while front:
+            rank, n, index = front[0]
+            caller, wanted = walks[n]
+            model = wanted[index][1]
+            if model not in seen:
+                seen.add(model)
+                had[n] += 1
+                yield rank, model
+            if index + 1 < len(wanted):
+                place = wanted[index + 1][0]
+                heapq.heapreplace(front, ((turns[caller] + had[n] - place.level, place), n, index + 1))
+            else:
+                heapq.heappop(front)
+
+    def _rank(self, caller: Hashable, place: Place, before: int) -> Rank:
+        return self._turns[caller] + before - place.level, place
+
+    def _forget(self, model: T) -> None:
+        del self._places[model]
+        if not self._places:
+            self._turns.clear()
+            self._turn, self.end = 0.0, FRONT
 
     def __contains__(self, model: T) -> bool:
-        return model in self._ranks
+        return model in self._places
 
     def __len__(self) -> int:
-        return len(self._ranks)
+        return len(self._places)
