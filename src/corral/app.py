@@ -41,6 +41,7 @@ from corral.gateway.auth import KeyRing
 from corral.gateway.directory import ModelDirectory
 from corral.gateway.server import Gateway
 from corral.kit.clock import SystemClock
+from corral.kit.file_limit import raise_file_limit
 from corral.kit.systemd import notify
 from corral.kit.tasks import Tasks
 from corral.observability.bus import Bus
@@ -66,6 +67,7 @@ _SECTIONS: Final = {
     "state_dir": "state_dir",
     "keep_engines_s": "on_exit and keep_for",
 }
+FILES_BESIDE: Final = 500  # logs, pipes, sockets of our own
 CLOSE_S: Final = 2.0  # after the last lease: for clients to take the rest of their answers
 
 
@@ -396,6 +398,7 @@ def run(
     reload: Callable[[], Settings] | None = None,
 ) -> int:
     """`serve` on uvloop, or on asyncio's own loop where uvloop is not to be had."""
+    raise_file_limit(FILES_BESIDE + 2 * settings.server.max_connections)  # a stream has a client and an engine
     try:
         import uvloop
     except ImportError:

@@ -34,6 +34,7 @@ import psutil
 HERE: Final = Path(__file__).parent
 KEY: Final = "bench-key-0123456789abcdef"
 FIRST_CORE, LAST_CORE = 0, (os.cpu_count() or 1) - 1
+PINNED: Final = ("taskset", "-c", str(FIRST_CORE)) if shutil.which("taskset") else ()
 NGINX: Final = """worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/nginx.log; daemon off;
 events {{ worker_connections 4096; }}
 http {{ access_log off; client_body_temp_path {dir}; proxy_temp_path {dir}; fastcgi_temp_path {dir};
@@ -124,7 +125,7 @@ def cpu_s(process: psutil.Process) -> float:
 
 def wrk(port: int, clients: int, seconds: int) -> tuple[int, float, float]:
     """Requests, and p50 and p99 in milliseconds."""
-    argv = ["taskset", "-c", str(FIRST_CORE), "wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency",
+    argv = [*PINNED, "wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency",
             "-s", str(HERE / "post.lua"), f"http://127.0.0.1:{port}/v1/chat/completions"]  # fmt: skip
     out = subprocess.run(argv, capture_output=True, text=True, check=True, env={**os.environ, "BENCH_KEY": KEY}).stdout
     if "Non-2xx" in out:
@@ -144,7 +145,7 @@ def latency(out: str, percent: str) -> float:
 def streams(port: int, count: int, chunks: int, gap_us: int) -> dict[str, list[int]]:
     """Paced streams through the program."""
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    argv = ["taskset", "-c", str(FIRST_CORE), sys.executable, "-m", "tests.bench.streams", url,
+    argv = [*PINNED, sys.executable, "-m", "tests.bench.streams", url,
             str(count), str(chunks), str(gap_us), KEY]  # fmt: skip
     out = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=HERE.parents[1]).stdout
     result: dict[str, list[int]] = json.loads(out)
@@ -175,6 +176,8 @@ def measure(program: Program, seconds: int) -> dict[str, float]:
         "us CPU per chunk": per_chunk * 1e6,
         "chunk delay p50 us": chunks["delay_us"][0],
         "chunk delay p99 us": chunks["delay_us"][1],
+        "first token delay p50 us": chunks["first_us"][0],
+        "first token delay p99 us": chunks["first_us"][1],
         "RSS MB": idle_mb,
     }
 
@@ -191,13 +194,18 @@ def main() -> None:
         up = free_port()
         with running([sys.executable, "-m", "tests.bench.upstream", str(up)], up, FIRST_CORE):
             direct = [wrk(up, 1, 2)[1] for _ in range(args.rounds)]
+            paced = [streams(up, 100, 300, 10_000) for _ in range(args.rounds)]
             known = programs(Path(name), up, args.python)
             for _ in range(args.rounds):
                 for program in known:
                     for row, value in measure(program, args.seconds).items():
                         results[row][program.name].append(value)
     names = [program.name for program in known]
-    print(f"upstream alone, one client: p50 {statistics.median(direct):.3f} ms\n")
+    print(f"upstream alone, one client: p50 {statistics.median(direct):.3f} ms")
+    for what, name in (("chunk", "delay_us"), ("first token", "first_us")):
+        late = [statistics.median(each[name][which] for each in paced) for which in (0, 1)]
+        print(f"upstream alone, {what} delay: p50 {late[0]:.0f} us, p99 {late[1]:.0f} us")
+    print()
     print(f"| | {' | '.join(names)} | {' | '.join(f'corral/{n}' for n in names if n != 'corral')} |")
     print("|---" * (2 * len(names)) + "|")
     for row, values in results.items():

@@ -48,10 +48,24 @@ class Upstream(asyncio.Protocol):
         self.transport = transport
         self.parser = httptools.HttpRequestParser(self)
         self.body = b""
+        self.taken = asyncio.Event()  # set while what was written is being taken
+        self.taken.set()
+
+    def pause_writing(self) -> None:
+        """Whoever reads is too slow."""
+        self.taken.clear()
+
+    def resume_writing(self) -> None:
+        """On we go."""
+        self.taken.set()
 
     def data_received(self, data: bytes) -> None:
         """Parse."""
         self.parser.feed_data(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody reads any more."""
+        self.taken.set()
 
     def on_body(self, body: bytes) -> None:
         """Part of a body."""
@@ -75,6 +89,8 @@ class Upstream(asyncio.Protocol):
             self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
             if gap_s:
                 await asyncio.sleep(max(0.0, began + gap_s * (number + 1) - time.perf_counter()))
+            elif not self.taken.is_set():
+                await self.taken.wait()
             if self.transport.is_closing():
                 return
         self.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(LAST), LAST))
