@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pty
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,61 +17,11 @@ import psutil
 import pytest
 
 from tests.models import ADA, BEN, model
+from tests.paths.shell_kit import WAIT_S, Shell, shell
 
 pytest.importorskip("xllamacpp")
-WAIT_S = 30.0
 
-
-class Shell:
-    """Runs `corral` with a home of its own."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("CORRAL_", "XDG_"))},
-            "HOME": str(home), "PATH": os.path.dirname(sys.executable) + ":/usr/bin:/bin", "TERM": "dumb",
-        }  # fmt: skip
-
-    def argv(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "corral", *arguments]
-
-    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.argv(*arguments), input=stdin, capture_output=True, text=True, env=self.env, cwd=self.home,
-            timeout=WAIT_S, check=False,
-        )  # fmt: skip
-
-    def processes(self) -> list[psutil.Process]:
-        """All that run with this home."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get("HOME") == str(self.home):
-                    found.append(process)
-        return found
-
-    @contextlib.contextmanager
-    def serving(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        """`corral serve`, ready; ended by SIGTERM after the block."""
-        child = subprocess.Popen(
-            self.argv("serve", "--port", "0", *arguments),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.env, cwd=self.home,
-        )  # fmt: skip
-        try:
-            deadline = time.monotonic() + WAIT_S
-            while self.run("status").returncode != 0:
-                assert child.poll() is None and time.monotonic() < deadline, child.communicate()[0]
-            yield child
-        finally:
-            child.terminate()
-            child.communicate(timeout=WAIT_S)
-
-
-@pytest.fixture
-def shell() -> Iterator[Shell]:
-    home = Path(tempfile.mkdtemp(prefix="c"))
-    yield Shell(home)
-    shutil.rmtree(home)
+__all__ = ["shell"]  # a fixture
 
 
 def test_a_day_with_two_files(shell: Shell) -> None:

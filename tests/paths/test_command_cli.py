@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.paths.test_cli_serve import WAIT_S, Shell, shell
+from tests.paths.shell_kit import WAIT_S, Shell, shell
 
 __all__ = ["shell"]  # a fixture
 
