@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import socket
 import sys
 import time
@@ -119,6 +120,28 @@ async def test_an_address_that_is_taken_is_refused_before_the_start(tmp_path: Pa
     async with corral({"a": model, "b": model}, group="swap") as running:
         for name in ("a", "b", "a"):
             assert await running.text(name) == f"I am {name} with no key"
+
+
+async def test_a_changed_program_takes_over_the_address_of_its_old_self(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    fake = (sys.executable, "-m", "corral.fakes.engine_program", "--port", str(port), "--name", "{model}")
+    old = command(*fake, "--chunks", "30", "--delay-s", "0.03", address=f"127.0.0.1:{port}")
+    async with corral({"a": old}) as running:
+        await running.text("a")
+        (before,) = running.engine_pids()
+        streaming = asyncio.ensure_future(running.stream("a"))
+        await asyncio.sleep(0.2)
+        settings = running.app.settings
+        changed = dataclasses.replace(
+            settings.fleet.models["a"], env=(*settings.fleet.models["a"].env, ("CHANGED", "yes"))
+        )
+        fleet = dataclasses.replace(settings.fleet, models={"a": changed})
+        await running.app.reload(lambda: dataclasses.replace(settings, fleet=fleet))
+        assert await running.text("a"), "it waits in line for the new one"
+        assert (await streaming)[1], "and the old one finished its answer"
+        assert running.engine_pids() != [before]
 
 
 async def test_a_port_that_was_snatched_is_replaced_once(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ routes go to it as they come, with its own name for the model and its own path i
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ from corral.engines.command.placeholders import KEY_WORDS, fill, named
 from corral.kit.ports import free_port
 
 _KEY_FILE: Final = "engine.key"
+_CLAIM_PAUSE_S: Final = 0.05
 _SCRUB: Final = ("CORRAL_",)
 _UNBUFFERED: Final = "PYTHONUNBUFFERED"  # or Python keeps what it prints until there is much of it
 
@@ -38,6 +40,7 @@ class CommandEngine:
 
     def __init__(self, *, not_there_s: float = ready.NOT_THERE_S) -> None:
         self._not_there_s = not_there_s
+        self._claimed: set[tuple[str, str, int]] = set()  # fixed addresses that we have given to a Model
 
     def problems(self, model: ModelSpec) -> list[str]:
         """See `options`."""
@@ -50,7 +53,7 @@ class CommandEngine:
 
     def resolved(self, model: ModelSpec) -> ModelSpec:
         """Its source may be a file of any kind: nothing is read from it."""
-        return ModelSpec(model.name, Source(), engine=self.name, options=checked(model.options)[0], slots=model.slots)
+        return dataclasses.replace(model, source=Source(), options=checked(model.options)[0])
 
     async def devices(self, model: ModelSpec) -> tuple[DeviceMemory, ...]:
         """Nothing is known of what it can use."""
@@ -143,7 +146,7 @@ class CommandEngine:
         socket, host, port = "", place.host, 0
         if fixed is not None:
             host, port = fixed
-            await asyncio.to_thread(program.check_free, host, port)
+            await self._claim(model, host, port)
         elif "socket" in names:
             socket, host = place.socket, ""
             if not socket:
@@ -163,6 +166,27 @@ class CommandEngine:
             v1=str(options["base_path"]).rstrip("/"),
             health=str(options["health"]),
         )
+
+    async def _claim(self, model: ModelSpec, host: str, port: int) -> None:
+        """
+        Make sure that nobody listens at a fixed address. Raises StartFailed.
+
+        After a reload this Model's own old program may still be there, until its last answer has ended: it is waited
+        for, as long as a load may take. Anybody else's is refused at once.
+        """
+        claim = (model.name, host, port)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + (model.timeouts.load_s if claim in self._claimed else 0.0)
+        while True:
+            try:
+                await asyncio.to_thread(program.check_free, host, port)
+                break
+            except StartFailed:
+                if clock() >= deadline:
+                    self._claimed.discard(claim)
+                    raise
+            await asyncio.sleep(_CLAIM_PAUSE_S)
+        self._claimed.add(claim)
 
 
 def _names(model: ModelSpec, options: Mapping[str, OptionValue]) -> frozenset[str]:
