@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 from corral.app import engines
+from corral.config.jsonschema import json_schema
 from corral.config.load import load_all
 from corral.domain.fleet import ModelSpec
 from corral.domain.launch import LaunchPlan, Place
@@ -52,6 +55,19 @@ async def test_every_example_is_a_config_that_can_be_started(
     assert plan.argv[0] == str(program)
     left = [word for word in (*plan.argv, *plan.env.values()) if re.search(r"\{[a-z_]+\}", word)]
     assert left == [], "every placeholder is filled in"
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_the_published_schema_takes_every_example(text: str) -> None:
+    schema = json_schema({name: engine.options for name, engine in engines().items()})
+    jsonschema.validate(yaml.safe_load(text), schema)
+
+
+def test_the_schema_refuses_what_the_loader_refuses() -> None:
+    schema = json_schema({name: engine.options for name, engine in engines().items()})
+    for options in ({"command": []}, {"command": 3}, {"memory": {"ram": [1]}}, {"stop_signal": "TERM"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"models": {"m": {"engine": "command", "options": options}}}, schema)
 
 
 def test_the_placeholders_are_on_the_page() -> None:

@@ -10,7 +10,7 @@ from corral.domain.fleet import ModelSpec
 
 SERVER = '''
 """An OpenAI-speaking server on the standard library's HTTP/1.0 server: one thread, one request at a time."""
-import argparse, http.server, json, os, signal, socketserver, sys, time
+import argparse, http.server, json, os, signal, socketserver, sys, threading, time
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--host", default="127.0.0.1")
@@ -28,6 +28,8 @@ parser.add_argument("--raw-bytes", action="store_true")
 options = parser.parse_args()
 if options.deaf:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+else:
+    signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b"asked to end\\n"), os._exit(0)))
 for line in options.say:
     print(line)
 if options.raw_bytes:
@@ -73,8 +75,7 @@ class Server(socketserver.TCPServer):
 with Server((options.host, options.port), Handler) as server:
     print("serving at port", server.server_address[1], flush=True)
     if options.say_later:
-        time.sleep(options.later_s)
-        print(options.say_later, flush=True)
+        threading.Timer(options.later_s, lambda: print(options.say_later, flush=True)).start()
     server.serve_forever()
 '''
 

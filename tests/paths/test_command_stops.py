@@ -63,6 +63,8 @@ async def test_a_stop_command_that_does_not_help_gives_way_to_the_signal(
     async with corral({"a": model}) as running:
         assert await unloaded(running) < 2.5
         assert says in caplog.text
+        log = await running.http.get("/api/corral/logs", params={"model": "a"})
+        assert "asked to end" in log.text, "by the signal, not by the kill"
 
 
 async def test_when_command_and_signal_fail_it_is_killed(tmp_path: Path) -> None:
