@@ -65,7 +65,10 @@ def test_the_published_schema_takes_every_example(text: str) -> None:
 
 def test_the_schema_refuses_what_the_loader_refuses() -> None:
     schema = json_schema({name: engine.options for name, engine in engines().items()})
-    for options in ({"command": []}, {"command": 3}, {"memory": {"ram": [1]}}, {"stop_signal": "TERM"}):
+    wrong: tuple[dict[str, object], ...] = (
+        {"command": []}, {"command": 3}, {"memory": {"ram": [1]}}, {"stop_signal": "TERM"},
+    )  # fmt: skip
+    for options in wrong:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({"models": {"m": {"engine": "command", "options": options}}}, schema)
 
