@@ -18,22 +18,25 @@ import signal
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+import msgspec
 
 from corral.config.paths import cache_dir, control_socket
 from corral.config.settings import Settings
 from corral.contracts.devices import Devices
 from corral.contracts.engine import Engine
 from corral.contracts.runtime import Runtime
-from corral.devices import budgets, this_host
+from corral.devices import HostDevices, budgets, charged, this_host
 from corral.devices.watch import DeviceWatch
 from corral.domain.devices import RAM, Snapshot
 from corral.domain.errors import CorralError, PlaceFailed, StoreFailed
 from corral.domain.events import FleetChanged, MemoryChanged, ShutdownWanted, StateChanged
 from corral.domain.facts import ModelFacts
 from corral.domain.fleet import Fleet, ModelSpec
-from corral.domain.launch import Footprint, load_digest
+from corral.domain.launch import Footprint
 from corral.engines.command import CommandEngine
 from corral.engines.llamacpp import LlamaCppEngine
 from corral.engines.remote import RemoteEngine
@@ -53,9 +56,13 @@ from corral.scheduler.control import SchedulerControl
 from corral.scheduler.instances import Instances
 from corral.scheduler.loop import Scheduler
 from corral.scheduler.machine import Machine
+from corral.scheduler.memory import HostMemory
+from corral.scheduler.survey import Survey
 from corral.store.facts import FileFacts
+from corral.store.footprints import LoadFootprints
 from corral.store.gguf.memory import FileFootprints
 from corral.store.gguf.reader import read_header
+from corral.store.variants import smaller_ways
 from corral.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -113,7 +120,12 @@ class Corral:
             hidden_env=settings.hidden_env,
         )
         self._runtimes: dict[str, Runtime] = {"process": self._process}
-        self._footprints = FileFootprints()
+        self.devices = devices or this_host()
+        files = FileFootprints()
+        self._footprints = LoadFootprints(Path(settings.state_dir) / "loads.json", files=files)
+        self._surveyor = Survey(
+            self._engines, self._footprints, smaller=partial(smaller_ways, files), charged=self._charged
+        )
         self._file_facts = FileFacts()
         self._fleet = Fleet()
         self._budgets: Mapping[str, int] = {}
@@ -121,10 +133,10 @@ class Corral:
         self.bus = Bus()
         self.metrics = Metrics(__version__, self._engine_of)
         self.bus.subscribe(self.metrics)
-        self._instances = Instances(self._engines, self._runtimes, clock=self._clock)
+        memory = HostMemory(self.devices, self._remember, clock=self._clock, charged=self._charged)
+        self._instances = Instances(self._engines, self._runtimes, clock=self._clock, memory=memory)
         machine = Machine(id_prefix=secrets.token_hex(3))
         self.scheduler = Scheduler(machine, self._instances, clock=self._clock, publisher=self.bus)
-        self.devices = devices or this_host()
         self.watch = DeviceWatch(self.devices, self._memory_changed, pids=self._instances.pids, counted=self._counted)
         self.scrape = EngineScrape(self._engine_metrics, now=self._clock.now)
         self.metrics.watch(self.scheduler.views)
@@ -172,6 +184,17 @@ class Corral:
         """The poll found the host changed: a neighbour came, a limit fell, a GPU went."""
         self._budgets = budgets(self.settings.memory, seen.devices, seen.ours, gone=seen.gone)
         self.scheduler.submit(MemoryChanged(self._budgets))
+
+    def _charged(self, needs: Mapping[str, int]) -> Mapping[str, int]:
+        return charged(needs, self.watch.last.devices)
+
+    def _remember(self, model: ModelSpec, digest: str, measured: Footprint, load_s: float | None) -> None:
+        """What a load has shown, for the next one."""
+        try:
+            estimated = self._surveyor.estimate(model)
+        except StoreFailed:  # its file has gone since
+            return
+        self._footprints.record(digest, estimated=estimated, measured=measured, load_s=load_s)
 
     def _counted(self) -> Mapping[str, int]:
         """What the scheduler counts on each device for all instances."""
@@ -255,37 +278,18 @@ class Corral:
         self.directory.replace(survey.fleet.models.values(), facts)
 
     async def _survey(self, settings: Settings) -> FleetChanged:
+        listed = await self._surveyor.devices(settings.fleet)
+        if listed and isinstance(self.devices, HostDevices):
+            self.devices.engine_says(listed)
+            await self.watch.look()
+        survey = await self._surveyor.of(settings.fleet)
         seen = self.watch.last
         self._budgets = budgets(settings.memory, seen.devices, seen.ours, gone=seen.gone)
-        fleet = dataclasses.replace(settings.fleet, budgets=self._budgets)
-        digests = {name: await self._digest(model) for name, model in fleet.models.items()}
-        footprints = await asyncio.to_thread(self._measure, fleet)
-        return FleetChanged(fleet, digests, footprints)
+        return msgspec.structs.replace(survey, fleet=dataclasses.replace(survey.fleet, budgets=self._budgets))
 
     async def _read_facts(self, fleet: Fleet) -> Mapping[str, ModelFacts]:
         models = {name: self._engines[model.engine].resolved(model) for name, model in fleet.models.items()}
         return await asyncio.to_thread(self._file_facts.of, models)
-
-    async def _digest(self, model: ModelSpec) -> str:
-        parts: dict[str, Any] = {
-            "source": model.source.path, "engine": model.engine, "runtime": model.runtime, "binary": model.binary,
-            "options": dict(model.options), "args": model.args, "env": model.env,
-        }  # fmt: skip
-        return load_digest({**parts, "found": await self._engines[model.engine].digest_parts(model)})
-
-    def _measure(self, fleet: Fleet) -> dict[str, Footprint]:
-        found = {}
-        for name, model in fleet.models.items():
-            declared = self._engines[model.engine].declared(model)
-            if declared is not None:
-                found[name] = declared
-                continue
-            try:
-                found[name] = self._footprints.footprint(self._engines[model.engine].resolved(model))
-            except StoreFailed as error:  # its start will fail with the same sentence; the others can be served
-                logger.warning("%s cannot be served: %s", name, error.sentence())
-                found[name] = Footprint()
-        return found
 
     async def stop(self) -> None:
         """End everything; harmless when called again."""

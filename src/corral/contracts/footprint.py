@@ -33,8 +33,12 @@ class Footprints(Protocol):
         """
         ...
 
-    def record(self, digest: str, *, estimated: Footprint, measured: Footprint, load_s: float) -> None:
-        """Remember what a load has shown. A store that cannot be written costs a warning, never a load."""
+    def record(self, digest: str, *, estimated: Footprint, measured: Footprint, load_s: float | None) -> None:
+        """
+        Remember what a load has shown; with `load_s` None what the same load has shown since.
+
+        A store that cannot be written costs a warning, never a load.
+        """
         ...
 
     def seen(self, digest: str) -> SeenLoad | None:

@@ -25,6 +25,7 @@ from corral.domain.fleet import ModelSpec
 from corral.domain.launch import Attach, Endpoint, ExitKind, ExitStatus, Handle, LaunchPlan
 from corral.kit.tasks import Tasks
 from corral.scheduler import listening
+from corral.scheduler.memory import HostMemory, Weighed
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ class Running:
     endpoint: Endpoint | None = None
     info: ReadyInfo | None = None
     ready_at: float | None = None  # wall seconds
+    start: Start | None = None  # None for one that was found again
+    weighing: asyncio.Task[None] | None = None
     stopping: bool = False
     hung: bool = False  # it did not answer any more and is being ended for that
     task: asyncio.Task[Any] | None = None
@@ -65,11 +68,19 @@ class Running:
 class Instances:
     """Acts for the scheduler. `report` is where results go; the loop sets it."""
 
-    def __init__(self, engines: Mapping[str, Engine], runtimes: Mapping[str, Runtime], *, clock: Clock) -> None:
+    def __init__(
+        self,
+        engines: Mapping[str, Engine],
+        runtimes: Mapping[str, Runtime],
+        *,
+        clock: Clock,
+        memory: HostMemory | None = None,  # None: nothing is checked and nothing measured
+    ) -> None:
         self.report: Callable[[events.SchedulerEvent], None] = lambda event: None
         self._engines = engines
         self._runtimes = runtimes
         self._clock = clock
+        self._memory = memory
         self._tasks = Tasks("instances")
         self._running: dict[str, Running] = {}
         self._last: dict[str, Handle] = {}  # by Model: for logs after the end
@@ -106,8 +117,13 @@ class Instances:
 
     def start(self, command: Start) -> None:
         """-> InstanceReady | InstanceFailed."""
+        if command.note:
+            logger.warning(
+                "%s is started smaller, because the whole can never fit: %s", command.model.name, command.note
+            )
         instance, model, digest = command.instance, command.model, command.digest
-        running = Running(instance, model, digest, self._engines[model.engine], self._runtimes[model.runtime])
+        engine, runtime = self._engines[model.engine], self._runtimes[model.runtime]
+        running = Running(instance, model, digest, engine, runtime, start=command)
         self._running[instance] = running
         running.task = self._tasks.start(
             self._start(running),
@@ -133,6 +149,7 @@ class Instances:
         # The machine may answer with a Stop at once: be in the watching state before it hears of it.
         self._begin_watch(running)
         self.report(events.InstanceReady(running.instance, running.endpoint, info.slots, load_s))
+        self._begin_weighing(running, load_s)
         if running.endpoint.port and running.handle is not None:
             self._tasks.start(self._look_how_open(running), name=f"look at {running.instance}")
 
@@ -151,6 +168,8 @@ class Instances:
     async def _bring_up(self, running: Running) -> ReadyInfo:
         """Plan, start and wait until ready. Raises the diagnosis as a CorralError."""
         model, engine, runtime = running.model, running.engine, running.runtime
+        if self._memory is not None and running.start is not None:
+            await self._memory.until_free(model.name, running.start.footprint, running.start.limited)
         place = await runtime.place(running.instance)
         plan = await engine.plan(model, place)
         running.endpoint = plan.endpoint
@@ -253,6 +272,17 @@ class Instances:
                 name=f"watch {running.instance}",
                 failed=lambda error: self._recover(self._abandon_watch(running, error), running),
             )
+
+    def _begin_weighing(self, running: Running, load_s: float | None) -> None:
+        if self._memory is None or running.handle is None or running.stopping:
+            return
+        expected = running.start.footprint if running.start is not None else {}
+        each = Weighed(
+            running.instance, running.model, running.digest, running.engine, running.runtime, running.handle,
+            expected, load_s,
+        )  # fmt: skip
+        follow = self._memory.follow(each, self.report)
+        running.weighing = self._tasks.start(follow, name=f"weigh {running.instance}")
 
     async def _abandon_watch(self, running: Running, error: Exception) -> None:
         await self._clean_up(running)  # it ends what is left of it
@@ -366,6 +396,8 @@ class Instances:
 
     def _forget(self, running: Running) -> None:
         self._running.pop(running.instance, None)
+        if running.weighing is not None:
+            running.weighing.cancel()
 
     # --- adoption -------------------------------------------------------------------------------------------------
 
@@ -399,6 +431,7 @@ class Instances:
         self._begin_watch(running)
         slots = running.info.slots
         self.report(events.InstanceAdopted(handle.instance, model.name, handle.digest, handle.endpoint, slots))
+        self._begin_weighing(running, None)
         return True
 
     async def aclose(self) -> None:

@@ -70,17 +70,21 @@ class LoadFootprints:
         """What is estimated whatever was measured. Raises StoreFailed."""
         return self._files.footprint(model, devices)
 
-    def record(self, digest: str, *, estimated: Footprint, measured: Footprint, load_s: float) -> None:
+    def record(self, digest: str, *, estimated: Footprint, measured: Footprint, load_s: float | None) -> None:
         """See `contracts.footprint.Footprints.record`."""
         with self._lock:
             loads = self._read()
             known = loads.pop(digest, None)
-            average = load_s if known is None else known.load_s + NEWEST_SHARE * (load_s - known.load_s)
+            if load_s is None and known is None:  # forgotten meanwhile
+                return
+            average, count = (known.load_s, known.loads) if known is not None else (load_s or 0.0, 0)
+            if load_s is not None:
+                average, count = average + NEWEST_SHARE * (load_s - average), count + 1
             loads[digest] = _Entry(
                 estimated.by_device(),
                 measured.by_device(),
                 round(max(0.0, average), 3),
-                known.loads + 1 if known else 1,
+                count,
             )
             while len(loads) > self._most:
                 del loads[next(iter(loads))]

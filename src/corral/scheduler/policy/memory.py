@@ -180,12 +180,12 @@ def never_fits(
     after = f" after unloading {_names(unloading)}" if unloading else ""
     stay = f"; {_names(pinned)} {'stays' if len(pinned) == 1 else 'stay'} (pinned)" if pinned else ""
     even = f" even with {smallest}" if smallest else ""
-    text = f"{model!r} needs {_sizes(needed)}{even}, {_sizes(could_be_free)} free{after}{stay}."
+    text = f"{model!r} needs {sizes_text(needed)}{even}, {sizes_text(could_be_free)} free{after}{stay}."
     hint = "Raise the memory budget, unpin a Model, or choose a smaller one (fewer slots, less context)."
     return NoMemory(text, hint=hint, retry_after_s=None)
 
 
-def _sizes(amounts: Amounts) -> str:
+def sizes_text(amounts: Amounts) -> str:
     """`9.2 GiB` where there is only RAM, else `1 GiB of ram and 20 GiB of CUDA0`."""
     if set(amounts) <= {RAM}:
         return format_bytes(max(amounts.get(RAM, 0), 0))

@@ -1,0 +1,131 @@
+"""
+The survey: what the machine has to be told with a Fleet. Digests, footprints, load times, smaller ways to start.
+
+All of it is read here, off the loop and before the event, because the machine reads nothing. It is done again with
+every reload, so what has not changed must be cheap: engines and store remember their files by size and mtime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from corral.contracts.engine import Engine
+from corral.contracts.footprint import Footprints
+from corral.domain.devices import DeviceMemory
+from corral.domain.errors import StoreFailed
+from corral.domain.events import FleetChanged
+from corral.domain.fleet import Fleet, ModelSpec, OptionValue
+from corral.domain.launch import Footprint, Variant, load_digest
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE: Final = 64
+"""Digests that are asked for side by side: mostly waits for threads that look at files."""
+
+Smaller = Callable[[ModelSpec, Sequence[DeviceMemory]], Iterable[tuple[Mapping[str, OptionValue], str]]]
+"""(resolved Model, devices) -> options of smaller ways to start it, the largest first, each with words for people."""
+Charged = Callable[[Mapping[str, int]], Mapping[str, int]]
+"""Needs by device -> the same with every byte at each memory that it takes room in (a GPU may share RAM)."""
+
+
+class Survey:
+    """`smaller` is the store's, `charged` that of the host's devices as they were read last."""
+
+    def __init__(
+        self, engines: Mapping[str, Engine], footprints: Footprints, *, smaller: Smaller, charged: Charged
+    ) -> None:
+        self._engines = engines
+        self._footprints = footprints
+        self._smaller = smaller
+        self._charged = charged
+        self._devices: dict[tuple[object, ...], tuple[DeviceMemory, ...]] = {}
+
+    async def devices(self, fleet: Fleet) -> tuple[DeviceMemory, ...]:
+        """The GPUs that programs of this Fleet can use. A program is asked once for each way in which it is called."""
+        found: dict[str, DeviceMemory] = {}
+        for model in fleet.models.values():
+            key = _asked_as(model)
+            if key not in self._devices:
+                self._devices[key] = await self._engines[model.engine].devices(model)
+            found.update({device.name: device for device in self._devices[key]})
+        return tuple(found.values())
+
+    async def of(self, fleet: Fleet) -> FleetChanged:
+        """The event. A Model whose files cannot be read is in it with no needs: its start says why."""
+        await self.devices(fleet)
+        models = list(fleet.models.values())
+        digests = {}
+        for begin in range(0, len(models), AT_ONCE):
+            part = models[begin : begin + AT_ONCE]
+            found = await asyncio.gather(*(self.digest(model) for model in part))
+            digests.update({model.name: digest for model, digest in zip(part, found, strict=True)})
+        footprints = await asyncio.to_thread(self._measure, models, digests)
+        load_s = {
+            name: seconds
+            for name, digest in digests.items()
+            if (seconds := self._footprints.load_seconds(digest)) is not None
+        }
+        variants = {model.name: await self._variants(model) for model in models if model.fit is not None}
+        return FleetChanged(fleet, digests, footprints, load_s, variants)
+
+    async def digest(self, model: ModelSpec) -> str:
+        """The load digest of a Model as it is now."""
+        parts: dict[str, Any] = {
+            "source": model.source.path, "engine": model.engine, "runtime": model.runtime, "binary": model.binary,
+            "options": dict(model.options), "args": model.args, "env": model.env,
+        }  # fmt: skip
+        return load_digest({**parts, "found": await self._engines[model.engine].digest_parts(model)})
+
+    def estimate(self, model: ModelSpec) -> Footprint:
+        """What a load is expected to take, whatever earlier loads have shown. Raises StoreFailed. Reads files."""
+        return self._footprint(model, "")
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _measure(self, models: Iterable[ModelSpec], digests: Mapping[str, str]) -> dict[str, Footprint]:
+        found = {}
+        for model in models:
+            try:
+                found[model.name] = self._footprint(model, digests[model.name])
+            except StoreFailed as error:  # its start will fail with the same sentence; the others can be served
+                logger.warning("%s cannot be served: %s", model.name, error.sentence())
+                found[model.name] = Footprint()
+        return found
+
+    def _footprint(self, model: ModelSpec, digest: str) -> Footprint:
+        engine = self._engines[model.engine]
+        found = engine.declared(model)
+        if found is None:
+            devices = self._devices.get(_asked_as(model), ())
+            found = self._footprints.footprint(engine.resolved(model), digest=digest, devices=devices)
+        if found.measured:  # as it was counted then
+            return found
+        return Footprint.of(self._charged(found.by_device()))
+
+    async def _variants(self, model: ModelSpec) -> tuple[Variant, ...]:
+        found = []
+        for options, note in await asyncio.to_thread(self._ways, model):
+            smaller = dataclasses.replace(model, options={**model.options, **options})
+            digest = await self.digest(smaller)
+            try:
+                footprint = await asyncio.to_thread(self._footprint, smaller, digest)
+            except StoreFailed:  # told already
+                return ()
+            found.append(Variant(options, footprint, digest, note))
+        return tuple(found)
+
+    def _ways(self, model: ModelSpec) -> list[tuple[Mapping[str, OptionValue], str]]:
+        try:
+            resolved = self._engines[model.engine].resolved(model)
+            return list(self._smaller(resolved, self._devices.get(_asked_as(model), ())))
+        except StoreFailed:
+            return []
+
+
+def _asked_as(model: ModelSpec) -> tuple[object, ...]:
+    """What decides over the devices that a program can use."""
+    return model.engine, model.binary, model.env, model.options.get("device"), model.args
