@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from corral.config.fields import is_secret
 from corral.config.keypath import at, resolve, shown
+from corral.config.kinds import kind_of
 from corral.config.load import Loaded
 from corral.config.problems import Keys, dotted
 from corral.config.schema import Config
@@ -58,7 +59,9 @@ def explain(loaded: Loaded, key: str, *, tables: Mapping[str, OptionTable]) -> E
         origin = f"{dotted(shared)}, {origin or 'default'}"
     elif origin is None and value is None:
         value = at(_plain(loaded.config.model_dump(), ()), keys)
-    text = field_help(keys)
+    text, kind = field_help(keys), kind_of(keys)
+    if text and kind:
+        text = f"{text} ({kind})"
     option = _option(keys, loaded.config, tables)
     if option is not None:
         text = f"{option.help} ({option.allowed()})"

@@ -1,7 +1,7 @@
 """
 Every key that `corral.yaml` may have: its type, default, unit and consequence.
 
-The text under a key is its documentation: `config explain`, the JSON Schema and docs/configuration.md show it. A key
+The text under a key is its documentation: `config explain`, the JSON Schema and docs/reference/config.md show it. A key
 stands here only if something in Corral obeys it. Unset and `null` are the same.
 """
 
