@@ -78,20 +78,21 @@ class RequestHead:
 
 class ResponseHead:
     """
-    One head of an answer, checked; names and values as in RequestHead. `length` None: the body's end is not known yet.
+    One head of an answer, checked; names and values as in RequestHead.
 
-    `keep_alive` holds where the body is as long as the head says.
+    `length` None without `chunked`: the body ends with the connection, whatever `keep_alive` says.
     """
 
-    __slots__ = ("chunked", "fields", "headers", "keep_alive", "length", "status")
+    __slots__ = ("chunked", "fields", "headers", "keep_alive", "length", "minor", "status")
 
-    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], *, keep_alive: bool) -> None:
+    def __init__(self, status: int, minor: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.status = status
+        self.minor = minor
         self.headers = headers
         self.fields = dict(headers)
         self.length: int | None = None
         self.chunked = False
-        self.keep_alive = keep_alive
+        self.keep_alive = minor == 1
 
 
 class _Collector:
@@ -194,13 +195,17 @@ def _check(head: RequestHead) -> None:
         if length is not None or head.minor == 0 or coding.lower() != b"chunked":
             raise BadHead("The only Transfer-Encoding accepted is chunked, without Content-Length, in HTTP/1.1.")
         head.chunked = True
-    connection = fields.get(b"connection")
-    if connection is not None:
-        tokens = connection.lower()
-        if b"close" in tokens:
-            head.keep_alive = False
-        elif b"keep-alive" in tokens:
-            head.keep_alive = True
+    _check_connection(head)
+
+
+def _check_connection(head: RequestHead | ResponseHead) -> None:
+    if b"connection" not in head.fields:
+        return
+    tokens = b",".join([value for name, value in head.headers if name == b"connection"]).lower()
+    if b"close" in tokens:
+        head.keep_alive = False
+    elif b"keep-alive" in tokens:
+        head.keep_alive = True
 
 
 def _length(value: bytes) -> int:
@@ -221,7 +226,7 @@ def parse_response_head(block: bytes) -> ResponseHead:
         raise BadHead(str(error)) from None
     if not collector.complete:
         raise BadHead("it is cut off")
-    head = ResponseHead(parser.get_status_code(), collector.headers, keep_alive=parser.should_keep_alive())
+    head = ResponseHead(parser.get_status_code(), 1 if block.startswith(b"HTTP/1.1") else 0, collector.headers)
     fields = head.fields
     length, coding = fields.get(b"content-length"), fields.get(b"transfer-encoding")
     if length is not None:
@@ -231,6 +236,7 @@ def parse_response_head(block: bytes) -> ResponseHead:
         if length is not None or codings != [b"chunked"]:
             raise BadHead("an unknown transfer coding")
         head.chunked = True
+    _check_connection(head)
     return head
 
 
