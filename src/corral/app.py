@@ -30,6 +30,7 @@ from corral.contracts.devices import Devices
 from corral.contracts.engine import Engine
 from corral.contracts.runtime import Runtime
 from corral.devices import HostDevices, budgets, charged, this_host
+from corral.devices.report import rows as device_rows
 from corral.devices.watch import DeviceWatch
 from corral.domain.devices import RAM, Snapshot
 from corral.domain.errors import CorralError, PlaceFailed, StoreFailed
@@ -142,7 +143,13 @@ class Corral:
         self.metrics.watch(self.scheduler.views)
         self.metrics.also(
             self.scrape,
-            HostMetrics(lambda: self.watch.last, lambda: self._budgets, self.scheduler.views, now=self._clock.now),
+            HostMetrics(
+                lambda: self.watch.last,
+                lambda: self._budgets,
+                self.scheduler.views,
+                now=self._clock.now,
+                seen=self._footprints.seen,
+            ),
         )
         self.directory = ModelDirectory(context_of=self._context_of)
         self.control = SchedulerControl(
@@ -212,7 +219,8 @@ class Corral:
             "address": self.address,
             "config_file": self.settings.config_file,
             "state_dir": self.settings.state_dir,
-            "memory": {"budget_bytes": self._fleet.budgets.get(RAM), "used_bytes": used},
+            "memory": {"budget_bytes": self._budgets.get(RAM), "used_bytes": used},
+            "devices": device_rows(self.watch.last, self._budgets, self._counted()),
         }
 
     @property

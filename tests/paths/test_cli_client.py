@@ -32,6 +32,8 @@ MODEL = {
 STATUS = {
     "version": "9", "pid": 7, "address": "http://127.0.0.1:1", "config_file": "", "queue": 0,
     "memory": {"budget_bytes": 2 * 1024**3, "used_bytes": 1024**3},
+    "devices": [{"device": "ram", "present": True, "total_bytes": 4 * 1024**3, "free_bytes": 3 * 1024**3,
+                 "budget_bytes": 2 * 1024**3, "counted_bytes": 1024**3, "description": ""}],
     "models": [MODEL, {**MODEL, "model": "idle", "state": "stopped", "instance": "", "pids": []}],
 }  # fmt: skip
 Answer = Callable[[BaseHTTPRequestHandler, Any], None]
@@ -122,8 +124,8 @@ def corral(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
 def test_ps(corral: Script, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["ps"]) == 0
     head, row, *rest = capsys.readouterr().out.splitlines()
-    assert head.split() == ["MODEL", "STATE", "RAM", "CONTEXT", "SLOTS", "QUEUE", "TTL", "LEFT", "PID", "LOAD"]
-    assert row.split() == ["coder", "ready", "1", "GiB", "-", "1/2", "0", "30s", "42", "2s"]
+    assert head.split() == ["MODEL", "STATE", "RAM", "VRAM", "CONTEXT", "SLOTS", "QUEUE", "TTL", "LEFT", "PID", "LOAD"]
+    assert row.split() == ["coder", "ready", "1", "GiB", "-", "-", "1/2", "0", "30s", "42", "2s"]
     assert rest == [], "a Model that is not loaded is not shown"
     assert main.run(["ps", "--all", "--json"]) == 0
     assert [row["model"] for row in json.loads(capsys.readouterr().out)] == ["coder", "idle"]

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from corral.cli import connect, options, output
+from corral.domain.devices import RAM
 from corral.domain.units import format_bytes, format_duration
 
-_HEAD = ("model", "state", "ram", "context", "slots", "queue", "ttl left", "pid", "load")
-_NUMBERS = ("ram", "context", "slots", "queue", "pid", "load")
+_HEAD = ("model", "state", "ram", "vram", "context", "slots", "queue", "ttl left", "pid", "load")
+_NUMBERS = ("ram", "vram", "context", "slots", "queue", "pid", "load")
 
 
 def ps(
@@ -50,23 +51,21 @@ def status(
     if as_json:
         output.print_json(found)
         return
-    memory, models = found.get("memory") or {}, found["models"]
+    models = found["models"]
     states: dict[str, int] = {}
     for model in models:
         states[str(model.get("state"))] = states.get(str(model.get("state")), 0) + 1
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
-    budget = memory.get("budget_bytes")
     lines = {
         "corral": f"{found.get('version', '?')}, pid {found.get('pid', '?')}",
         "address": str(found.get("address", corral.place)),
         "config": str(found.get("config_file") or "none"),
-        "memory": f"{format_bytes(memory.get('used_bytes') or 0)} of "
-        + (format_bytes(budget) if budget is not None else "all there is"),
+        **{str(device.get("device")): _device(device) for device in found.get("devices") or ()},
         "models": counted,
         "waiting": str(found.get("queue", 0)),
     }
     for name, text in lines.items():
-        print(f"{name:<8} {output.printable(text)}")
+        print(f"{output.printable(name):<8} {output.printable(text)}")
 
 
 def _status(corral: connect.Corral) -> Mapping[str, Any]:
@@ -76,8 +75,20 @@ def _status(corral: connect.Corral) -> Mapping[str, Any]:
     return found
 
 
+def _device(row: Mapping[str, Any]) -> str:
+    """`Models have 6 GiB of 22 GiB, 14 GiB of 24 GiB free (NVIDIA T4)`."""
+    counted, budget = format_bytes(row.get("counted_bytes") or 0), row.get("budget_bytes")
+    if not row.get("present"):
+        return f"has vanished; Models held {counted} there"
+    allowed = f" of {format_bytes(budget)}" if budget is not None else ""
+    free = f"{format_bytes(row.get('free_bytes') or 0)} of {format_bytes(row.get('total_bytes') or 0)} free"
+    what = f" ({row['description']})" if row.get("description") else ""
+    return f"Models have {counted}{allowed}, {free}{what}"
+
+
 def _row(model: Mapping[str, Any]) -> tuple[str, ...]:
     ram = model.get("rss_bytes") or model.get("ram_bytes")
+    vram = sum(size for name, size in (model.get("devices") or {}).items() if name != RAM)
     ttl = model.get("ttl_left_s")
     pids = model.get("pids") or ()
     context, load = model.get("context_tokens"), model.get("load_s")
@@ -86,6 +97,7 @@ def _row(model: Mapping[str, Any]) -> tuple[str, ...]:
         str(model.get("model", "")),
         str(model.get("state", "")),
         format_bytes(ram) if ram else "-",
+        format_bytes(vram) if vram else "-",
         str(context) if context else "-",
         f"{model.get('leases', 0)}/{model.get('slots', 0)}" if loaded else "-",
         str(model.get("waiting", 0)),

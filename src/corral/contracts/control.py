@@ -38,7 +38,8 @@ class Control(Protocol):
 
     async def status(self) -> Mapping[str, object]:
         """
-        JSON-ready: version, pid, started_at, address, config_file, memory {budget_bytes, used_bytes}, queue, and
-        `models`: one object each as `/running` shows them, plus rss_bytes, pids, context_tokens where known.
+        JSON-ready: version, pid, started_at, address, config_file, memory {budget_bytes, used_bytes} of RAM,
+        queue, `devices`: one object each, and `models`: one object each as `/running` shows them, plus rss_bytes, pids,
+        context_tokens where known.
         """
         ...

@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from corral.domain.devices import IDLE, RAM, Activity, DeviceMemory
 
 
 class FakeDevices:
-    """Implements `contracts.devices.Devices`. `blind` devices do not tell what each process holds."""
+    """
+    Implements `contracts.devices.Devices`.
+
+    `unified` GPUs have their bytes out of RAM, `blind` ones do not tell what each process holds. A process that is not
+    `alive` any more has given everything back.
+    """
 
     def __init__(
         self,
@@ -27,6 +32,7 @@ class FakeDevices:
         gpus: Mapping[str, int] | None = None,
         unified: Iterable[str] = (),
         blind: Iterable[str] = (),
+        alive: Callable[[int], bool] = lambda pid: True,
     ) -> None:
         self.totals = {RAM: ram_bytes, **(gpus or {})}
         self.gone: set[str] = set()
@@ -35,6 +41,7 @@ class FakeDevices:
         self.held.set()
         self._unified = frozenset(unified)
         self._blind = frozenset(blind)
+        self._alive = alive
         self._limit: int | None = None
         self._others: Counter[str] = Counter()
         self._ours: dict[int, dict[str, int]] = {}
@@ -82,7 +89,7 @@ class FakeDevices:
     # --- inside
 
     def _held(self, name: str, pids: Iterable[int]) -> int:
-        return sum(self._ours.get(pid, {}).get(name, 0) for pid in pids)
+        return sum(self._ours[pid].get(name, 0) for pid in pids if pid in self._ours and self._alive(pid))
 
     def _memory(self, name: str) -> DeviceMemory:
         total = self.totals[name]

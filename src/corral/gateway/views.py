@@ -96,6 +96,7 @@ def running_row(view: InstanceView, now: float) -> dict[str, Any]:
         "for_s": round(now - view.since, 3) if view.instance else None,
         "ttl_left_s": _left(view.expires_at, now),
         "ram_bytes": view.ram_bytes,
+        "devices": dict(view.devices),
         "load_s": view.load_s,
         "pinned": view.pinned,
         "error": view.error,

@@ -8,12 +8,17 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from corral.contracts.footprint import SeenLoad
 from corral.domain.devices import Snapshot
-from corral.domain.instance import InstanceView
+from corral.domain.instance import ALIVE, InstanceView
 
 
 class HostMetrics(Collector):
-    """A collector for `Metrics.also`. `budgets` are those in force; `now` is the clock of the readings."""
+    """
+    A collector for `Metrics.also`.
+
+    `budgets` are those in force, `now` is the clock of the readings, `seen` tells what loads of a digest have shown.
+    """
 
     def __init__(
         self,
@@ -22,11 +27,13 @@ class HostMetrics(Collector):
         views: Callable[[], Sequence[InstanceView]],
         *,
         now: Callable[[], float],
+        seen: Callable[[str], SeenLoad | None] = lambda digest: None,
     ) -> None:
         self._reading = reading
         self._budgets = budgets
         self._views = views
         self._now = now
+        self._seen = seen
 
     def collect(self) -> Iterable[Metric]:
         """For prometheus-client's registry."""
@@ -41,10 +48,25 @@ class HostMetrics(Collector):
             for device, size in view.devices.items():
                 counted.add_metric((view.model, device), size)
         yield counted
+        yield self._footprints(views)
         age = GaugeMetricFamily("corral_device_reading_age_seconds", "Since the devices were last read.")
         if reading.devices:
             age.add_metric((), max(0.0, self._now() - reading.at))
         yield age
+
+    def _footprints(self, views: Sequence[InstanceView]) -> Metric:
+        footprint = GaugeMetricFamily(
+            "corral_footprint_bytes",
+            "What a load was estimated to take, and what it was measured to take.",
+            labels=("model", "device", "kind"),
+        )
+        for view in views:
+            load = self._seen(view.digest) if view.state in ALIVE else None
+            if load is not None:
+                for kind, footprint_of in (("estimated", load.estimated), ("measured", load.measured)):
+                    for device, size in footprint_of.by_device().items():
+                        footprint.add_metric((view.model, device, kind), size)
+        return footprint
 
 
 def _memory(reading: Snapshot) -> Iterable[Metric]:

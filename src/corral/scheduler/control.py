@@ -109,6 +109,7 @@ class SchedulerControl:
             "for_s": round(now - view.since, 3) if view.instance else None,
             "ttl_left_s": None if view.expires_at is None else max(0.0, round(view.expires_at - now, 3)),
             "ram_bytes": view.ram_bytes,
+            "devices": dict(view.devices),
             "load_s": view.load_s,
             "pinned": view.pinned,
             "error": view.error,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from corral.cli.listing import _row
+from corral.cli.listing import _device, _row
 from corral.cli.output import print_table, printable
 
 
@@ -12,13 +12,24 @@ def test_a_row_of_a_loaded_model() -> None:
     model = {
         "model": "m", "state": "ready", "rss_bytes": 3 * 1024**3, "ram_bytes": 1, "context_tokens": 4096, "leases": 1,
         "slots": 4, "waiting": 2, "ttl_left_s": 61, "pids": [7, 8], "load_s": 1.4, "pinned": False,
+        "devices": {"ram": 1, "CUDA0": 2**34, "CUDA1": 2**32},
     }  # fmt: skip
-    assert _row(model) == ("m", "ready", "3 GiB", "4096", "1/4", "2", "1m 1s", "7", "1s")
+    assert _row(model) == ("m", "ready", "3 GiB", "20 GiB", "4096", "1/4", "2", "1m 1s", "7", "1s")
 
 
 def test_a_row_of_one_that_is_not() -> None:
-    assert _row({"model": "m", "state": "stopped"}) == ("m", "stopped", "-", "-", "-", "0", "-", "-", "-")
-    assert _row({"model": "m", "state": "ready", "pinned": True, "ttl_left_s": None})[6] == "pinned"
+    assert _row({"model": "m", "state": "stopped"}) == ("m", "stopped", "-", "-", "-", "-", "0", "-", "-", "-")
+    assert _row({"model": "m", "state": "ready", "pinned": True, "ttl_left_s": None})[7] == "pinned"
+
+
+def test_a_line_of_a_device() -> None:
+    gib = 1024**3
+    device = {"device": "CUDA0", "present": True, "description": "NVIDIA T4", "total_bytes": 16 * gib,
+              "free_bytes": 4 * gib, "budget_bytes": 15 * gib, "counted_bytes": 11 * gib}  # fmt: skip
+    assert _device(device) == "Models have 11 GiB of 15 GiB, 4 GiB of 16 GiB free (NVIDIA T4)"
+    unlimited = {**device, "budget_bytes": None, "description": ""}
+    assert _device(unlimited) == "Models have 11 GiB, 4 GiB of 16 GiB free"
+    assert _device({"device": "CUDA0", "present": False}) == "has vanished; Models held 0 B there"
 
 
 def test_columns_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:

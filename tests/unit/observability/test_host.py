@@ -1,7 +1,9 @@
 from prometheus_client.parser import text_string_to_metric_families
 
+from corral.contracts.footprint import SeenLoad
 from corral.domain.devices import RAM, Activity, DeviceMemory, Snapshot
 from corral.domain.instance import InstanceState, InstanceView
+from corral.domain.launch import Footprint
 from corral.observability.host import HostMetrics
 from corral.observability.metrics import Metrics
 
@@ -34,6 +36,25 @@ def test_devices_with_what_they_do_and_what_is_counted() -> None:
         ("device_reading_age_seconds",): 2,
         ("instance_memory_bytes", RAM, "m"): 3, ("instance_memory_bytes", "CUDA0", "m"): 9,
     }  # fmt: skip
+
+
+def test_estimates_stand_beside_what_was_measured_for_models_that_run() -> None:
+    load = SeenLoad(Footprint(5, {"CUDA0": 90}), Footprint(7, {"CUDA0": 100}), 1.0, 3)
+    metrics = Metrics("1", lambda model: "x")
+    views = [
+        InstanceView("m", "i-1", InstanceState.READY, digest="d"),
+        InstanceView("new", "i-2", InstanceState.STARTING, digest="other"),
+        InstanceView("idle", "", InstanceState.STOPPED, digest="d"),
+    ]
+    metrics.also(HostMetrics(Snapshot, dict, lambda: views, now=float, seen={"d": load}.get))
+    lines = [line for line in metrics.render().decode().splitlines() if line.startswith("corral_footprint_bytes{")]
+
+    assert lines == [
+        'corral_footprint_bytes{device="ram",kind="estimated",model="m"} 5.0',
+        'corral_footprint_bytes{device="CUDA0",kind="estimated",model="m"} 90.0',
+        'corral_footprint_bytes{device="ram",kind="measured",model="m"} 7.0',
+        'corral_footprint_bytes{device="CUDA0",kind="measured",model="m"} 100.0',
+    ]
 
 
 def test_a_gpu_that_has_gone_is_down_and_not_just_absent() -> None:
