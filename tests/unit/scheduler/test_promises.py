@@ -28,6 +28,15 @@ from .script import footprint
 
 NAMES = ("a", "b", "c", "d", "e")
 LIMITS = Limits(queue_per_model=5, queue_total=12, max_wait_hot_s=10, backoff_first_s=1, backoff_max_s=8)
+CALLERS = (
+    Caller("plain"),
+    Caller("plain"),
+    Caller("other"),
+    Caller("urgent", priority=2),
+    Caller("two", max_concurrent=2),
+    Caller("one", priority=-1, max_concurrent=1, max_waiting=3),
+)
+callers = st.sampled_from(CALLERS)
 PATIENT = 1e6
 CALM_ROUNDS = 400
 LOAD_S = 1.0
@@ -65,6 +74,7 @@ class Asked:
     weight: int
     since: float
     deadline: float
+    caller: Caller
     state: str = "waiting"  # waiting, granted, refused, left, done
     engine: Engine | None = None
 
@@ -160,16 +170,17 @@ class Promises(RuleBasedStateMachine):
         model=st.sampled_from(NAMES),
         weight=st.sampled_from([1, 1, 1, 0]),
         patience=st.sampled_from([5.0, 40.0, PATIENT]),
+        caller=callers,
     )
-    def ask(self, model: str, weight: int, patience: float) -> None:
+    def ask(self, model: str, weight: int, patience: float, caller: Caller) -> None:
         number = len(self.asked) + 1
-        self.asked[number] = Asked(number, model, weight, self.now, self.now + patience)
-        self._step(events.Requested(number, model, Caller("caller"), self.now + patience, weight))
+        self.asked[number] = Asked(number, model, weight, self.now, self.now + patience, caller)
+        self._step(events.Requested(number, model, caller, self.now + patience, weight))
 
-    @rule(model=st.sampled_from(NAMES), count=st.integers(2, 8))
-    def burst(self, model: str, count: int) -> None:
+    @rule(model=st.sampled_from(NAMES), count=st.integers(2, 8), caller=callers)
+    def burst(self, model: str, count: int, caller: Caller) -> None:
         for _ in range(count):
-            self.ask(model, 1, PATIENT)
+            self.ask(model, 1, PATIENT, caller)
 
     @precondition(lambda self: self._in_state("waiting"))
     @rule(pick=st.integers(0))
@@ -296,7 +307,23 @@ class Promises(RuleBasedStateMachine):
             assert self.wake is not None
             assert self.wake <= min(deadlines), "nobody will be there when a deadline comes"
         assert self.machine.queue_total == len(deadlines) <= LIMITS.queue_total
+        self._judge_places()
         self.whole = True
+
+    def _judge_places(self) -> None:
+        waiting = self._in_state("waiting")
+        listed = self.machine.waiters(self.now)
+        assert sorted(view.request for view in listed) == [r.number for r in waiting]
+        for caller in {r.caller for r in waiting}:
+            own = [r for r in waiting if r.caller == caller]
+            if caller.max_waiting:
+                assert len(own) <= caller.max_waiting
+            # Those that are kept out of line are so for a reason: their caller has as many as it may.
+            held_back = [view for view in listed if view.held_back and view.caller == caller.name]
+            if held_back:
+                granted = [r for r in self._in_state("granted") if r.caller == caller and r.weight]
+                slots = [r for r in own if r.weight]
+                assert len(granted) + len(slots) - len(held_back) >= caller.max_concurrent
 
     def _judge(self, command: commands.Command) -> None:
         match command:
@@ -379,13 +406,23 @@ class Promises(RuleBasedStateMachine):
         if engine.model in self.fleet.models:
             assert engine.digest in self._ways(engine.model)
         if request.weight:
-            before = [r for r in self._in_state("waiting") if r.model == request.model and r.weight]
-            assert before[0] is request, "first come, first served"
+            mates = [r for r in self._in_state("waiting") if r.model == request.model and r.weight]
+            own = [r for r in mates if r.caller == request.caller]
+            assert own[0] is request, "within a caller: first come, first served"
+            self._judge_bound(request)
             in_use = sum(self.asked[number].weight for number in engine.leases)
             assert in_use < engine.slots, "more leases than slots"
         assert command.waited_s == self.now - request.since
         request.state, request.engine = "granted", engine
         engine.leases.add(request.number)
+
+    def _judge_bound(self, request: Asked) -> None:
+        bound = request.caller.max_concurrent
+        if bound:
+            own = [r for r in self.asked.values() if r.caller == request.caller and r.weight]
+            assert sum(r.state == "granted" for r in own) < bound, "more leases than the key may have"
+            # Those before it are in line as well, or have been served: it has passed none that is kept out of line.
+            assert sum(r.state in ("waiting", "granted") for r in own if r.number < request.number) < bound
 
     # --- the end: everyone gets an answer -------------------------------------------------------------------------
 
@@ -396,7 +433,7 @@ class Promises(RuleBasedStateMachine):
         patient = [r for r in self._in_state("waiting") if r.deadline - self.now > PATIENT / 2]
         for round_ in range(CALM_ROUNDS):
             if self.closing is None and round_ < CALM_ROUNDS // 2:
-                self.ask(hot, 1, PATIENT)  # it never cools down
+                self.ask(hot, 1, PATIENT, CALLERS[round_ % len(CALLERS)])  # it never cools down
             self._calm_round()
             if round_ >= CALM_ROUNDS // 2 and not self._in_state("waiting"):
                 break

@@ -84,6 +84,8 @@ def _get_in_line(world: World, waiter: Waiter) -> None:
     if waiter.weight:
         model.queue[waiter.request] = waiter
         model.fair.add(waiter, world.now)
+        if model.fair.wants_holders:
+            model.fair.hold_all(_holders(world, model), world.now, _cost_s(model))
     else:
         model.light[waiter.request] = waiter
     model.held = False
@@ -108,21 +110,18 @@ def serve(world: World, model: ModelState) -> None:
     while model.light:
         _grant(world, next(iter(model.light.values())), instance)
     while model.queue and instance.used < instance.slots:
-        cost_s = cost(model)
-        if model.fair.wants_holders:
-            model.fair.hold_all(_holders(world, instance), world.now, cost_s)
-        waiter = model.fair.take(world.now, cost_s)
-        _grant(world, waiter, instance, taken=True)
+        _grant(world, model.fair.take(world.now, _cost_s(model)), instance, taken=True)
 
 
-def cost(model: ModelState) -> float:
+def _cost_s(model: ModelState) -> float:
     """Slot-seconds that a request of this Model is charged before it is known better."""
     service_s = model.service_s()
     return UNKNOWN_COST_S if service_s is None else service_s
 
 
-def _holders(world: World, instance: Instance) -> list[tuple[str, int]]:
-    return [(held[1].name, request) for request, held in world.leases.items() if held[0] is instance]
+def _holders(world: World, model: ModelState) -> list[tuple[str, int]]:
+    """Who has leases on it, and which. The one place that looks at all leases: once for each time that callers meet."""
+    return [(held[1].name, request) for request, held in world.leases.items() if held[0].model is model]
 
 
 def _with_free_slot(model: ModelState) -> Instance | None:

@@ -35,6 +35,9 @@ PRIORITY_LEVEL_S: Final = 30.0
 LARGEST_SHARE: Final = 4
 """The places that one caller may hold, for each one that is free."""
 
+MOST_ABSENT: Final = 1000
+"""Callers who wait for no load whose turns are remembered."""
+
 T = TypeVar("T")
 
 
@@ -109,7 +112,7 @@ class Line(Generic[T]):
         self.end = FRONT  # no rank is behind this one
         self._places: dict[T, dict[Hashable, Place]] = {}
         self._wanted: dict[Hashable, list[tuple[Place, T]]] = {}  # sorted
-        self._turns: dict[Hashable, float] = {}  # of callers in line, and of those who had more than others
+        self._turns: dict[Hashable, float] = {}  # of callers in line, and of some who were: they are one ahead at most
         self._turn = 0.0  # of whoever was served last
 
     def place(self, model: T, caller: Hashable, place: Place | None) -> bool:
@@ -160,20 +163,19 @@ class Line(Generic[T]):
         turn = self._turns[caller]
         self._turns[caller] = turn + 1
         self._turn = max(turn, self._turn + 1 / (len(self._wanted) + 1))
-        if len(self._turns) > 64 + 2 * len(self._wanted):
+        if len(self._turns) > MOST_ABSENT + 2 * len(self._wanted):
             self._turns = {each: self._turns[each] for each in self._wanted}
 
     def in_order(self) -> Iterator[tuple[Rank, T]]:
         """First to go first. The line may change meanwhile; who comes meanwhile is not among them."""
-        walks = [(caller, tuple(wanted)) for caller, wanted in self._wanted.items()]
-        front = [(self._rank(caller, wanted[0][0], 0), n, 0) for n, (caller, wanted) in enumerate(walks)]
+        walks = [(self._turns[caller], tuple(wanted)) for caller, wanted in self._wanted.items()]
+        front = [((turn - wanted[0][0].level, wanted[0][0]), n, 0) for n, (turn, wanted) in enumerate(walks)]
         heapq.heapify(front)
-        turns = dict(self._turns)
         had = [0] * len(walks)  # turns that those ahead take
         seen = set()
         while front:
             rank, n, index = front[0]
-            caller, wanted = walks[n]
+            turn, wanted = walks[n]
             model = wanted[index][1]
             if model not in seen:
                 seen.add(model)
@@ -181,7 +183,7 @@ class Line(Generic[T]):
                 yield rank, model
             if index + 1 < len(wanted):
                 place = wanted[index + 1][0]
-                heapq.heapreplace(front, ((turns[caller] + had[n] - place.level, place), n, index + 1))
+                heapq.heapreplace(front, ((turn + had[n] - place.level, place), n, index + 1))
             else:
                 heapq.heappop(front)
 
@@ -191,8 +193,7 @@ class Line(Generic[T]):
     def _forget(self, model: T) -> None:
         del self._places[model]
         if not self._places:
-            self._turns.clear()
-            self._turn, self.end = 0.0, FRONT
+            self.end = FRONT
 
     def __contains__(self, model: T) -> bool:
         return model in self._places

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from corral.scheduler.policy import queue
 from corral.scheduler.policy.queue import PRIORITY_LEVEL_S, Line, place, queue_full, retry_after_s
 
 
@@ -166,7 +167,8 @@ def test_a_level_between_callers_is_a_turn() -> None:
     assert [serve(line) for _ in range(4)] == ["h0", "h1", "a", "h2"]
 
 
-def test_the_turns_of_those_who_have_left_are_forgotten() -> None:
+def test_the_turns_of_those_who_have_left_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "MOST_ABSENT", 50)
     line: Line[str] = Line()
     line.place("other", "other", place(0.0, -100, 1))  # the line is never empty
     for n in range(1000):
