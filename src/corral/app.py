@@ -185,7 +185,7 @@ class Corral:
 
     async def _exposition(self) -> bytes:
         engines = await self.scrape.text()  # first, so that a failure is counted in this very answer
-        return self.metrics.render() + engines.encode()
+        return await self.metrics.rendered() + engines.encode()
 
     def _memory_changed(self, seen: Snapshot) -> None:
         """The poll found the host changed: a neighbour came, a limit fell, a GPU went."""

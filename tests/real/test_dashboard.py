@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from corral.domain.fleet import Limits
 from corral.domain.instance import InstanceState
 from corral.domain.launch import Footprint
 from corral.fakes.devices import FakeDevices
+from tests.conftest import REQUIRED
 from tests.corrals import corral, fake, gguf
 from tests.models import ADA, BEN, model
 from tests.promql import Checker, named_in
@@ -29,13 +31,13 @@ METRICS = (DOCS / "metrics.md").read_text("utf-8")
 GIB = 1024**3
 
 
-async def scrape_of_a_busy_corral() -> str:
+async def scrape_of_a_busy_corral(binary: str) -> str:
     """Two real models that swap, one that does not start, one engine that hangs when scraped, a GPU that works."""
     host = FakeDevices(ram_bytes=32 * GIB, gpus={"CUDA0": 24 * GIB})
     host.work("CUDA0", Activity(0.5, 60.0, 200.0))
     models = {
-        "ada": gguf(model(ADA)),
-        "ben": gguf(model(BEN)),
+        "ada": gguf(model(ADA), binary=binary),
+        "ben": gguf(model(BEN), binary=binary),
         "broken": fake("--exit-at-start", "3"),
         "hung": fake("--metrics", "hang"),
     }
@@ -54,10 +56,17 @@ async def scrape_of_a_busy_corral() -> str:
         return (await running.http.get("/metrics")).text
 
 
-@pytest.fixture(scope="module")
-def known() -> dict[str, frozenset[str]]:
+@pytest.fixture(scope="module", params=["embedded", "binary"])
+def known(request: pytest.FixtureRequest) -> dict[str, frozenset[str]]:
+    binary = os.environ.get("CORRAL_TEST_LLAMA_SERVER", "")
+    if request.param == "binary" and not binary:
+        if "llama_server" in REQUIRED:
+            pytest.fail("CORRAL_TEST_LLAMA_SERVER is not set")
+        pytest.skip("no llama-server: set CORRAL_TEST_LLAMA_SERVER")
     labels: defaultdict[str, set[str]] = defaultdict(set)
-    for family in text_string_to_metric_families(asyncio.run(scrape_of_a_busy_corral())):
+    for family in text_string_to_metric_families(
+        asyncio.run(scrape_of_a_busy_corral(binary if request.param == "binary" else ""))
+    ):
         for sample in family.samples:
             labels[sample.name].update(sample.labels)
     return {name: frozenset(found) for name, found in labels.items()}

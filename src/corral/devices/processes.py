@@ -17,6 +17,8 @@ import psutil
 
 KEPT_S: Final = 60.0
 """A figure older than this is read again even if the RSS has not moved: others may have let go of shared pages."""
+MOST_SHARE: Final = 0.002
+"""Of its time at most that a process is looked at: while its pages are walked it can map and unmap nothing."""
 MOVED: Final = 0.02
 """Share of its RSS by which a process must have grown or shrunk to be read again before that."""
 
@@ -27,11 +29,12 @@ class _Seen:
     rss_bytes: int
     pss_bytes: int
     at: float
+    took_s: float
 
     def stands(self, started_at: float, rss: int, now: float) -> bool:
         """Whether it is still that process, about as large, and not long ago."""
         near = abs(rss - self.rss_bytes) <= MOVED * max(self.rss_bytes, 1)
-        return near and self.started_at == started_at and now - self.at < KEPT_S
+        return near and self.started_at == started_at and now - self.at < max(KEPT_S, self.took_s / MOST_SHARE)
 
 
 class ProcessMemory:
@@ -69,7 +72,7 @@ class ProcessMemory:
             return seen.pss_bytes
         pss = _rollup(self._root / f"proc/{pid}/smaps_rollup")
         if pss is not None:
-            self._seen[pid] = _Seen(started_at, rss, pss, now)
+            self._seen[pid] = _Seen(started_at, rss, pss, now, self._now() - now)
         return pss
 
 

@@ -7,6 +7,7 @@ Seconds everywhere; buckets reach 600 s because loads and long prompts do.
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -17,7 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from corral.domain.events import Evicted, LoadFinished, Notice, RequestFinished, StateChanged
-from corral.domain.instance import InstanceState, InstanceView
+from corral.domain.instance import ALIVE, InstanceState, InstanceView
 from corral.observability.series import Cell, Count, Spread, enter
 
 LATENCY: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -131,14 +132,33 @@ class Metrics:
         depth = GaugeMetricFamily("corral_queue_depth", "Requests that wait for a lease.", labels=("model",))
         for view in self._views():
             state.add_metric((view.model, str(view.state)), 1)
-            leases.add_metric((view.model,), view.leases)
-            slots.add_metric((view.model,), view.slots)
-            depth.add_metric((view.model,), view.waiting)
+            if view.state in ALIVE or view.waiting:  # of thousands of Models a few run, and zeros cost a line each
+                leases.add_metric((view.model,), view.leases)
+                slots.add_metric((view.model,), view.slots)
+                depth.add_metric((view.model,), view.waiting)
         yield from (state, leases, slots, depth)
 
     def render(self) -> bytes:
         """The whole exposition, text format 0.0.4."""
         return generate_latest(self._registry)
+
+    async def rendered(self) -> bytes:
+        """
+        The same without holding up the loop, where the numbers change: collected here, written in a thread.
+
+        Writing takes ten times as long: 0.15 s for 10,000 Models.
+        """
+        return await asyncio.to_thread(generate_latest, _Collected(list(self._registry.collect())))
+
+
+class _Collected(Collector):
+    """What was collected already."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 class _Rows:

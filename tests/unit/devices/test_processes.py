@@ -60,3 +60,16 @@ def test_the_real_figure_of_this_process_is_at_most_its_rss() -> None:
     rss = psutil.Process().memory_info().rss
 
     assert 0 < ProcessMemory().used_by([ME]) <= 1.1 * rss
+
+
+def test_one_that_takes_long_to_look_at_is_looked_at_rarely(tmp_path: Path) -> None:
+    times = iter([0.0, 1.0, 400.0, 401.0, 901.0, 902.0])  # a second to read: at most one in 500
+    rollup = Rollup(tmp_path)
+    memory = ProcessMemory(tmp_path, now=lambda: next(times))
+    rollup.say(10)
+    first = memory.used_by([ME])
+    rollup.say(20)
+
+    assert (first, memory.used_by([ME])) == (10 * 1024, 10 * 1024)
+    assert next(times) == 401.0
+    assert memory.used_by([ME]) == 20 * 1024

@@ -82,3 +82,24 @@ def test_gauges_come_from_the_views_at_scrape_time() -> None:
     assert seen["corral_slots", (("model", "m"),)] == 4
     assert seen["corral_queue_depth", (("model", "m"),)] == 3
     assert any(name == "corral_build_info" and ("version", "1.2.3") in labels for name, labels in seen)
+
+
+async def test_written_in_a_thread_it_is_the_same_text() -> None:
+    metrics = Metrics("1.2.3", lambda model: "llamacpp")
+    metrics(finished())
+    metrics.watch(lambda: [InstanceView("m", "i-1", InstanceState.READY, slots=2)])
+
+    assert await metrics.rendered() == metrics.render()
+
+
+def test_of_models_that_neither_run_nor_are_waited_for_only_the_state_is_told() -> None:
+    metrics = Metrics("1.2.3", lambda model: "llamacpp")
+    views = [
+        InstanceView("idle", "", InstanceState.STOPPED),
+        InstanceView("wanted", "", InstanceState.STOPPED, waiting=1),
+    ]
+    metrics.watch(lambda: views)
+    told = {name for name, labels in values(metrics) if ("model", "idle") in labels}
+
+    assert told == {"corral_instance_state"}
+    assert values(metrics)["corral_queue_depth", (("model", "wanted"),)] == 1
