@@ -52,6 +52,7 @@ from corral.observability.bus import Bus
 from corral.observability.engines import EngineMetrics, EngineScrape
 from corral.observability.host import HostMetrics
 from corral.observability.metrics import Metrics
+from corral.observability.waiting import WaitingMetrics
 from corral.runtimes.process.driver import ProcessRuntime
 from corral.scheduler.control import SchedulerControl
 from corral.scheduler.instances import Instances
@@ -143,6 +144,7 @@ class Corral:
         self.metrics.watch(self.scheduler.views)
         self.metrics.also(
             self.scrape,
+            WaitingMetrics(self.scheduler.waiters),
             HostMetrics(
                 lambda: self.watch.last,
                 lambda: self._budgets,

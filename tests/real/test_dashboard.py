@@ -31,21 +31,25 @@ METRICS = (DOCS / "metrics.md").read_text("utf-8")
 GIB = 1024**3
 
 
-async def scrape_of_a_busy_corral(binary: str) -> str:
-    """Two real models that swap, one that does not start, one engine that hangs when scraped, a GPU that works."""
+async def scrapes_of_a_busy_corral(binary: str) -> list[str]:
+    """Two real models that swap, one that does not start, an engine whose metrics hang, a GPU, a queue."""
     host = FakeDevices(ram_bytes=32 * GIB, gpus={"CUDA0": 24 * GIB})
     host.work("CUDA0", Activity(0.5, 60.0, 200.0))
     models = {
         "ada": gguf(model(ADA), binary=binary),
         "ben": gguf(model(BEN), binary=binary),
         "broken": fake("--exit-at-start", "3"),
-        "hung": fake("--metrics", "hang"),
+        "hung": fake("--metrics", "hang", slots=1),
     }
     limits = Limits(backoff_first_s=60, min_loaded_s=0.0)
     async with corral(models, group="swap", limits=limits, ram=20 * GIB, devices=host) as running:
         assert (await running.chat("broken")).status_code == 503
-        await running.text("hung")
-        await running.http.get("/metrics")
+        slow = [asyncio.ensure_future(running.chat("hung", fake={"prefill_s": 1.0})) for _ in range(2)]
+        async with asyncio.timeout(10):
+            while not running.app.scheduler.waiters() or running.state("hung") != "ready":
+                await asyncio.sleep(0.005)
+        first = (await running.http.get("/metrics")).text
+        await asyncio.gather(*slow)
         await running.text("ben")
         await running.stream("ada")
         view = running.app.scheduler.view("ada")
@@ -53,7 +57,7 @@ async def scrape_of_a_busy_corral(binary: str) -> str:
         known = Footprint(GIB)
         running.app._footprints.record(view.digest, estimated=known, measured=known, load_s=1.0)
         running.app.scrape._at = None  # the second of the last scrape has not passed
-        return (await running.http.get("/metrics")).text
+        return [first, (await running.http.get("/metrics")).text]
 
 
 @pytest.fixture(scope="module", params=["embedded", "binary"])
@@ -64,11 +68,10 @@ def known(request: pytest.FixtureRequest) -> dict[str, frozenset[str]]:
             pytest.fail("CORRAL_TEST_LLAMA_SERVER is not set")
         pytest.skip("no llama-server: set CORRAL_TEST_LLAMA_SERVER")
     labels: defaultdict[str, set[str]] = defaultdict(set)
-    for family in text_string_to_metric_families(
-        asyncio.run(scrape_of_a_busy_corral(binary if request.param == "binary" else ""))
-    ):
-        for sample in family.samples:
-            labels[sample.name].update(sample.labels)
+    for text in asyncio.run(scrapes_of_a_busy_corral(binary if request.param == "binary" else "")):
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels[sample.name].update(sample.labels)
     return {name: frozenset(found) for name, found in labels.items()}
 
 
