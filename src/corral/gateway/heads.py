@@ -32,13 +32,15 @@ SENT_TO_CLIENTS: Final = frozenset(
 NOT_BUFFERED: Final = b"x-accel-buffering: no\r\n"  # nginx would collect the stream
 
 
-def engine_head(head: RequestHead, path: bytes, length: int, site: Site, allowed: Set[bytes]) -> bytes:
+def engine_head(head: RequestHead, path: bytes, fields: bytes, length: int, site: Site) -> bytes:
     """The head of the request that the engine gets; its own key is part of `site.prefix`."""
-    fields = head.passed
-    if fields is None:
-        fields = head.passed = b"".join([b"%b: %b\r\n" % pair for pair in head.headers if pair[0] in allowed])
     size = b"content-length: %d\r\n" % length if length or head.method == b"POST" else b""
     return b"%b %b%b%b%b%b\r\n" % (head.method, site.base_path, path, site.prefix, fields, size)
+
+
+def passed_to_engine(head: RequestHead, allowed: Set[bytes]) -> bytes:
+    """The header lines of a request that go on to the engine."""
+    return b"".join([b"%b: %b\r\n" % pair for pair in head.headers if pair[0] in allowed])
 
 
 def passed_on(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

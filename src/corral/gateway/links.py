@@ -228,6 +228,7 @@ class Site:
         "links",
         "pool",
         "prefix",
+        "renames",
         "used_at",
     )
 
@@ -241,6 +242,7 @@ class Site:
         self.used_at = 0.0
         self._opening = 0
         self.base_path = endpoint.base_path.encode()
+        self.renames = bool(endpoint.model_name) or endpoint.v1 != "/v1"
         host = "localhost" if endpoint.socket else f"{endpoint.host}:{endpoint.port}"
         key = f"authorization: Bearer {endpoint.key}\r\n" if endpoint.key else ""
         self.prefix = f" HTTP/1.1\r\nhost: {host}\r\n{key}".encode()

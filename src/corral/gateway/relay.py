@@ -32,7 +32,7 @@ from corral.domain.events import RequestFinished
 from corral.domain.fleet import ModelSpec
 from corral.domain.serving import NOBODY
 from corral.gateway import errors
-from corral.gateway.heads import SENT_RAW, client_fields, early_fields, engine_head
+from corral.gateway.heads import SENT_RAW, client_fields, early_fields, engine_head, passed_to_engine
 from corral.gateway.links import AnswerHead, Link, Site
 from corral.gateway.naming import addressed
 from corral.gateway.routes.table import FROM_PATH, Route
@@ -150,12 +150,18 @@ class Exchange:
         self._state = SENT
         self._link = link
         if not self._head:
-            path, endpoint = self._path, site.endpoint
-            if endpoint.model_name or endpoint.v1 != "/v1":
-                path, self._body = addressed(endpoint, self._route, self._client.head, path, self._body)
-            allowed = SENT_RAW if self._route.model_from is FROM_PATH else self._gateway.request_headers
-            self._head = engine_head(self._client.head, path, len(self._body), site, allowed)
+            self._head = self._engine_head(site)
         link.send(self, self._head, self._body, bodiless=self._client.head.method == b"HEAD")
+
+    def _engine_head(self, site: Site) -> bytes:
+        head, path = self._client.head, self._path
+        if site.renames:
+            path, self._body = addressed(site.endpoint, self._route, head, path, self._body)
+        fields = head.passed
+        if fields is None:  # the next head may be the same one: it has the same route, and so the same list
+            allowed = SENT_RAW if self._route.model_from is FROM_PATH else self._gateway.request_headers
+            fields = head.passed = passed_to_engine(head, allowed)
+        return engine_head(head, path, fields, len(self._body), site)
 
     def unreachable(self, reason: str) -> None:
         """No connection: the engine is not there."""

@@ -138,6 +138,8 @@ class Watch:
     def finish(self) -> None:
         """Work the counts out of what was kept."""
         first, last = self._first, self._last
+        if not last:
+            return
         for data in (last,) if first is last else (first, last):
             usage = _found(data, _USAGE, _usage)
             if usage is not None:
@@ -172,7 +174,7 @@ T = TypeVar("T")
 
 def _found(data: bytes, key: bytes, decode: Callable[[bytes], T]) -> T | None:
     """The last object that such a key names; None where there is none, or it is not what it should be."""
-    text = _object_after(data, key) if data else None
+    text = _object_after(data, key)
     if text is None:
         return None
     try:

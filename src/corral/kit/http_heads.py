@@ -122,7 +122,7 @@ class SameHead(Generic[Head]):
     was found out about the rest of the head still holds.
     """
 
-    __slots__ = ("_after", "_before", "head", "length")
+    __slots__ = ("_after", "_before", "_start", "head", "length")
 
     def __init__(self, block: bytes, head: Head) -> None:
         self.head: Head = head
@@ -132,18 +132,18 @@ class SameHead(Generic[Head]):
             digits = _LENGTH_LINE.search(block)
             if digits is not None:
                 self._before, self._after = block[: digits.start(1)], block[digits.end(1) :]
+        self._start = len(self._before)
 
     def end(self, data: bytes) -> int:
         """Where the same head ends in `data`, whose length is then in `length`; 0 when it is another head."""
-        before, after = self._before, self._after
-        if not data.startswith(before):
+        if not data.startswith(self._before):
             return 0
-        start = len(before)
+        start, after = self._start, self._after
         if not after:
             return start
         end = data.find(b"\r\n", start, start + _DIGITS_LIMIT + 2)
         digits = data[start:end]
-        if end < 0 or not digits.isdigit() or not data.startswith(after, end):
+        if not data.startswith(after, end) or end < 0 or not digits.isdigit():
             return 0
         self.length = int(digits)
         return end + len(after)
