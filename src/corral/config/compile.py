@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from corral.config import paths
 from corral.config.document import EnvText, plain_value
@@ -150,7 +150,7 @@ def check_options(
     options: Mapping[str, Any], table: OptionTable, keys: Keys, engine: str, problems: Problems
 ) -> dict[str, OptionValue | None]:
     """The options in their plain form; None stays None. Unknown names and wrong values become problems."""
-    specs = {spec.name: spec for spec in table}
+    specs = _by_name(table)
     checked: dict[str, OptionValue | None] = {}
     for name, value in options.items():
         here = (*keys, name)
@@ -168,6 +168,17 @@ def check_options(
                 why = f"{name} must be {specs[name].allowed()}, not {shown(value)}" if secret else str(error)
                 problems.add(f"{dotted(keys)}: {why}", keys=here)
     return checked
+
+
+_NAMED: Final[dict[int, tuple[OptionTable, dict[str, OptionSpec]]]] = {}
+
+
+def _by_name(table: OptionTable) -> dict[str, OptionSpec]:
+    """The table by name, made once: it is asked for each Model. Its identity stays taken as long as it is kept here."""
+    found = _NAMED.get(id(table))
+    if found is None:
+        found = _NAMED[id(table)] = (table, {spec.name: spec for spec in table})
+    return found[1]
 
 
 def _option_value(spec: OptionSpec, value: Any) -> Any:
@@ -234,7 +245,7 @@ class _Compiler:
     def _options(self, engine: str) -> dict[str, OptionValue]:
         """The Model's options over the engine's defaults, paths absolute, what is null left out."""
         table = self.engines[engine].options
-        kinds = {spec.name: spec for spec in table}
+        kinds = _by_name(table)
         merged: dict[str, OptionValue] = {}
         silent = Problems()  # what is wrong with the defaults is told once, not for each Model
         shared_keys: Keys = ("defaults", "options", engine)

@@ -10,6 +10,7 @@ Keys = tuple[str | int, ...]
 """Where a value stands: `("models", "coder", "aliases", 0)`."""
 
 MOST_PROBLEMS = 50  # a broken file may have thousands; nobody reads more
+_MOST_KEPT = 20 * MOST_PROBLEMS
 
 
 class ConfigErrors(ConfigError):
@@ -45,6 +46,7 @@ class Problems:
         self._owners: Mapping[Keys, str] = owners if owners is not None else {}
         self.places: dict[Keys, str] = {}  # keys that did not come from the file -> where they came from
         self._found: list[tuple[tuple[str, int], ConfigError]] = []
+        self._more = 0
         self._keys: set[Keys] = set()
 
     def add(
@@ -54,6 +56,9 @@ class Problems:
         if keys and keys in self._keys:
             return
         self._keys.add(keys)
+        if len(self._found) >= _MOST_KEPT:  # a file of millions of mistakes
+            self._more += 1
+            return
         place = self._place(keys)
         if place is not None:
             error = ConfigError(message, file=place, key=dotted(keys), hint=hint)
@@ -97,7 +102,7 @@ class Problems:
         return None
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._found) + self._more
 
     def raise_any(self) -> None:
         """Raise what was found, in the order of the file."""
@@ -105,6 +110,6 @@ class Problems:
             return
         errors = [error for _, error in sorted(self._found, key=lambda item: item[0])]
         if len(errors) > MOST_PROBLEMS:
-            more = len(errors) - MOST_PROBLEMS
+            more = len(self) - MOST_PROBLEMS
             errors = [*errors[:MOST_PROBLEMS], ConfigError(f"{more} more problems", file=self.file)]
         raise ConfigErrors(errors)

@@ -31,7 +31,9 @@ _STRING = re.compile(
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _BARE_VALUE = re.compile(r"[^,\]}#\n]+")
 _MAX_INT: Final = 10**31  # as in YAML, where a longer row of digits is a text
-_MAX_KEY_PARTS: Final = 1000  # tomllib takes quadratic time for long dotted keys
+_LONG_KEY = re.compile(
+    r"""(?<![A-Za-z0-9_-])(?:(?:[A-Za-z0-9_-]++|"[^"\n]{0,99}+"|'[^'\n]{0,99}+')[ \t]*+\.[ \t]*+){60}"""
+)
 
 
 def parse(text: str, *, file: str = "") -> Document:
@@ -60,10 +62,9 @@ class _TooDeepError(Exception):
 
 
 def _bounded(text: str) -> None:
-    """Raise for what would cost tomllib more than time in proportion to the text."""
-    for line in text.split("\n"):
-        if len(line) > _MAX_KEY_PARTS and line.partition("=")[0].count(".") > _MAX_KEY_PARTS:
-            raise _TooDeepError
+    """Raise for what would cost tomllib more than time in proportion to the text: it takes quadratic time for a key."""
+    if _LONG_KEY.search(text):
+        raise _TooDeepError
 
 
 def _syntax_error(error: tomllib.TOMLDecodeError, text: str, file: str) -> ConfigError:

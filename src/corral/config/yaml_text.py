@@ -14,12 +14,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from corral.config.document import MAX_DEPTH, MAX_VALUES, Document, plain_value
 from corral.config.problems import Keys, Problems
+
+_MAX_NODES: Final = 2 * MAX_VALUES  # a key and a value each
 
 
 @dataclass(slots=True)
@@ -99,7 +101,7 @@ class _Builder:
     def build(self) -> _Node | None:
         root: _Node | None = None
         open_nodes: list[tuple[_Node, str | None]] = []
-        documents = 0
+        documents = count = 0
         for event in self._events():
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
@@ -113,6 +115,9 @@ class _Builder:
                     node.value = list(zip(node.value[::2], node.value[1::2], strict=True))
             elif isinstance(event, yaml.NodeEvent):
                 node = self._node(event)
+                count += 1
+                if count > _MAX_NODES:  # there may be millions more: time is bounded by not reading them
+                    raise _Bad(f"the file has more than {MAX_VALUES} values", event.start_mark)
                 if open_nodes:
                     open_nodes[-1][0].value.append(node)
                 else:

@@ -176,5 +176,4 @@ OptionTable = tuple[OptionSpec, ...]
 
 def with_defaults(table: OptionTable, options: Mapping[str, OptionValue]) -> dict[str, OptionValue]:
     """The options with the table's defaults filled in, in the table's order. Zero and False are values."""
-    merged = {spec.name: options.get(spec.name, spec.default) for spec in table}
-    return {name: value for name, value in merged.items() if value is not None}
+    return {spec.name: value for spec in table if (value := options.get(spec.name, spec.default)) is not None}

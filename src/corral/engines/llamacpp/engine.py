@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,7 @@ from corral.kit.ports import free_port
 
 _SPEC_FILE: Final = "worker.json"
 _KEY_FILE: Final = "engine.key"
+_LOOK_AGAIN_S: Final = 1.0  # at PATH
 _STOP_GRACE_S: Final = 2.0  # llama-server waits for its requests on SIGTERM, for as long as their clients stay
 
 
@@ -64,15 +66,17 @@ class LlamaCppEngine:
     ) -> None:
         self._headers = headers
         self._which = which
+        self._last: tuple[ModelSpec, Settings] | None = None  # thousands of Models are asked twice each, one by one
+        self._default: tuple[float, str, bool] | None = None
         self._prober = Prober(cache=cache, deadline_s=deadline_s, hidden_env=hidden_env)
 
     def problems(self, model: ModelSpec) -> list[str]:
         """What cannot work together, or not with the engine that would be used (which is found by a look at PATH)."""
-        settings = settings_of(model)
+        settings = self._settings(model)
         found = list(settings.problems)
         if not model.source.path:
             found.append("A llamacpp Model needs a source: a path to a .gguf file.")
-        if uses_embedded(model.binary, which=self._which):
+        if self._uses_embedded(model.binary):
             found += embedded.refused(settings)
             if any(name.startswith("LLAMA_") for name, _ in model.env):
                 found.append("The embedded engine reads no LLAMA_* environment: use options.")
@@ -80,11 +84,26 @@ class LlamaCppEngine:
 
     def slots(self, model: ModelSpec) -> int:
         """The `parallel` option, wherever it is written."""
-        return settings_of(model).slots
+        return self._settings(model).slots
+
+    def _settings(self, model: ModelSpec) -> Settings:
+        last = self._last
+        if last is None or last[0] is not model:
+            self._last = last = (model, settings_of(model))
+        return last[1]
+
+    def _uses_embedded(self, binary: str) -> bool:
+        """A look at PATH for all Models that name no program, not for each of them."""
+        if binary:
+            return uses_embedded(binary, which=self._which)
+        now, path, known = time.monotonic(), os.environ.get("PATH", ""), self._default
+        if known is None or known[1] != path or now - known[0] > _LOOK_AGAIN_S:
+            known = self._default = (now, path, uses_embedded(binary, which=self._which))
+        return known[2]
 
     def resolved(self, model: ModelSpec) -> ModelSpec:
         """See `contracts.engine.Engine.resolved`."""
-        settings = settings_of(model)
+        settings = self._settings(model)
         return dataclasses.replace(model, options=settings.options, args=settings.args)
 
     async def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
