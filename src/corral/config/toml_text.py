@@ -28,6 +28,9 @@ _STRING = re.compile(
     r'|"""(?:[^\\]|\\.)*?"""(?:"{1,2}(?!"))?|"(?:[^"\\\n]|\\.)*"',
     re.DOTALL,
 )
+_BRACKETS = re.compile(rf"{_STRING.pattern}|#[^\n]*|[\[\]{{}}]", re.DOTALL)
+_DIGITS = re.compile(r"[0-9_]{4000,}")
+_TOO_DEEP: Final = f"values are nested more than {MAX_DEPTH} deep"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _BARE_VALUE = re.compile(r"[^,\]}#\n]+")
 _MAX_INT: Final = 10**31  # as in YAML, where a longer row of digits is a text
@@ -41,15 +44,17 @@ def parse(text: str, *, file: str = "") -> Document:
     document = Document(file=file, parts=(file,) if file else ())
     text = text.replace("\r\n", "\n")
     try:
-        _bounded(text)
+        long = _LONG_KEY.search(text)  # tomllib takes quadratic time for a key
+        if long:
+            raise ConfigErrors([_at(text, long.start(), _TOO_DEEP, file)])
         document.data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigErrors([_syntax_error(error, text, file)]) from None
-    except (RecursionError, _TooDeepError):
-        problem = ConfigError(f"values are nested more than {MAX_DEPTH} deep", file=file)
-        raise ConfigErrors([problem]) from None
-    except ValueError as error:  # a number of thousands of digits
-        raise ConfigErrors([ConfigError(f"this is not valid TOML: {error}", file=file)]) from None
+    except RecursionError:
+        raise ConfigErrors([_at(text, _deep_at(text), _TOO_DEEP, file)]) from None
+    except ValueError:  # Python's own bound on digits
+        found = _DIGITS.search(text)
+        raise ConfigErrors([_at(text, found.start() if found else 0, "a number of too many digits", file)]) from None
     _Places(text, document).walk()
     problems = Problems(file, document.lines)
     _Checks(problems).value(document.data, (), 0)
@@ -57,14 +62,19 @@ def parse(text: str, *, file: str = "") -> Document:
     return document
 
 
-class _TooDeepError(Exception):
-    """Brackets or key parts beyond the bound, before anything recursed over them."""
+def _at(text: str, place: int, message: str, file: str) -> ConfigError:
+    line_start = text.rfind("\n", 0, place) + 1
+    return ConfigError(message, file=file, line=text.count("\n", 0, place) + 1, column=place - line_start + 1)
 
 
-def _bounded(text: str) -> None:
-    """Raise for what would cost tomllib more than time in proportion to the text: it takes quadratic time for a key."""
-    if _LONG_KEY.search(text):
-        raise _TooDeepError
+def _deep_at(text: str) -> int:
+    """Where the brackets of a text, which need not be right otherwise, are too deep."""
+    depth = 0
+    for match in _BRACKETS.finditer(text):
+        depth += (match[0] in "[{") - (match[0] in "]}")
+        if depth > MAX_DEPTH:
+            return match.start()
+    return 0
 
 
 def _syntax_error(error: tomllib.TOMLDecodeError, text: str, file: str) -> ConfigError:
@@ -232,7 +242,7 @@ class _Checks:
     def value(self, value: Any, keys: Keys, depth: int) -> None:
         self._count += 1
         if depth > MAX_DEPTH:
-            self._problems.add(f"values are nested more than {MAX_DEPTH} deep", keys=keys[:1])
+            self._problems.add(_TOO_DEEP, keys=keys[:1])
         elif self._count == MAX_VALUES + 1:
             self._problems.add(f"the file has more than {MAX_VALUES} values", keys=keys)
         elif self._count > MAX_VALUES:

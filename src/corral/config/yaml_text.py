@@ -40,6 +40,9 @@ def parse(text: str, *, file: str = "") -> Document:
         root = _Builder(text).build()
     except yaml.YAMLError as error:
         message, line, column = _syntax_error(error, text)
+        lines = text.count("\n") + 1
+        if line is not None and line > lines:  # the parser's end of a text without a last newline
+            line, column = lines, None
         problems.add(message, line=line, column=column)
         root = None
     if root is not None and not (root.kind == "plain" and root.value == ""):
