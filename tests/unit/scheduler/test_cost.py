@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -17,6 +19,7 @@ from corral.scheduler.machine import Machine
 
 PLENTY = 1e9
 C = Caller("c")
+CALLERS = [Caller(f"c{number}") for number in range(7)]
 
 
 def lines_run(work: Callable[[], object]) -> int:
@@ -81,3 +84,75 @@ def test_thousands_of_idle_models_cost_nothing(work: Callable[[Machine], None]) 
 def test_the_hot_path_stays_short() -> None:
     machine = machine_with(4)
     assert lines_run(lambda: hot(machine)) <= 30
+
+
+# --- a long line ------------------------------------------------------------------------------------------------------
+
+
+def crowd(count: int) -> Machine:
+    """Ten Models are ready and in use, `count` others wait for their memory with five requests each."""
+    names = [f"m{n}" for n in range(count + 11)]
+    limits = Limits(queue_per_model=count * 10, queue_total=count * 10)
+    machine = Machine(id_prefix="i")
+    fleet = Fleet({name: ModelSpec(name) for name in names}, {}, {"ram": 100}, limits)
+    machine.step(events.FleetChanged(fleet, dict.fromkeys(names, "d"), dict.fromkeys(names, Footprint(10))), 0.0)
+    for number in range(10):
+        machine.step(events.Requested(number, names[number], CALLERS[0], PLENTY), 1.0)
+        machine.step(events.InstanceReady(f"i-{number + 1}", Endpoint(), 1, 1.0), 1.0)
+    for number in range(count * 5):
+        caller = CALLERS[number % len(CALLERS)]
+        machine.step(events.Requested(100 + number, names[10 + number % count], caller, PLENTY), 2.0)
+    return machine
+
+
+def newcomer(machine: Machine) -> None:
+    machine.step(events.Requested(99, list(machine._world.models)[-1], CALLERS[1], PLENTY), 3.0)
+
+
+def one_more(machine: Machine) -> None:
+    machine.step(events.Requested(99, "m30", CALLERS[1], PLENTY), 3.0)
+
+
+def gone(machine: Machine) -> None:
+    machine.step(events.RequestLeft(100 + 40), 3.0)
+
+
+def hot_for_long(machine: Machine) -> None:
+    machine.step(events.Tick(), 12.5)
+
+
+def freed(machine: Machine) -> None:
+    (stop,) = (c for c in machine.step(events.LeaseReleased(0), 3.0) if isinstance(c, commands.Stop))
+    (start,) = (c for c in machine.step(events.InstanceStopped(stop.instance), 3.0) if isinstance(c, commands.Start))
+    machine.step(events.InstanceReady(start.instance, Endpoint(), 1, 1.0), 4.0)
+
+
+@pytest.mark.parametrize("work", [newcomer, one_more, gone, freed, hot_for_long])
+def test_what_an_event_costs_does_not_grow_with_the_line(work: Callable[[Machine], None]) -> None:
+    short, long = crowd(60), crowd(600)
+    few, many = lines_run(lambda: work(short)), lines_run(lambda: work(long))
+    assert many <= few * 1.1 + 20, (few, many)
+
+
+def test_all_who_wait_may_leave_at_once() -> None:
+    def leave(count: int) -> int:
+        machine = crowd(count)
+        return lines_run(lambda: [machine.step(events.RequestLeft(100 + n), 3.0) for n in range(count * 5)])
+
+    few, many = leave(50), leave(200)
+    assert many <= 4 * few * 1.3
+
+
+def test_a_decision_in_a_long_line_takes_well_under_a_millisecond() -> None:
+    """A generous bound on time: the bench has the numbers (50 to 100 us each)."""
+    machine = crowd(1000)
+    taken = []
+    for number in range(200):
+        began = time.perf_counter()
+        machine.step(events.Requested(10_000 + number, f"m{20 + number}", CALLERS[2], PLENTY), 3.0)
+        machine.step(events.RequestLeft(200 + number), 3.0)
+        taken.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    freed(machine)
+    assert statistics.median(taken) < 0.0005
+    assert time.perf_counter() - began < 0.01
