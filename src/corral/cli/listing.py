@@ -36,6 +36,8 @@ def ps(
             retry = model.get("retry_in_s")
             again = f" Next try in {format_duration(retry)}." if retry else ""
             output.note(f"{model['model']}: {output.printable(str(model['error']))}{again}")
+        if model.get("note"):
+            output.note(f"{model['model']}: smaller than configured, to fit: {output.printable(str(model['note']))}.")
 
 
 def status(

@@ -30,6 +30,7 @@ class FakeProgramEngine:
     name = "fake"
     options: OptionTable = (
         OptionSpec("parallel", OptionKind.INT, "Requests served at one time.", default=4, minimum=1, unit="slots"),
+        OptionSpec("memory", OptionKind.LIST, "What a load takes: DEVICE=BYTES, such as ram=1024."),
         OptionSpec("flags", OptionKind.LIST, "Arguments of the fake engine program: how it fails."),
     )
 
@@ -90,8 +91,11 @@ class FakeProgramEngine:
                 return False
 
     def declared(self, model: ModelSpec) -> Footprint | None:
-        """The files tell."""
-        return None
+        """The option `memory`."""
+        sizes = model.options.get("memory", ())
+        assert isinstance(sizes, tuple)
+        by_device = {name: int(size) for name, _, size in (each.partition("=") for each in sizes)}
+        return Footprint.of(by_device) if by_device else None
 
     def diagnose(
         self,
@@ -104,7 +108,8 @@ class FakeProgramEngine:
     ) -> StartFailed:
         """What happened, and the last lines."""
         what = f"ended: it {exit}" if exit else "never became ready"
-        return StartFailed(f"The fake engine of {model.name} {what}.", log_tail=tuple(log[-20:]))
+        memory = any("out of memory" in line for line in log)
+        return StartFailed(f"The fake engine of {model.name} {what}.", log_tail=tuple(log[-20:]), memory=memory)
 
     def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:
         """It does not say."""

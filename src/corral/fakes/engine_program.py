@@ -93,6 +93,9 @@ class FakeEngine:
         if self.options.exit_while_loading is not None:
             log("exiting due to model loading error")
             quit_now(self.options.exit_while_loading)
+        if self.options.no_memory_while and os.path.exists(self.options.no_memory_while):  # noqa: ASYNC240
+            log("cannot allocate its buffers: out of memory")
+            quit_now(1)
         if self.options.never_ready:
             return
         if not self.options.refuse_sigterm:
@@ -266,6 +269,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--never-ready", action="store_true", help="answer 503 for ever")
     parser.add_argument("--exit-at-start", type=int, metavar="CODE", help="end before listening")
     parser.add_argument("--exit-while-loading", type=int, metavar="CODE", help="end after --load-s")
+    parser.add_argument("--no-memory-while", metavar="FILE", help="as long as it exists: end for lack of memory")
     parser.add_argument("--memory", type=int, default=0, metavar="BYTES", help="take and touch so much memory")
     parser.add_argument("--refuse-sigterm", action="store_true")
     parser.add_argument("--fork-child", nargs="?", const="group", choices=("group", "session"),

@@ -97,6 +97,7 @@ def running_row(view: InstanceView, now: float) -> dict[str, Any]:
         "ttl_left_s": _left(view.expires_at, now),
         "ram_bytes": view.ram_bytes,
         "devices": dict(view.devices),
+        "note": view.note,
         "load_s": view.load_s,
         "pinned": view.pinned,
         "error": view.error,

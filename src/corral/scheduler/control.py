@@ -110,6 +110,7 @@ class SchedulerControl:
             "ttl_left_s": None if view.expires_at is None else max(0.0, round(view.expires_at - now, 3)),
             "ram_bytes": view.ram_bytes,
             "devices": dict(view.devices),
+            "note": view.note,
             "load_s": view.load_s,
             "pinned": view.pinned,
             "error": view.error,

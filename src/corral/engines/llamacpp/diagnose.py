@@ -13,7 +13,7 @@ from typing import Final
 
 from corral.domain.errors import StartFailed
 from corral.domain.launch import ExitKind, ExitStatus
-from corral.engines.llamacpp.failures import RULES
+from corral.engines.llamacpp.failures import RULES, Rule
 
 TAIL_LINES: Final = 20
 _LINE_LIMIT: Final = 500
@@ -32,17 +32,22 @@ def diagnose(exit: ExitStatus | None, log: Sequence[str]) -> StartFailed:
     """The error for a start that failed. `exit` None means that it never became ready."""
     tail = tuple(line[:_LINE_LIMIT] for line in log[-TAIL_LINES:])
     sure = exit is not None and exit.kind in (ExitKind.OOM_KILLED, ExitKind.STOPPED)  # needs no words of the engine
-    message, hint, permanent = (None if sure else _by_log(log)) or _by_exit(exit, log)
-    return StartFailed(message, hint=hint, log_tail=tail, permanent=permanent)
+    known = None if sure else _by_log(log)
+    if known is not None:
+        message, rule = known
+        return StartFailed(message, hint=rule.fix, log_tail=tail, permanent=rule.permanent, memory=rule.memory)
+    message, hint, permanent = _by_exit(exit, log)
+    memory = exit is not None and exit.kind is ExitKind.OOM_KILLED
+    return StartFailed(message, hint=hint, log_tail=tail, permanent=permanent, memory=memory)
 
 
-def _by_log(log: Sequence[str]) -> tuple[str, str, bool] | None:
+def _by_log(log: Sequence[str]) -> tuple[str, Rule] | None:
     text = "\n".join(log)
     for rule in RULES:
         match = rule.pattern.search(text)
         if match:
             groups = {name: (value or "").strip().rstrip(".") for name, value in match.groupdict().items()}
-            return rule.says.format(**groups), rule.fix, rule.permanent
+            return rule.says.format(**groups), rule
     return None
 
 

@@ -20,10 +20,11 @@ class Rule:
     says: str
     fix: str
     permanent: bool = True  # the same start can never work
+    memory: bool = False  # with more memory free it may
 
 
-def _rule(pattern: str, says: str, fix: str, *, permanent: bool = True) -> Rule:
-    return Rule(re.compile(pattern), says, fix, permanent)
+def _rule(pattern: str, says: str, fix: str, *, permanent: bool = True, memory: bool = False) -> Rule:
+    return Rule(re.compile(pattern), says, fix, permanent, memory)
 
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -91,20 +92,24 @@ RULES: Final[tuple[Rule, ...]] = (
     # memory
     _rule(r"allocating (?P<size>[\d.]+ \w+) on device (?P<device>\S+): cudaMalloc failed: out of memory",
           "The GPU memory is full: device {device} could not give {size}.",
-          "Lower ctx_size or n_gpu_layers, choose a smaller quantisation, or unload other Models.", permanent=False),
+          "Lower ctx_size or n_gpu_layers, choose a smaller quantisation, or unload other Models.",
+          permanent=False, memory=True),
     _rule(r"ErrorOutOfDeviceMemory|CUDA error: out of memory|hipErrorOutOfMemory|HIP error: out of memory"
           r"|kIOGPUCommandBufferCallbackErrorOutOfMemory",
           "The GPU memory is full.",
-          "Lower ctx_size or n_gpu_layers, choose a smaller quantisation, or unload other Models.", permanent=False),
+          "Lower ctx_size or n_gpu_layers, choose a smaller quantisation, or unload other Models.",
+          permanent=False, memory=True),
     _rule(r"failed to allocate buffer for kv cache|failed to allocate.*KV",
           "There is not enough memory for the KV cache.",
-          "Lower ctx_size or parallel, or set cache_type_k and cache_type_v to q8_0.", permanent=False),
+          "Lower ctx_size or parallel, or set cache_type_k and cache_type_v to q8_0.", permanent=False, memory=True),
     _rule(r"failed to allocate compute|failed to reserve initial output buffer|failed to allocate graph",
           "There is not enough memory to compute with this model.",
-          "Lower ubatch_size or ctx_size, or unload other Models.", permanent=False),
+          "Lower ubatch_size or ctx_size, or unload other Models.",
+          permanent=False, memory=True),
     _rule(r"unable to allocate (?P<what>\S+) buffer|failed to allocate (?P<other>\S+) buffer|std::bad_alloc"
           r"|Cannot allocate memory", "There is not enough memory for this model.",
-          "Choose a smaller quantisation, lower ctx_size, or unload other Models.", permanent=False),
+          "Choose a smaller quantisation, lower ctx_size, or unload other Models.",
+          permanent=False, memory=True),
     # the place
     _rule(r"couldn't bind HTTP server socket, hostname: (?P<path>\S+\.sock), port",
           "The engine could not listen on its socket {path}: a stale file is there, or its folder is gone.",

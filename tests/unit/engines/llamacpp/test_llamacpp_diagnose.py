@@ -92,7 +92,10 @@ def test_a_known_string_becomes_a_sentence_and_a_fix(line: str, says: str, fix: 
 
 
 def test_memory_may_come_back_but_a_bad_file_does_not() -> None:
-    assert not diagnose(FAILED, ["failed to allocate buffer for kv cache"]).permanent
+    no_room = diagnose(FAILED, ["failed to allocate buffer for kv cache"])
+    assert no_room.memory and not no_room.permanent
+    assert diagnose(ExitStatus(ExitKind.OOM_KILLED, signal=9), []).memory
+    assert not diagnose(FAILED, ["unknown model architecture: 'x'"]).memory
     assert diagnose(FAILED, ["unknown model architecture: 'x'"]).permanent
 
 
