@@ -12,6 +12,9 @@ class NamedTensor(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # the first dimension varies fastest
+
 
 class Header(Protocol):
     """The start of one GGUF file; `store.gguf.header.Header` is one."""

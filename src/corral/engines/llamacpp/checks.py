@@ -210,8 +210,6 @@ def _adapters(options: Options) -> list[str]:
     for name, path in named(options, ("lora", "lora_scaled", "control_vector", "control_vector_scaled")):
         if "," in path:
             found.append(f"options.{name}: llama.cpp cannot read {path!r}, because of its comma: rename the file.")
-    if "lora_init_without_apply" in options and not {"lora", "lora_scaled"} & options.keys():
-        found.append("options.lora_init_without_apply has a meaning only with lora.")
     span = texts(options.get("control_vector_layer_range", ()))
     if span and not {"control_vector", "control_vector_scaled"} & options.keys():
         found.append("options.control_vector_layer_range has a meaning only with control_vector.")

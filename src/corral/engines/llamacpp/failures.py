@@ -35,6 +35,8 @@ RULES: Final[tuple[Rule, ...]] = (
           "This llama-server has lost the flag {flag}: {use}.", "Write the new flag, or use an older build."),
     _rule(r'handling argument "(?P<flag>[^"]+)": expected value', "The flag {flag} needs a value.",
           "Give it one in `args`."),
+    _rule(r"invalid device: (?P<device>\S+)", "This llama.cpp sees no device {device}.",
+          "Name one that `llama-server --list-devices` shows, or use a build for this GPU (set `binary`)."),
     _rule(r'handling argument "(?P<flag>[^"]+)": (?:error: )?(?P<why>.+)',
           "llama-server refuses the value of {flag}: {why}.", "Correct it in `options` or `args`."),
     _rule(r"supplied chat template is not supported|chat template parsing error",

@@ -111,8 +111,18 @@ def _wrong_kind(option: str, path: str, model: Header, header: Header) -> list[s
             ]
         case "control_vector" | "control_vector_scaled" if header.architecture != "controlvector":
             return [f"options.{option}: {path} is not a control vector."]
+        case "control_vector" | "control_vector_scaled":
+            return _width(option, path, model, header)
         case "model_draft" if kind := not_a_model(header):
             return [f"options.model_draft: {path} is {kind}."]
+    return []
+
+
+def _width(option: str, path: str, model: Header, vector: Header) -> list[str]:
+    """llama.cpp starts without a vector of another width, and says so in its log only."""
+    ours, theirs = model.number("embedding_length"), {tensor.shape[:1] for tensor in vector.tensors}
+    if ours and theirs != {(ours,)}:
+        return [f"options.{option}: {path} is for models of another width than this one ({ours})."]
     return []
 
 

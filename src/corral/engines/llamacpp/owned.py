@@ -18,6 +18,7 @@ _TOOLS = "Tools, agents and proxies inside the engine would act behind the gatew
 _ROUTER = "Corral is the router: write one Model for each file."
 _EXIT = "It makes the engine print something and end."
 _ESCAPE = "Texts reach the engine as they are written: YAML has escapes of its own."
+_LORA = "It changes nothing for requests: load with scale 0 instead (`lora_scaled: FILE:0`), and requests name theirs."
 _LOG = "Corral reads the engine's log itself, from its output and as it is: what was wrong, and the memory it took."
 
 OWNED: Final[dict[str, str]] = {
@@ -40,6 +41,7 @@ OWNED: Final[dict[str, str]] = {
     **dict.fromkeys(("models-dir", "models-preset", "models-max", "models-autoload", "no-models-autoload"), _ROUTER),
     **dict.fromkeys(("h", "help", "usage", "version", "cl", "cache-list", "completion-bash", "list-devices"), _EXIT),
     **dict.fromkeys(("log-file", "log-jsonl", "no-log-jsonl"), _LOG),
+    "lora-init-without-apply": _LORA,
     **dict.fromkeys(("e", "escape", "no-escape"), _ESCAPE),
 }  # fmt: skip
 """Flags that `args` must not set, without their dashes -> why."""

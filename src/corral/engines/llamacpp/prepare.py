@@ -44,7 +44,7 @@ def prepare(model: ModelSpec, settings: Settings, headers: Headers | None) -> Pr
     for name, folder in named(options, companions.FOLDERS):
         check_folder(folder, f"options.{name}:")
     for _, file in named(options, ("lookup_cache_dynamic",)):
-        check_folder(os.path.dirname(file), "options.lookup_cache_dynamic:")
+        _made_file(file)
     if "slot_save_path" in options:
         options["slot_save_path"] = _own_folder(str(options["slot_save_path"]), model.name)
     draft = _judged(model, path, options, headers) if headers is not None else None
@@ -87,6 +87,19 @@ def _own_folder(path: str, model: str) -> str:
             hint="Correct the path, or the owner and mode of its folder.",
         ) from error
     return folder
+
+
+def _made_file(path: str) -> None:
+    """llama.cpp writes this file, but ends where it cannot read it first."""
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "ab"):
+            pass
+    except OSError as error:
+        raise FileMissing(
+            f"options.lookup_cache_dynamic: {path} cannot be made: {error.strerror or error}.",
+            hint="Correct the path, or the owner and mode of its folder.",
+        ) from error
 
 
 def _judged(model: ModelSpec, path: str, options: dict[str, OptionValue], headers: Headers) -> Header | None:

@@ -100,7 +100,6 @@ SETTERS: Final[dict[str, Setter]] = {
     "reasoning_budget": same("sampling.reasoning_budget_tokens"),
     "reasoning_budget_message": same("sampling.reasoning_budget_message"),
     "special": same("special"),
-    "spm_infill": same("spm_infill"),
     "reverse_prompt": lambda value: {"antiprompt": list(texts(value))},
     "prefill_assistant": same("prefill_assistant"),
     "skip_chat_parsing": same("force_pure_content_parser"),
@@ -121,7 +120,6 @@ SETTERS: Final[dict[str, Setter]] = {
     "video_timestamp_interval": same("video_timestamp_interval_ms"),
     "video_ffmpeg_dir": same("video_ffmpeg_bin_dir"),
     "media_path": folder("media_path"),
-    "lora_init_without_apply": same("lora_init_without_apply"),
     "model_draft": same("speculative.draft.mparams.path"),
     "spec_type": lambda value: {"speculative.types": ["enums", "common_speculative_type", *(
         f"COMMON_SPECULATIVE_TYPE_{word.upper().replace('-', '_')}" for word in words(value))]},
@@ -213,6 +211,7 @@ REFUSED: Final[dict[str, str]] = {
     "control_vector_scaled": "it has no control vectors.",
     "control_vector_layer_range": "it has no control vectors.",
     "dry_sequence_breaker": "it has llama.cpp's own breakers only.",
+    "spm_infill": "it has the other order only.",
     "logit_bias": "it takes them in requests only.",
     "top_n_sigma": "it does not offer this sampler.",
 }

@@ -39,7 +39,7 @@ SAMPLING: Final[OptionTable] = (
     several("logit_bias", "Tokens that are made likelier or rarer, `TOKEN+BIAS` or `TOKEN-BIAS` by number."),
     text("grammar", "GBNF grammar that every answer follows."),
     path("grammar_file", "File with such a grammar."),
-    text("json_schema", "JSON schema that every answer follows, as text."),
+    text("json_schema", "JSON schema that every /completion follows, as text; chat has response_format."),
     path("json_schema_file", "File with such a schema."),
     switch("backend_sampling", "Sample on the GPU."),
 )  # fmt: skip

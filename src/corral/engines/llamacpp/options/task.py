@@ -24,7 +24,6 @@ TASK: Final[OptionTable] = (
     path("media_path", "Folder from which clients may name files as file:// in their messages."),
     paths("lora", "LoRA adapter files."),
     paths("lora_scaled", "LoRA adapter files with their scales, `FILE:SCALE`."),
-    switch("lora_init_without_apply", "Load LoRA adapters with scale 0; requests name the scales that they want."),
     paths("control_vector", "Control vector files."),
     paths("control_vector_scaled", "Control vector files with their scales, `FILE:SCALE`."),
     several("control_vector_layer_range", "First and last layer that control vectors change, for example [4, 20]."),
