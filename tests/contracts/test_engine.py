@@ -335,7 +335,7 @@ async def _told(model: ModelSpec, folder: Path) -> tuple[dict[str, Any], list[st
         props = await engine.get("/props")
         for name in ("media_marker", "build_info", "ui", "ui_settings"):
             props.pop(name, None)
-        return props, sorted({_plain(line) for line in engine.log() if _TELLING.search(line)})
+        return props, sorted({_plain(line) for line in await engine.settled_log() if _TELLING.search(line)})
 
 
 def _plain(line: str) -> str:

@@ -46,7 +46,7 @@ async def completes_with_a_number(engine: Running) -> None:
 async def prefers_a_slot_from_a_quarter_on(engine: Running) -> None:
     for _ in range(2):
         await chat(engine)
-    assert any("> 0.250" in line for line in engine.log())
+    assert any("> 0.250" in line for line in await engine.settled_log())
 
 
 async def saves_its_slot(engine: Running) -> None:

@@ -55,6 +55,15 @@ class Running:
         """Its output so far."""
         return self.log_file.read_text("utf-8", "replace").splitlines()
 
+    async def settled_log(self) -> list[str]:
+        """Its output once it has been silent for 50 ms: llama.cpp's log is written by a thread of its own, and late."""
+        before, now = -1, self.log_file.stat().st_size
+        async with asyncio.timeout(READY_S):
+            while before != now:
+                await asyncio.sleep(0.05)
+                before, now = now, self.log_file.stat().st_size
+        return self.log()
+
     async def get(self, path: str) -> Any:
         """GET with the engine key; the JSON of a 200."""
         headers = {"Authorization": f"Bearer {self.plan.endpoint.key}"}

@@ -90,15 +90,16 @@ async def test_options_reach_the_engine(group: Group, program: str, short_tmp: P
         options["fit"] = "off"  # a second load of the model, only to look at it
     async with started(spec(model(group.model), program, options=options), short_tmp) as engine:
         await engine.ready()
-        missing = [f"{row.option}: {wrong}" for row in rows if (wrong := await unseen(row, program, engine))]
+        log = await engine.settled_log()
+        missing = [f"{row.option}: {wrong}" for row in rows if (wrong := await unseen(row, program, engine, log))]
     assert missing == []
 
 
-async def unseen(row: Row, program: str, engine: Running) -> str:
+async def unseen(row: Row, program: str, engine: Running, log: list[str]) -> str:
     """Why this option is not seen to have reached the engine; "" where it is."""
     match seen_by(row, program):
         case Log(pattern, absent):
-            found = [line for line in engine.log() if re.search(pattern, line)]
+            found = [line for line in log if re.search(pattern, line)]
             return "" if bool(found) is not absent else f"log: {pattern} {found[:1]}"
         case Props(path, wanted):
             return differs(await engine.get("/props"), path, wanted)

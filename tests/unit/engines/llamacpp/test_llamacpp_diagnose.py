@@ -25,7 +25,7 @@ AFTER = [
         ('error while handling argument "--draft": the argument has been removed. use --spec-draft-n-max or x',
          "lost the flag --draft: use --spec-draft-n-max", "new flag"),
         ('error while handling argument "--ctx-size": expected value for argument', "--ctx-size needs a value", "args"),
-        ('error while handling argument "-dev": invalid device: CUDA0', "value of -dev: invalid device: CUDA0", "Correct"),
+        ('error while handling argument "-dev": invalid device: CUDA0', "sees no device CUDA0", "--list-devices"),
         ("E gguf_init_from_reader: invalid magic characters: 'XXXX', expected 'GGUF'", "not GGUF", "Download"),
         ("E gguf_init_from_reader: this GGUF file is version 99 but this software only supports up to version 3",
          "GGUF version 99", "newer"),
