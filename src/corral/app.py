@@ -123,12 +123,12 @@ class Corral:
         )
         self._runtimes: dict[str, Runtime] = {"process": self._process}
         self.devices = devices or this_host()
-        files = FileFootprints()
+        self._file_facts = FileFacts()
+        files = FileFootprints(self._file_facts.files)
         self._footprints = LoadFootprints(Path(settings.state_dir) / "loads.json", files=files)
         self._surveyor = Survey(
             self._engines, self._footprints, smaller=partial(smaller_ways, files), charged=self._charged
         )
-        self._file_facts = FileFacts()
         self._fleet = Fleet()
         self._budgets: Mapping[str, int] = {}
         self._changing = asyncio.Lock()  # one Fleet at a time: the start's, then reloads

@@ -36,7 +36,30 @@ def shown_config(config: Config) -> dict[str, Any]:
     data["models"] = {name: model.model_dump(exclude_unset=True) for name, model in config.models.items()}
     data["groups"] = {name: group.model_dump(exclude_unset=True) for name, group in config.groups.items()}
     result: dict[str, Any] = _plain(data, ())
+    secrets = _secrets(data, ())
+    result["macros"] = _without(secrets, result["macros"])
+    for model in result["models"].values():
+        if "macros" in model:
+            model["macros"] = _without(secrets, model["macros"])
     return result
+
+
+def _secrets(value: Any, keys: Keys) -> frozenset[str]:
+    """The values that are not shown: a macro that one of them came from is not shown either."""
+    if isinstance(value, Mapping):
+        return frozenset[str]().union(*(_secrets(item, (*keys, str(key))) for key, item in value.items()))
+    if isinstance(value, list | tuple):
+        return frozenset[str]().union(*(_secrets(item, (*keys, index)) for index, item in enumerate(value)))
+    return frozenset({value}) if isinstance(value, str) and value and is_secret(keys) else frozenset()
+
+
+def _without(secrets: frozenset[str], value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without(secrets, item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without(secrets, item) for item in value]
+    shown_there = isinstance(value, str) and any(value in secret for secret in secrets) and len(value) > 3
+    return HIDDEN if shown_there else value
 
 
 def _plain(value: Any, keys: Keys) -> Any:

@@ -1,4 +1,9 @@
-"""Facts of Models, read from their files; a file that has not changed is not read again."""
+"""
+Facts of Models, from their files.
+
+A file is read once for all that want to know something of it: the footprints read through `files`, and what they have
+read is remembered here in its small form until the file changes.
+"""
 
 from __future__ import annotations
 
@@ -10,75 +15,77 @@ from typing import Final
 from corral.domain.errors import StoreFailed
 from corral.domain.facts import NOTHING, ModelFacts
 from corral.domain.fleet import ModelSpec
-from corral.store.files import FileStamp, resolve, stamp
-from corral.store.gguf.facts import facts
-from corral.store.gguf.reader import read_header
+from corral.store.files import FileStamp, ModelFiles, resolve, stamp
+from corral.store.gguf.facts import FileSays, facts, says, template_abilities
 
 logger = logging.getLogger(__name__)
 
 _TEMPLATE_BYTES: Final = 1024**2
-_FILES: Final = ("mmproj", "chat_template_file")
+_REMEMBERED: Final = 20_000
 
 
 class FileFacts:
     """The facts of a whole Fleet. Blocks on the disk: call it in a thread."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[ModelSpec, tuple[FileStamp, ...], ModelFacts]] = {}
+        self._seen: dict[str, tuple[tuple[FileStamp, ...], FileSays]] = {}
+
+    def files(self, path: str) -> ModelFiles:
+        """`store.files.resolve`, and what it read is remembered. Raises StoreFailed."""
+        return self._read(path)[0]
+
+    def _read(self, path: str) -> tuple[ModelFiles, FileSays]:
+        found = resolve(path)
+        said = says(found.header, found.tensors, size_bytes=found.total_bytes)
+        if len(self._seen) >= _REMEMBERED:
+            self._seen.clear()
+        self._seen[path] = (found.parts, said)
+        return found, said
 
     def of(self, models: Mapping[str, ModelSpec]) -> dict[str, ModelFacts]:
         """The facts of every Model (with its options resolved). Never raises: nothing is known of a bad file."""
-        found = {name: self._of(model) for name, model in models.items()}
-        self._seen = {name: seen for name, seen in self._seen.items() if name in found}
-        return found
+        fresh: dict[str, FileSays] = {}  # many Models may be of one file: it is looked at once
+        return {name: self._of(model, fresh) for name, model in models.items()}
 
-    def _of(self, model: ModelSpec) -> ModelFacts:
-        known = self._seen.get(model.name)
-        if known is not None and known[0] == model and all(_unchanged(each) for each in known[1]):
-            return known[2]
+    def _of(self, model: ModelSpec, fresh: dict[str, FileSays]) -> ModelFacts:
         if not model.source.path:
             return NOTHING
+        projector = model.options.get("mmproj")
         try:
-            read, stamps = _read(model)
+            return facts(
+                self._says(model.source.path, fresh),
+                options=model.options,
+                slots=model.slots,
+                template=_template(model),
+                projector=self._says(str(projector), fresh) if projector else None,
+            )
         except StoreFailed as error:  # told elsewhere: its footprint could not be estimated either
             logger.debug("nothing is known of %s: %s", model.name, error.sentence())
             return NOTHING
-        self._seen[model.name] = (model, stamps, read)
-        return read
+
+    def _says(self, path: str, fresh: dict[str, FileSays]) -> FileSays:
+        if path not in fresh:
+            known = self._seen.get(path)
+            current = known is not None and all(_unchanged(part) for part in known[0])
+            fresh[path] = known[1] if known is not None and current else self._read(path)[1]
+        return fresh[path]
 
 
-def _read(model: ModelSpec) -> tuple[ModelFacts, tuple[FileStamp, ...]]:
-    files = resolve(model.source.path)
-    options = model.options
-    beside = [Path(str(options[name])) for name in _FILES if options.get(name)]
-    stamps = (*files.parts, *(stamp(path) for path in beside))
-    projector = read_header(str(options["mmproj"])) if options.get("mmproj") else None
-    found = facts(
-        files.header,
-        files.header.tensors,
-        size_bytes=files.total_bytes,
-        options=options,
-        slots=model.slots,
-        template=_template(model),
-        projector=projector,
-    )
-    return found, stamps
-
-
-def _template(model: ModelSpec) -> str | None:
-    """The template that goes before the file's own. A name of a built-in one says nothing of what it can do."""
+def _template(model: ModelSpec) -> frozenset[str] | None:
+    """What the template can do that goes before the file's own. The name of a built-in one says nothing of that."""
     file, text = model.options.get("chat_template_file"), model.options.get("chat_template")
     if file:
         try:
             with open(str(file), encoding="utf-8", errors="replace") as opened:
-                return opened.read(_TEMPLATE_BYTES)
+                return template_abilities(opened.read(_TEMPLATE_BYTES))
         except OSError:
-            return ""
-    return str(text) if text else None
+            return frozenset()
+    return template_abilities(str(text)) if text else None
 
 
 def _unchanged(part: FileStamp) -> bool:
+    path = Path(part.path)
     try:
-        return stamp(part.path) == part
+        return stamp(path) == part
     except StoreFailed:
         return False

@@ -89,3 +89,22 @@ def test_what_is_shown_can_be_read_again(config: Loader) -> None:
     text = "defaults: {ttl: 90s}\nmemory: {ram: 3GiB}\nmodels: {a: {source: /x, ttl: never}}\n"
     shown = shown_config(config(text).config)
     assert config(json.dumps(shown)).settings.fleet == config(text).settings.fleet
+
+
+def test_a_macro_that_holds_a_secret_is_not_shown(config: Loader) -> None:
+    text = (
+        "macros: {k: 0123456789abcdef, half: fedcba98, n: 1, api_key: zzzzzzzz, all: {inner: [0123456789abcdef]}}\n"
+        "server: {keys: [{name: a, key: '${k}'}, {name: b, key: '${half}76543210'}]}\n"
+        "models: {m: {source: x, macros: {t: tokentoken}, env: {HF_TOKEN: '${t}', A: b}}}\n"
+    )
+    shown = shown_config(config(text).config)
+    assert shown["macros"] == {
+        "k": HIDDEN, "half": HIDDEN, "n": 1, "api_key": HIDDEN, "all": {"inner": [HIDDEN]},
+    }  # fmt: skip
+    assert shown["models"]["m"]["macros"] == {"t": HIDDEN} and shown["models"]["m"]["env"]["A"] == "b"
+
+
+def test_null_that_takes_a_default_away_is_told_as_such(config: Loader, tables: dict[str, OptionTable]) -> None:
+    text = "defaults: {options: {llamacpp: {parallel: 4}}}\nmodels:\n  a: {source: x,\n    options: {parallel: null}}\n"
+    found = explain(config(text), "models.a.options.parallel", tables=tables)
+    assert found.value == 1 and found.origin == f"{config.file}:4 says null: the engine's own default counts"

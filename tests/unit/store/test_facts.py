@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from corral.domain.facts import NOTHING
+from corral.domain.facts import NOTHING, ModelFacts
 from corral.domain.fleet import ModelSpec, Source
 from corral.store.facts import FileFacts
-from corral.store.gguf.facts import FILE_TYPES, facts
+from corral.store.gguf.facts import FILE_TYPES, facts, says, template_abilities
 from corral.store.gguf.header import Header, LongArray, TensorInfo
+from corral.store.gguf.memory import FileFootprints
 from tests.models import ADA, EMBED, RERANK, SPLIT, THINKER, model
 
 CHAT = "{% if tools %}{{ tools }}{% endif %}{{ messages }}"
@@ -31,8 +32,19 @@ def tensor(name: str, kind: str, *shape: int) -> TensorInfo:
     return TensorInfo(name, shape, kind, 0, 0)
 
 
-def told(found: Header, tensors: tuple[TensorInfo, ...] = (), **fields: Any) -> Any:
-    return facts(found, tensors, size_bytes=7, **{"options": {}, **fields})
+def told(
+    found: Header,
+    tensors: tuple[TensorInfo, ...] = (),
+    template: str = "",
+    projector: Header | None = None,
+    **fields: Any,
+) -> ModelFacts:  # fmt: skip
+    return facts(
+        says(found, tensors, size_bytes=7),
+        template=template_abilities(template) if template else None,
+        projector=says(projector, (), size_bytes=1) if projector else None,
+        **{"options": {}, **fields},
+    )
 
 
 def test_what_a_file_says_of_itself() -> None:
@@ -72,7 +84,6 @@ def test_the_context_of_one_request(options: dict[str, Any], context: int) -> No
         (header(), {}, "chat", ("chat", "completion", "tools")),
         (header(), {"jinja": False}, "chat", ("chat", "completion")),
         (header(tokenizer__chat_template=""), {}, "completion", ("completion",)),
-        (header(tokenizer__chat_template=""), {"chat_template": "chatml"}, "chat", ("chat", "completion")),
         (header(), {"embeddings": True}, "embeddings", ("embeddings",)),
         (header(), {"rerank": True}, "rerank", ("rerank",)),
         (header("bert"), {}, "embeddings", ("embeddings",)),
@@ -94,6 +105,7 @@ def test_another_template_and_a_projector_change_what_it_can_do() -> None:
     found = told(header(), template="<think>", projector=eyes)
     assert found.capabilities == ("chat", "completion", "reasoning", "vision", "audio")
     assert found.inputs == ("text", "image", "audio")
+    assert told(header(tokenizer__chat_template=""), template="chatml").capabilities == ("chat", "completion")
     deaf = Header(3, False, {"clip.has_vision_encoder": True, "clip.has_audio_encoder": 1}, (), 0, 0, 32)
     assert told(header(), projector=deaf).inputs == ("text", "image")
 
@@ -141,14 +153,23 @@ def test_a_file_is_read_again_only_when_it_or_its_options_changed(
     read, spec_ = FileFacts(), spec(file, chat_template_file=str(template))
     first = read.of({"m": spec_})["m"]
     assert first.capabilities == ("chat", "completion", "infill")
-    assert read.of({"m": spec_})["m"] is first
+    monkeypatch.setattr("corral.store.facts.resolve", lambda path: pytest.fail("the file was read again"))
+    assert read.of({"m": spec_})["m"] == first
     template.write_text("plain tools")
     second = read.of({"m": spec_})["m"]
     assert "tools" in second.capabilities
     changed = dataclasses.replace(spec_, options={**spec_.options, "ctx_size": 256})
-    assert read.of({"m": changed})["m"].context_tokens == 256
+    assert read.of({"m": changed, "n": changed})["m"].context_tokens == 256
+    monkeypatch.undo()
     shutil.copy(model(EMBED), file)
     assert read.of({"m": changed})["m"].task == "embeddings"
+
+
+def test_what_footprints_have_read_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = FileFacts()
+    FileFootprints(read.files).footprint(spec(model(ADA), ctx_size=512))
+    monkeypatch.setattr("corral.store.facts.resolve", lambda path: pytest.fail("the file was read again"))
+    assert read.of({"m": spec(model(ADA))})["m"].name == "Ada"
 
 
 def test_of_a_bad_or_missing_file_nothing_is_known(tmp_path: Path) -> None:

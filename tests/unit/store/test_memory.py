@@ -88,17 +88,16 @@ def test_a_missing_file_is_an_error(options: dict[str, OptionValue], tmp_path: P
         FileFootprints().footprint(spec(model(ADA) if options else tmp_path / "no.gguf", **options))
 
 
-def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path) -> None:
     reads: list[str] = []
 
     def counted(path: str) -> ModelFiles:
         reads.append(path)
         return resolve(path)
 
-    monkeypatch.setattr("corral.store.gguf.memory.resolve", counted)
     path = tmp_path / "m.gguf"
     shutil.copy(model(ADA), path)
-    files = FileFootprints()
+    files = FileFootprints(counted)
     first = files.footprint(spec(path))
     assert files.footprint(spec(path)) == first
     assert len(reads) == 1

@@ -68,6 +68,7 @@ def settings_of(model: ModelSpec) -> Settings:
     problems += conflicts(options, chosen)
     problems += _lifetime(model, chosen)
     problems += _env_problems(model)
+    problems += _placeholder_problems(model)
     return Settings(chosen, options, tuple(rest), tuple(problems))
 
 
@@ -112,6 +113,19 @@ def _lifetime(model: ModelSpec, chosen: Mapping[str, OptionValue]) -> list[str]:
             "it is unloaded before it could sleep."
         ]
     return []
+
+
+def _placeholder_problems(model: ModelSpec) -> list[str]:
+    """What other engines are given where they shall listen by; here it would stay as it is written."""
+    written = [("args", name, value) for name, value in model.args] + [
+        ("env", name, value) for name, value in model.env
+    ]
+    return [
+        f"{section}.{name} has {{{word}}}: Corral gives llama-server its address itself, so leave that out."
+        for section, name, value in written
+        for word in ("port", "socket")
+        if f"{{{word}}}" in (" ".join(map(str, value)) if isinstance(value, tuple) else str(value))
+    ]
 
 
 def _env_problems(model: ModelSpec) -> list[str]:

@@ -6,10 +6,12 @@ Pure. What a header says of itself is taken with care: files are requantised and
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from corral.domain.facts import ModelFacts
@@ -35,31 +37,27 @@ _MOST_ITEMS: Final = 64  # of languages and tags: some files list a hundred lang
 _MOST_CHARS: Final = 200
 
 
-def facts(
-    header: Header,
-    tensors: Sequence[TensorInfo],
-    *,
-    size_bytes: int,
-    options: Mapping[str, OptionValue],
-    slots: int = 1,
-    template: str | None = None,
-    projector: Header | None = None,
-) -> ModelFacts:
+@dataclass(frozen=True, slots=True)
+class FileSays:
     """
-    The facts of a model file under these options (with the engine's defaults filled in).
+    What a header says that does not depend on options: small, so that thousands of files can be remembered.
 
-    `tensors` are those of all parts. `template` goes before the header's own where the operator gave another one.
+    `own_task` is what the file is for; `template` what its chat template can do, None where it has none; `modalities`
+    what it adds to another model as its projector.
     """
-    task = _task(header, options)
-    template = header.chat_template if template is None else template
-    inputs = _inputs(projector)
-    return ModelFacts(
+
+    base: ModelFacts
+    own_task: str
+    template: frozenset[str] | None
+    fill_in: bool
+    modalities: tuple[str, ...]
+
+
+def says(header: Header, tensors: Sequence[TensorInfo], *, size_bytes: int) -> FileSays:
+    """What the file says of itself. `tensors` are those of all parts."""
+    base = ModelFacts(
         architecture=_short(header.architecture),
         name=_short(header.name),
-        task=task,
-        capabilities=_capabilities(header, options, task, template, inputs),
-        inputs=inputs,
-        context_tokens=_context(header, options, slots),
         trained_context_tokens=header.context_length,
         parameters=sum(math.prod(tensor.shape) for tensor in tensors) or None,
         quantisation=_quantisation(header, tensors),
@@ -70,51 +68,86 @@ def facts(
         license=_short(header.text("general.license")),
         tags=_texts(header, "general.tags"),
     )
+    return FileSays(
+        base=base,
+        own_task=_own_task(header),
+        template=template_abilities(header.chat_template) if header.chat_template else None,
+        fill_in="tokenizer.ggml.fim_pre_token_id" in header.metadata,
+        modalities=tuple(
+            name
+            for kind, name in (("vision", "image"), ("audio", "audio"))
+            if header.metadata.get(f"clip.has_{kind}_encoder") is True
+        ),
+    )
 
 
-def _task(header: Header, options: Mapping[str, OptionValue]) -> str:
+def facts(
+    said: FileSays,
+    *,
+    options: Mapping[str, OptionValue],
+    slots: int = 1,
+    template: frozenset[str] | None = None,
+    projector: FileSays | None = None,
+) -> ModelFacts:
+    """
+    The facts of a model file under these options (with the engine's defaults filled in).
+
+    `template` is what the template can do that the operator gave in the place of the file's own.
+    """
+    template = said.template if template is None else template
+    task = _task(said.own_task, options, has_template=template is not None)
+    inputs = ("text", *(projector.modalities if projector is not None else ()))
+    return dataclasses.replace(
+        said.base,
+        task=task,
+        capabilities=_capabilities(said, options, task, template or frozenset(), inputs),
+        inputs=inputs,
+        context_tokens=_context(said.base.trained_context_tokens, options, slots),
+    )
+
+
+def template_abilities(template: str) -> frozenset[str]:
+    """Whether a chat template knows tools and thinking."""
+    found = {"tools"} if re.search(r"\btools\b", template) else set()
+    return frozenset(found | ({"reasoning"} if any(mark in template for mark in _THINKS) else set()))
+
+
+def _own_task(header: Header) -> str:
+    """What the file says that it is for; "" for text."""
+    pooling = header.number("pooling_type")
+    if pooling == _POOLING_RANK:
+        return "rerank"
+    causal = header.metadata.get(f"{header.architecture}.attention.causal")
+    return "embeddings" if pooling or causal is False or _ENCODERS.search(header.architecture) else ""
+
+
+def _task(own: str, options: Mapping[str, OptionValue], *, has_template: bool) -> str:
     """What it is for: as the options make it serve, else as the file says."""
     if options.get("rerank") is True:
         return "rerank"
     if options.get("embeddings") is True:
         return "embeddings"
-    pooling = header.number("pooling_type")
-    if pooling == _POOLING_RANK:
-        return "rerank"
-    causal = header.metadata.get(f"{header.architecture}.attention.causal")
-    if pooling or causal is False or _ENCODERS.search(header.architecture):
-        return "embeddings"
-    return "chat" if header.chat_template or options.get("chat_template") else "completion"
+    return own or ("chat" if has_template else "completion")
 
 
 def _capabilities(
-    header: Header, options: Mapping[str, OptionValue], task: str, template: str, inputs: Sequence[str]
+    said: FileSays, options: Mapping[str, OptionValue], task: str, template: frozenset[str], inputs: Sequence[str]
 ) -> tuple[str, ...]:
     if task in ("embeddings", "rerank"):
         return (task,)
     found = [task] if task == "completion" else ["chat", "completion"]
     if task == "chat" and options.get("jinja") is not False:
-        if re.search(r"\btools\b", template):
-            found.append("tools")
-        if any(mark in template for mark in _THINKS):
-            found.append("reasoning")
-    if "tokenizer.ggml.fim_pre_token_id" in header.metadata:
+        found += [name for name in ("tools", "reasoning") if name in template]
+    if said.fill_in:
         found.append("infill")
     found += [name for kind, name in (("image", "vision"), ("audio", "audio")) if kind in inputs]
     return tuple(found)
 
 
-def _inputs(projector: Header | None) -> tuple[str, ...]:
-    if projector is None:
-        return ("text",)
-    said = {kind for kind in ("vision", "audio") if projector.metadata.get(f"clip.has_{kind}_encoder") is True}
-    return ("text", *(name for kind, name in (("vision", "image"), ("audio", "audio")) if kind in said))
-
-
-def _context(header: Header, options: Mapping[str, OptionValue], slots: int) -> int | None:
+def _context(trained: int | None, options: Mapping[str, OptionValue], slots: int) -> int | None:
     """Tokens of one request: all of the context where slots share it, else a slot's part."""
     wanted = options.get("ctx_size")
-    total = wanted if isinstance(wanted, int) and wanted > 0 else header.context_length
+    total = wanted if isinstance(wanted, int) and wanted > 0 else trained
     if total is None or options.get("kv_unified", True) is not False:
         return total
     parallel = options.get("parallel")

@@ -7,7 +7,7 @@ What is kept of a file is small (`ModelShape`), so that thousands of Models cost
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from typing import Final
 from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.fleet import ModelSpec
 from corral.domain.launch import Footprint
-from corral.store.files import FileStamp, resolve, stamp
+from corral.store.files import FileStamp, ModelFiles, resolve, stamp
 from corral.store.gguf.asked import Asked
 from corral.store.gguf.estimate import Estimate, estimate
 from corral.store.gguf.placement import gpus_of
@@ -36,10 +36,11 @@ class FileFootprints:
     """
     Estimates from model files, for the scheduler.
 
-    Safe to call from several threads: at worst a file is read twice.
+    Safe to call from several threads: at worst a file is read twice. `read` is how files are read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[str], ModelFiles] = resolve) -> None:
+        self._read = read
         self._seen: dict[str, _Seen] = {}
 
     def footprint(self, model: ModelSpec, devices: Sequence[DeviceMemory] = ()) -> Footprint:
@@ -62,7 +63,7 @@ class FileFootprints:
         known = self._seen.get(path)
         if known is not None and all(_unchanged(part) for part in known.parts):
             return known.shape
-        found = resolve(path)
+        found = self._read(path)
         seen = _Seen(found.parts, shape_of(found.header, found.tensors))
         if len(self._seen) >= _CACHED_FILES:
             self._seen.clear()
@@ -73,7 +74,7 @@ class FileFootprints:
         patterns = asked.patterns()
         if not patterns:
             return self.shape(path)
-        found = resolve(path)  # tensors by their names, which are not kept
+        found = self._read(path)  # tensors by their names, which are not kept
         shape = shape_of(found.header, found.tensors)
         weights = Weights.of(found.tensors, shape.layers, patterns)
         return ModelShape(shape.architecture, shape.layers, shape.numbers, shape.vocabulary, weights)

@@ -150,3 +150,12 @@ def test_every_option_says_what_it_is() -> None:
         assert spec.help.endswith(".") and len(spec.help) > 8, spec.name
         if spec.default is not None:
             assert spec.check(spec.default) == spec.default
+
+
+def test_an_address_is_not_given_by_placeholders() -> None:
+    told = "Corral gives llama-server its address itself"
+    assert "args.tags has {port}" in problems({}, ("tags", ("x", "a:{port}"))) and told in problems(
+        {}, ("tags", "{port}")
+    )
+    assert "env.WHERE has {socket}" in problems(env=(("WHERE", "unix:{socket}"),))
+    assert problems(env=(("WHERE", "{host}"),)) == ""
