@@ -338,12 +338,12 @@ async def test_an_engine_that_goes_on_for_ever_is_stopped() -> None:
 async def test_an_engine_that_drips_is_not_silent() -> None:
     async def script(request: Heard, writer: asyncio.StreamWriter) -> None:
         writer.write(SSE_HEAD)
-        for byte in delta("abcdefgh") * 1:
+        for byte in delta("abcdefgh"):
             writer.write(chunk(bytes([byte])))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.02)
         writer.write(b"0\r\n\r\n")
 
-    async with stage(script, timeouts=Timeouts(idle_s=0.2)) as scene:
+    async with stage(script, timeouts=Timeouts(idle_s=0.8)) as scene:
         got = await scene.post(CHAT, STREAM)
         assert (got.body, got.complete) == (delta("abcdefgh"), True)
 
