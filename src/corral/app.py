@@ -133,7 +133,7 @@ class Corral:
         self._budgets: Mapping[str, int] = {}
         self._changing = asyncio.Lock()  # one Fleet at a time: the start's, then reloads
         self.bus = Bus()
-        self.metrics = Metrics(__version__, self._engine_of)
+        self.metrics = Metrics(__version__, self._engine_of, (key.name for key in settings.server.keys))
         self.bus.subscribe(self.metrics)
         memory = HostMemory(self.devices, self._remember, clock=self._clock, charged=self._charged)
         self._instances = Instances(self._engines, self._runtimes, clock=self._clock, memory=memory)
@@ -141,7 +141,7 @@ class Corral:
         self.scheduler = Scheduler(machine, self._instances, clock=self._clock, publisher=self.bus)
         self.watch = DeviceWatch(self.devices, self._memory_changed, pids=self._instances.pids, counted=self._counted)
         self.scrape = EngineScrape(self._engine_metrics, now=self._clock.now)
-        self.metrics.watch(self.scheduler.views)
+        self.metrics.watch(self.scheduler.views, self.scheduler.callers)
         self.metrics.also(
             self.scrape,
             WaitingMetrics(self.scheduler.waiters),

@@ -11,20 +11,30 @@ from corral.cli import connect, options, output
 from corral.domain.devices import RAM
 from corral.domain.units import format_bytes, format_duration
 
-_HEAD = ("model", "state", "ram", "vram", "context", "slots", "queue", "ttl left", "pid", "load")
-_NUMBERS = ("ram", "vram", "context", "slots", "queue", "pid", "load")
+_HEAD = ("model", "state", "ram", "vram", "context", "slots", "queue", "wait", "ttl left", "pid", "load")
+_NUMBERS = ("ram", "vram", "context", "slots", "queue", "wait", "pid", "load")
+_QUEUE_HEAD = ("model", "place", "caller", "priority", "waited", "expected")
+_QUEUE_NUMBERS = ("place", "priority", "waited", "expected")
 
 
 def ps(
     all_models: Annotated[bool, typer.Option("--all", "-a", help="Show Models that are not loaded as well.")] = False,
+    queue: Annotated[bool, typer.Option("--queue", "-q", help="Show who waits instead, and for how long.")] = False,
     state_dir: options.StateDir = "",
     server: options.Server = "",
     key: options.Key = "",
     config: options.Config = "",
     as_json: options.Json = False,
 ) -> None:
-    """Show the Models that are loaded: state, memory, slots, queue."""
+    """
+    Show the Models that are loaded: state, memory, slots, queue.
+
+    WAIT is what a new request may expect, from measured loads and answers; "-" where there are none yet.
+    """
     corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
+    if queue:
+        _show_queue(corral, as_json=as_json)
+        return
     rows = _status(corral)["models"]
     models = [row for row in rows if all_models or row.get("state") != "stopped" or row.get("waiting")]
     if as_json:
@@ -70,6 +80,32 @@ def status(
         print(f"{output.printable(name):<8} {output.printable(text)}")
 
 
+def _show_queue(corral: connect.Corral, *, as_json: bool) -> None:
+    found = corral.ask("GET", "/api/corral/queue")
+    if not isinstance(found, dict) or not isinstance(found.get("waiting"), list):
+        raise connect.NotRunning(f"{corral.place} is not a Corral that tells who waits: it has no /api/corral/queue.")
+    rows = found["waiting"]
+    if as_json:
+        output.print_json(rows)
+    elif rows:
+        output.print_table(_QUEUE_HEAD, [_waiting_row(row) for row in rows], right=_QUEUE_NUMBERS)
+    else:
+        output.note("Nobody waits.")
+
+
+def _waiting_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    expected = row.get("expected_s")
+    return (
+        str(row.get("model", "")),
+        str(row.get("position", "")),
+        str(row.get("caller", "")),
+        str(row.get("priority", 0)),
+        format_duration(row.get("waited_s") or 0.0),
+        # Its key's own earlier requests come first, wherever they are: that has no expected time.
+        "own limit" if row.get("held_back") else format_duration(expected) if expected is not None else "-",
+    )
+
+
 def _status(corral: connect.Corral) -> Mapping[str, Any]:
     found = corral.ask("GET", "/api/corral/status")
     if not isinstance(found, dict) or not isinstance(found.get("models"), list):
@@ -93,7 +129,7 @@ def _row(model: Mapping[str, Any]) -> tuple[str, ...]:
     vram = sum(size for name, size in (model.get("devices") or {}).items() if name != RAM)
     ttl = model.get("ttl_left_s")
     pids = model.get("pids") or ()
-    context, load = model.get("context_tokens"), model.get("load_s")
+    context, load, wait = model.get("context_tokens"), model.get("load_s"), model.get("expected_wait_s")
     loaded = model.get("state") in ("ready", "draining")
     return (
         str(model.get("model", "")),
@@ -103,6 +139,7 @@ def _row(model: Mapping[str, Any]) -> tuple[str, ...]:
         str(context) if context else "-",
         f"{model.get('leases', 0)}/{model.get('slots', 0)}" if loaded else "-",
         str(model.get("waiting", 0)),
+        format_duration(wait) if wait is not None else "-",
         "pinned" if model.get("pinned") else format_duration(ttl) if ttl is not None else "-",
         str(pids[0]) if pids else "-",
         format_duration(load) if load is not None else "-",

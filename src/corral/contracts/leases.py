@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from corral.domain.errors import CorralError
-from corral.domain.instance import InstanceView, WaitingView
+from corral.domain.instance import InstanceView
 from corral.domain.launch import Endpoint
+from corral.domain.queue import WaitingView
 from corral.domain.serving import Caller
 
 

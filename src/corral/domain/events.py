@@ -220,7 +220,8 @@ class RequestFinished(msgspec.Struct, frozen=True, gc=False):
     One request on a Model's route has ended, however it ended.
 
     Times are seconds. `ttft_s` is from the arrival of the request to the first non-empty delta (None where the answer
-    had none, or was not a stream). Token counts come from the engine's own `usage` or `timings`, None where it said
+    had none, or was not a stream). `slot_s` is how long it kept a slot (0 where its route needs
+    none). Token counts come from the engine's own `usage` or `timings`, None where it said
     nothing: never estimated.
     """
 
@@ -239,6 +240,7 @@ class RequestFinished(msgspec.Struct, frozen=True, gc=False):
     completion_tokens: int | None = None
     instance: str = ""
     bytes_out: int = 0
+    slot_s: float = 0.0
 
 
 Notice = StateChanged | LoadFinished | Evicted | Shrunk | LeaseGranted | RequestRefused | RequestFinished

@@ -55,16 +55,3 @@ class InstanceView(msgspec.Struct, frozen=True):
     error: str = ""  # failed: the sentence
     pinned: bool = False
     wanted: bool = False  # it is to run without a request: pinned, or a preload whose turn has not come yet
-
-
-class WaitingView(msgspec.Struct, frozen=True):
-    """One request that waits, as listings show it. `request` is the scheduler's own number."""
-
-    request: int
-    model: str
-    caller: str
-    priority: int  # its key's
-    position: int  # 1 is next for its Model
-    waited_s: float
-    expected_s: float | None = None  # how much longer, from what was measured; None where something was not yet
-    held_back: bool = False  # in no line yet: its key has `max_concurrent` requests in line or running

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from corral.contracts.leases import Waiter
 from corral.domain.errors import CorralError, UnknownModel
-from corral.domain.instance import InstanceState, InstanceView, WaitingView
+from corral.domain.instance import InstanceState, InstanceView
 from corral.domain.launch import Endpoint
+from corral.domain.queue import WaitingView
 from corral.domain.serving import Caller
 
 

@@ -95,6 +95,7 @@ class CorralRoutes:
                 _route("/running", self.running, Scope.INFERENCE),
                 _route("/metrics", self.metrics, Scope.INFERENCE),
                 _route("/api/corral/status", self.status, Scope.ADMIN),
+                _route("/api/corral/queue", self.queue, Scope.ADMIN),
                 _route("/api/corral/logs", self.logs, Scope.ADMIN),
                 _route("/api/corral/events", self.events, Scope.ADMIN),
                 _route("/api/corral/load", self.load, Scope.ADMIN, "POST"),
@@ -146,7 +147,9 @@ class CorralRoutes:
 
     async def running(self, request: Request) -> Response:
         """What is loaded, loading or waited for."""
-        return _json({"running": views.running(self._leases.views(), self._clock.now())})
+        found = views.running(self._leases.views())
+        expected, now = self._leases.newcomers_wait_s(view.model for view in found), self._clock.now()
+        return _json({"running": [views.running_row(view, now, expected.get(view.model)) for view in found]})
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus text."""
@@ -165,7 +168,8 @@ class CorralRoutes:
             self._tasks.start(self._load_unwatched(model, timeout_s), name=f"load {model}")
             return _json({"model": model, "state": "loading"}, 202)
         view = await self._control.load(model, timeout_s=timeout_s)
-        return _json(views.running_row(view, self._clock.now()))
+        expected = self._leases.newcomers_wait_s([model])
+        return _json(views.running_row(view, self._clock.now(), expected.get(model)))
 
     async def _load_unwatched(self, model: str, timeout_s: float) -> None:
         try:
@@ -181,6 +185,10 @@ class CorralRoutes:
         model = self._directory.get(wanted.model).name if wanted.model else ""
         gone = await self._control.unload(model, force=wanted.force, timeout_s=_seconds(wanted.timeout_s))
         return _json({"unloaded": gone})
+
+    async def queue(self, request: Request) -> Response:
+        """Who waits, for which Model, for how long and for how much longer."""
+        return _json({"waiting": [views.waiting_row(view) for view in self._leases.waiters()]})
 
     async def logs(self, request: Request) -> Response:
         """An engine's output, as text; `follow=true` goes on until it has ended."""

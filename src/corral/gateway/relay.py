@@ -392,6 +392,7 @@ class Exchange:
         client, watch = self._client, self._watch
         caller = client.caller
         first_at = self._first_at
+        now = self._gateway.clock.now()
         self._gateway.publisher.publish(
             RequestFinished(
                 model=self._model.name,
@@ -400,7 +401,7 @@ class Exchange:
                 caller=caller.name if caller is not None else "",
                 stream=self._stream or self._events,
                 outcome=outcome,
-                duration_s=self._gateway.clock.now() - client.arrived,
+                duration_s=now - client.arrived,
                 queue_s=self._queue_s,
                 request_id=self._request_id.decode("latin-1"),
                 ttft_s=first_at - client.arrived if first_at is not None else None,
@@ -409,6 +410,7 @@ class Exchange:
                 completion_tokens=watch.completion_tokens,
                 instance=instance,
                 bytes_out=self._bytes_out,
+                slot_s=now - self._since if lease is not None and self._route.weight else 0.0,
             )
         )
 

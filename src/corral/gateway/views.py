@@ -11,6 +11,7 @@ from corral.domain.events import Notice
 from corral.domain.facts import NOTHING, ModelFacts
 from corral.domain.fleet import ModelSpec
 from corral.domain.instance import ALIVE, InstanceState, InstanceView
+from corral.domain.queue import WaitingView
 
 _SERVING = frozenset({InstanceState.READY, InstanceState.DRAINING})
 
@@ -84,8 +85,12 @@ def _meta(facts: ModelFacts, context: int | None) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value not in (None, "", [])}
 
 
-def running_row(view: InstanceView, now: float) -> dict[str, Any]:
-    """One entry of `/running`. Times are seconds from now, not moments of a clock that nobody else has."""
+def running_row(view: InstanceView, now: float, expected_wait_s: float | None) -> dict[str, Any]:
+    """
+    One entry of `/running`. Times are seconds from now, not moments of a clock that nobody else has.
+
+    `expected_wait_s` is that of a request which would come now; None where too little has been measured.
+    """
     return {
         "model": view.model,
         "state": str(view.state),
@@ -93,6 +98,7 @@ def running_row(view: InstanceView, now: float) -> dict[str, Any]:
         "leases": view.leases,
         "slots": view.slots,
         "waiting": view.waiting,
+        "expected_wait_s": seconds(expected_wait_s),
         "for_s": round(now - view.since, 3) if view.instance else None,
         "ttl_left_s": _left(view.expires_at, now),
         "ram_bytes": view.ram_bytes,
@@ -109,13 +115,27 @@ def _left(moment: float | None, now: float) -> float | None:
     return None if moment is None or moment == float("inf") else max(0.0, round(moment - now, 3))
 
 
-def running(views: Iterable[InstanceView], now: float) -> list[dict[str, Any]]:
+def running(views: Iterable[InstanceView]) -> list[InstanceView]:
     """What holds memory, waits for it, or has failed."""
-    return [
-        running_row(view, now)
-        for view in views
-        if view.state in ALIVE or view.waiting or view.state is InstanceState.FAILED
-    ]
+    return [view for view in views if view.state in ALIVE or view.waiting or view.state is InstanceState.FAILED]
+
+
+def seconds(value: float | None) -> float | None:
+    """A time for a listing: to the millisecond."""
+    return None if value is None else round(value, 3)
+
+
+def waiting_row(view: WaitingView) -> dict[str, Any]:
+    """One entry of `/api/corral/queue`."""
+    return {
+        "model": view.model,
+        "caller": view.caller,
+        "priority": view.priority,
+        "position": view.position,
+        "waited_s": seconds(view.waited_s),
+        "expected_s": seconds(view.expected_s),
+        "held_back": view.held_back,
+    }
 
 
 def missing(models: Iterable[ModelSpec], views: Iterable[InstanceView]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """
 Prometheus metrics: a subscriber of notices plus gauges read from the scheduler at scrape time.
 
-Labels are bounded: `model` is a Model's own name (never what a client sent), `route` a route template, `status` a code.
+Labels are bounded: `model` is a Model's own name (never what a client sent), `route` a route template, `status` a code,
+`caller` the name of a key.
 Seconds everywhere; buckets reach 600 s because loads and long prompts do.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -19,7 +21,14 @@ from prometheus_client.registry import Collector
 
 from corral.domain.events import Evicted, LoadFinished, Notice, RequestFinished, StateChanged
 from corral.domain.instance import ALIVE, InstanceState, InstanceView
+from corral.domain.queue import CallerView
 from corral.observability.series import Cell, Count, Spread, enter
+
+OWN_CALLERS: Final = ("local", "owner", "operator")
+"""Callers that are no keys: loopback without keys, the control socket, loads by hand."""
+
+OTHERS: Final = "(address)"
+"""All callers without a key that are told apart by their addresses: one label, there are any number of them."""
 
 LATENCY: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 PER_TOKEN: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5)
@@ -29,10 +38,12 @@ LOADING: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600
 class Metrics:
     """Subscribe it to the bus; `render` gives the text for `/metrics`."""
 
-    def __init__(self, version: str, engine_of: Callable[[str], str]) -> None:
+    def __init__(self, version: str, engine_of: Callable[[str], str], callers: Iterable[str] = ()) -> None:
         self._version = version
         self._engine_of = engine_of
+        self._named = frozenset((*callers, *OWN_CALLERS))
         self._views: Callable[[], Sequence[InstanceView]] = lambda: ()
+        self._callers: Callable[[], Sequence[CallerView]] = lambda: ()
         by_model = ("model",)
         self.requests = Count(
             "corral_requests", "Requests on Model routes, by how they ended.", ("model", "route", "status", "outcome")
@@ -58,6 +69,11 @@ class Metrics:
         self.targets = Count(
             "corral_target_selections", "Requests that got a lease, by the Model that served them.", ("model", "target")
         )
+        by_caller = ("caller",)
+        self.caller_slots = Count("corral_caller_slot_seconds", "Slot time that callers have used.", by_caller)
+        self.caller_queue = Spread("corral_caller_queue_seconds", "From arrival to a lease.", by_caller, LATENCY)
+        self._labels: set[str] = set()  # callers that have been served: at rest they show 0
+        self._by_caller: dict[str, tuple[Cell, Cell]] = {}
         self._kinds: dict[tuple[str, str, int, str], _Rows] = {}
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -67,9 +83,11 @@ class Metrics:
         for collector in collectors:
             self._registry.register(collector)
 
-    def watch(self, views: Callable[[], Sequence[InstanceView]]) -> None:
+    def watch(
+        self, views: Callable[[], Sequence[InstanceView]], callers: Callable[[], Sequence[CallerView]] = lambda: ()
+    ) -> None:
         """Where gauges (states, leases, queue depth) are read at scrape time."""
-        self._views = views
+        self._views, self._callers = views, callers
 
     def __call__(self, notice: Notice) -> None:
         """Take one notice."""
@@ -96,6 +114,9 @@ class Metrics:
         if done.instance:
             enter(rows.queue or rows.leased(self, done), LATENCY, done.queue_s)
             rows.targets[0] += 1
+            slots, queue = self._by_caller.get(done.caller) or self._of_caller(done.caller)
+            slots[0] += done.slot_s
+            enter(queue, LATENCY, done.queue_s)
         if done.ttft_s is not None:
             self._streamed(done, done.ttft_s)
         if done.prompt_tokens is not None:
@@ -104,6 +125,17 @@ class Metrics:
             (rows.cached or rows.tokens(self, done, "cached"))[0] += done.cached_tokens
         if done.completion_tokens is not None:
             (rows.completion or rows.tokens(self, done, "completion"))[0] += done.completion_tokens
+
+    def _of_caller(self, caller: str) -> tuple[Cell, Cell]:
+        label = self._caller_label(caller)
+        self._labels.add(label)
+        cells = self.caller_slots.cell((label,)), self.caller_queue.row((label,))
+        if label == caller:
+            self._by_caller[caller] = cells
+        return cells
+
+    def _caller_label(self, caller: str) -> str:
+        return caller if caller in self._named else OTHERS
 
     def _streamed(self, done: RequestFinished, ttft_s: float) -> None:
         by_model = (done.model,)
@@ -120,6 +152,7 @@ class Metrics:
         counts: tuple[Count | Spread, ...] = (
             self.requests, self.tokens, self.duration, self.ttft, self.per_token, self.queue,
             self.loads, self.load_seconds, self.evictions, self.swaps, self.engines, self.targets,
+            self.caller_slots, self.caller_queue,
         )  # fmt: skip
         for family in counts:
             yield family.collect()
@@ -137,6 +170,20 @@ class Metrics:
                 slots.add_metric((view.model,), view.slots)
                 depth.add_metric((view.model,), view.waiting)
         yield from (state, leases, slots, depth)
+        yield from self._caller_gauges()
+
+    def _caller_gauges(self) -> Iterable[Metric]:
+        in_use, waiting = Counter(dict.fromkeys(self._labels, 0)), Counter[str]()
+        for view in self._callers():
+            label = self._caller_label(view.caller)
+            in_use[label] += view.leases
+            waiting[label] += view.waiting
+        leases = GaugeMetricFamily("corral_caller_leases", "Slots in use, by whose they are.", labels=("caller",))
+        depth = GaugeMetricFamily("corral_caller_queue_depth", "Requests that wait, by whose.", labels=("caller",))
+        for caller in in_use:
+            leases.add_metric((caller,), in_use[caller])
+            depth.add_metric((caller,), waiting[caller])
+        yield from (leases, depth)
 
     def render(self) -> bytes:
         """The whole exposition, text format 0.0.4."""

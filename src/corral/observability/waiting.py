@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from corral.domain.instance import WaitingView
+from corral.domain.queue import WaitingView
 
 
 class WaitingMetrics(Collector):

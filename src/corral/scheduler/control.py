@@ -90,14 +90,15 @@ class SchedulerControl:
     async def status(self) -> Mapping[str, object]:
         """See `contracts.control.Control.status`."""
         views = self._scheduler.views()
-        models = await asyncio.gather(*(self._model_status(view) for view in views))
+        expected = self._scheduler.newcomers_wait_s(view.model for view in views)
+        models = await asyncio.gather(*(self._model_status(view, expected.get(view.model)) for view in views))
         return {
             **self._facts(),
             "queue": sum(view.waiting for view in views),
             "models": models,
         }
 
-    async def _model_status(self, view: InstanceView) -> dict[str, object]:
+    async def _model_status(self, view: InstanceView, expected_wait_s: float | None) -> dict[str, object]:
         now = self._clock.now()
         row: dict[str, object] = {
             "model": view.model,
@@ -106,6 +107,7 @@ class SchedulerControl:
             "leases": view.leases,
             "slots": view.slots,
             "waiting": view.waiting,
+            "expected_wait_s": None if expected_wait_s is None else round(expected_wait_s, 3),
             "for_s": round(now - view.since, 3) if view.instance else None,
             "ttl_left_s": None if view.expires_at is None else max(0.0, round(view.expires_at - now, 3)),
             "ram_bytes": view.ram_bytes,

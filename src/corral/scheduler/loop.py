@@ -23,8 +23,9 @@ from corral.contracts.events import Publisher
 from corral.contracts.leases import Lease, Waiter
 from corral.domain import commands, events
 from corral.domain.errors import CorralError
-from corral.domain.instance import InstanceView, WaitingView
+from corral.domain.instance import InstanceView
 from corral.domain.launch import Endpoint
+from corral.domain.queue import CallerView, WaitingView
 from corral.domain.serving import Caller
 from corral.scheduler.instances import Instances
 from corral.scheduler.machine import Machine
@@ -126,6 +127,10 @@ class Scheduler:
     def waiters(self) -> list[WaitingView]:
         """Everyone who waits now."""
         return self.machine.waiters(self._clock.now())
+
+    def callers(self) -> list[CallerView]:
+        """Who has anything in hand now."""
+        return self.machine.callers()
 
     def newcomers_wait_s(self, models: Iterable[str]) -> dict[str, float | None]:
         """What requests that came now could expect."""

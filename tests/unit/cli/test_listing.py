@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from corral.cli.listing import _device, _row
+from corral.cli.listing import _device, _row, _waiting_row
 from corral.cli.output import print_table, printable
 
 
 def test_a_row_of_a_loaded_model() -> None:
     model = {
         "model": "m", "state": "ready", "rss_bytes": 3 * 1024**3, "ram_bytes": 1, "context_tokens": 4096, "leases": 1,
-        "slots": 4, "waiting": 2, "ttl_left_s": 61, "pids": [7, 8], "load_s": 1.4, "pinned": False,
-        "devices": {"ram": 1, "CUDA0": 2**34, "CUDA1": 2**32},
+        "slots": 4, "waiting": 2, "expected_wait_s": 4.0, "ttl_left_s": 61, "pids": [7, 8], "load_s": 1.4,
+        "pinned": False, "devices": {"ram": 1, "CUDA0": 2**34, "CUDA1": 2**32},
     }  # fmt: skip
-    assert _row(model) == ("m", "ready", "3 GiB", "20 GiB", "4096", "1/4", "2", "1m 1s", "7", "1s")
+    assert _row(model) == ("m", "ready", "3 GiB", "20 GiB", "4096", "1/4", "2", "4s", "1m 1s", "7", "1s")
 
 
 def test_a_row_of_one_that_is_not() -> None:
-    assert _row({"model": "m", "state": "stopped"}) == ("m", "stopped", "-", "-", "-", "-", "0", "-", "-", "-")
-    assert _row({"model": "m", "state": "ready", "pinned": True, "ttl_left_s": None})[7] == "pinned"
+    assert _row({"model": "m", "state": "stopped"}) == ("m", "stopped", "-", "-", "-", "-", "0", "-", "-", "-", "-")
+    assert _row({"model": "m", "state": "ready", "pinned": True, "ttl_left_s": None})[8] == "pinned"
+
+
+def test_a_row_of_one_who_waits() -> None:
+    row = {"model": "m", "caller": "ci", "priority": -3, "position": 2, "waited_s": 70.0, "expected_s": 5.2}
+    assert _waiting_row(row) == ("m", "2", "ci", "-3", "1m 10s", "5s")
+    assert _waiting_row({**row, "expected_s": None})[-1] == "-"
+    assert _waiting_row({**row, "held_back": True})[-1] == "own limit"
 
 
 def test_a_line_of_a_device() -> None:

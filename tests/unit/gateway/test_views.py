@@ -33,7 +33,7 @@ def test_a_pinned_model_that_was_unloaded_by_hand_is_not_missing() -> None:
 
 
 def test_a_model_that_never_ran_has_no_age() -> None:
-    assert running_row(view("plain", InstanceState.STOPPED), now=1000.0)["for_s"] is None
+    assert running_row(view("plain", InstanceState.STOPPED), now=1000.0, expected_wait_s=None)["for_s"] is None
 
 
 FACTS = ModelFacts(

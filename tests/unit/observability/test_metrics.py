@@ -2,6 +2,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from corral.domain.events import Evicted, LoadFinished, RequestFinished, StateChanged
 from corral.domain.instance import InstanceState, InstanceView
+from corral.domain.queue import CallerView
 from corral.observability.metrics import Metrics
 
 
@@ -103,3 +104,30 @@ def test_of_models_that_neither_run_nor_are_waited_for_only_the_state_is_told() 
 
     assert told == {"corral_instance_state"}
     assert values(metrics)["corral_queue_depth", (("model", "wanted"),)] == 1
+
+
+def test_slot_time_and_waiting_by_caller() -> None:
+    metrics = Metrics("1", lambda model: "x", callers=("team-a", "team-b"))
+    metrics.watch(list, lambda: [CallerView("team-a", 3, 1), CallerView("10.0.0.1", 1, 2), CallerView("10.2", 1, 0)])
+    for caller, slot_s in (("team-a", 2.0), ("team-a", 3.0), ("10.0.0.1", 1.0), ("10.0.0.2", 1.5), ("local", 0.5)):
+        metrics(finished(caller=caller, slot_s=slot_s))
+    metrics(finished(caller="team-b", instance="", slot_s=0.0, outcome="refused"))
+    seen = values(metrics)
+
+    slots = {
+        labels[0][1]: value for (name, labels), value in seen.items() if name == "corral_caller_slot_seconds_total"
+    }
+    assert slots == {"team-a": 5.0, "(address)": 2.5, "local": 0.5}
+    assert seen["corral_caller_queue_seconds_count", (("caller", "team-a"),)] == 2
+    assert seen["corral_caller_queue_seconds_sum", (("caller", "(address)"),)] == 1.0
+    assert seen["corral_caller_leases", (("caller", "(address)"),)] == 2
+    assert seen["corral_caller_queue_depth", (("caller", "team-a"),)] == 1
+    assert seen["corral_caller_queue_depth", (("caller", "local"),)] == 0
+
+
+def test_a_thousand_addresses_are_one_series() -> None:
+    metrics = Metrics("1", lambda model: "x")
+    for n in range(1000):
+        metrics(finished(caller=f"10.0.{n}.1"))
+    assert len(metrics._by_caller) == 0
+    assert len([1 for name, _ in values(metrics) if name == "corral_caller_slot_seconds_total"]) == 1

@@ -1,6 +1,6 @@
 from prometheus_client.parser import text_string_to_metric_families
 
-from corral.domain.instance import WaitingView
+from corral.domain.queue import WaitingView
 from corral.observability.metrics import Metrics
 from corral.observability.waiting import WaitingMetrics
 

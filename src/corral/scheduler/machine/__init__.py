@@ -8,6 +8,7 @@ starts, and who leaves for it), `stopping`, `failing`, `reload`, `timers`, `meas
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -30,7 +31,8 @@ from corral.domain.events import (
     Tick,
     UnloadWanted,
 )
-from corral.domain.instance import InstanceView, WaitingView
+from corral.domain.instance import InstanceView
+from corral.domain.queue import CallerView, WaitingView
 from corral.scheduler.machine import failing, leasing, loading, outlook, reload, stopping, views
 from corral.scheduler.machine.outlook import Outlook
 from corral.scheduler.machine.state import READY, Alarm, ModelState, World
@@ -121,6 +123,13 @@ class Machine:
         look = Outlook(self._world, now)
         known = self._world.models
         return {name: look.newcomer_s(known[name]) for name in models if name in known}
+
+    def callers(self) -> list[CallerView]:
+        """Who has anything in hand. Looks at all leases and waiters: for scrapes and people."""
+        world = self._world
+        leases = Counter(caller.name for _, caller, _ in world.leases.values())
+        waiting = Counter(waiter.caller.name for waiter in world.waiting.values())
+        return [CallerView(name, leases[name], waiting[name]) for name in {**leases, **waiting}]
 
     @property
     def queue_total(self) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from corral.domain.instance import WaitingView
+from corral.domain.queue import WaitingView
 from corral.scheduler.machine.state import READY, STARTING, Instance, ModelState, Waiter, World
 from corral.scheduler.policy.fair import UNKNOWN_COST_S
 from corral.scheduler.policy.memory import fits
