@@ -50,6 +50,7 @@ class InstanceView(msgspec.Struct, frozen=True):
     devices: Mapping[str, int] = {}  # bytes that count for it, by device, RAM among them
     note: str = ""  # set where it runs smaller than it was configured: in what respect
     load_s: float | None = None  # seconds of its last load
+    service_s: float | None = None  # slot-seconds that its requests take, as measured
     failures: int = 0  # failed starts in a row
     retry_at: float | None = None  # failed: when the next start is allowed
     error: str = ""  # failed: the sentence

@@ -105,6 +105,7 @@ def running_row(view: InstanceView, now: float, expected_wait_s: float | None) -
         "devices": dict(view.devices),
         "note": view.note,
         "load_s": view.load_s,
+        "service_s": seconds(view.service_s),
         "pinned": view.pinned,
         "error": view.error,
         "retry_in_s": _left(view.retry_at, now),

@@ -114,6 +114,7 @@ class SchedulerControl:
             "devices": dict(view.devices),
             "note": view.note,
             "load_s": view.load_s,
+            "service_s": None if view.service_s is None else round(view.service_s, 3),
             "pinned": view.pinned,
             "error": view.error,
             "retry_in_s": None if view.retry_at is None else max(0.0, round(view.retry_at - now, 3)),

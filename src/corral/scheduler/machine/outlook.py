@@ -126,6 +126,8 @@ class Outlook:
     @staticmethod
     def _longest(instances: list[Instance]) -> float | None:
         """How long until the last lease of all these is back: about one request more."""
+        for each in instances:
+            each.model.measured.count(each)
         times = [each.model.measured.service_s(each.digest) for each in instances]
         known = [time for time in times if time is not None]
         return None if len(known) < len(times) else max(known, default=0.0)
