@@ -24,6 +24,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 from math import inf
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -97,6 +98,16 @@ def _requests(count: int, whose: str = "") -> str:
     return f"{count} {words} already {'waits' if count == 1 else 'wait'}"
 
 
+@dataclass(slots=True)
+class _Walk(Generic[T]):
+    """How far a walk along the line has come with one caller."""
+
+    turn: float
+    wanted: tuple[tuple[Place, T], ...]
+    index: int = 0
+    turns: int = 0  # that its Models ahead take
+
+
 class Line(Generic[T]):
     """
     Models that wait for a load, by those who want them.
@@ -114,6 +125,8 @@ class Line(Generic[T]):
         self._wanted: dict[Hashable, list[tuple[Place, T]]] = {}  # sorted
         self._turns: dict[Hashable, float] = {}  # of callers in line, and of some who were: they are one ahead at most
         self._turn = 0.0  # of whoever was served last
+        self._firsts: dict[Hashable, Rank] = {}  # the first place of each caller
+        self._front: list[tuple[Rank, Hashable]] = []  # the same, sorted
 
     def place(self, model: T, caller: Hashable, place: Place | None) -> bool:
         """Put it there for this caller, or take this caller's wish out (None). True where anything changed."""
@@ -133,6 +146,8 @@ class Line(Generic[T]):
             wanted = self._wanted[caller]
             insort(wanted, (place, model))  # places are unique: models are never compared
             self.end = max(self.end, self._rank(caller, wanted[-1][0], len(wanted) - 1))
+        if old != place:
+            self._show_first(caller)
         if not places:
             self._forget(model)
         return old != place
@@ -162,30 +177,55 @@ class Line(Generic[T]):
         caller = list(self._places[model])[min(ranks)[1]]
         turn = self._turns[caller]
         self._turns[caller] = turn + 1
+        self._show_first(caller)
         self._turn = max(turn, self._turn + 1 / (len(self._wanted) + 1))
         if len(self._turns) > MOST_ABSENT + 2 * len(self._wanted):
             self._turns = {each: self._turns[each] for each in self._wanted}
 
     def in_order(self) -> Iterator[tuple[Rank, T]]:
-        """First to go first. The line may change meanwhile; who comes meanwhile is not among them."""
-        walks = [(self._turns[caller], tuple(wanted)) for caller, wanted in self._wanted.items()]
-        front = [((turn - wanted[0][0].level, wanted[0][0]), n, 0) for n, (turn, wanted) in enumerate(walks)]
-        heapq.heapify(front)
-        had = [0] * len(walks)  # turns that those ahead take
-        seen = set()
-        while front:
-            rank, n, index = front[0]
-            turn, wanted = walks[n]
-            model = wanted[index][1]
+        """
+        First to go first. The line may change meanwhile.
+
+        Made one by one, because a walk often ends early: of callers that were not reached only the first is looked at.
+        """
+        reached: list[_Walk[T]] = []
+        following: list[tuple[Rank, int]] = []  # a heap: the next place of each caller that was reached
+        seen: set[T] = set()
+        fronts = iter(self._front.copy())
+        front = next(fronts, None)
+        while front is not None or following:
+            if front is not None and (not following or front[0] < following[0][0]):
+                rank, caller = front
+                front = next(fronts, None)
+                walk, n = _Walk(self._turns[caller], tuple(self._wanted.get(caller, ()))), len(reached)
+                reached.append(walk)
+                if not walk.wanted:
+                    continue  # it has left meanwhile
+            else:
+                rank, n = heapq.heappop(following)
+                walk = reached[n]
+            model = walk.wanted[walk.index][1]
+            walk.index += 1
             if model not in seen:
                 seen.add(model)
-                had[n] += 1
+                walk.turns += 1
                 yield rank, model
-            if index + 1 < len(wanted):
-                place = wanted[index + 1][0]
-                heapq.heapreplace(front, ((turn + had[n] - place.level, place), n, index + 1))
-            else:
-                heapq.heappop(front)
+            if walk.index < len(walk.wanted):
+                place = walk.wanted[walk.index][0]
+                heapq.heappush(following, ((walk.turn + walk.turns - place.level, place), n))
+
+    def _show_first(self, caller: Hashable) -> None:
+        """Its first place, or its turn, may have changed."""
+        wanted = self._wanted.get(caller)
+        old = self._firsts.get(caller)
+        new = self._rank(caller, wanted[0][0], 0) if wanted else None
+        if new != old:
+            if old is not None:
+                del self._front[bisect_left(self._front, (old,))]
+                del self._firsts[caller]
+            if new is not None:
+                self._firsts[caller] = new
+                insort(self._front, (new, caller))  # ranks are unique: callers are never compared
 
     def _rank(self, caller: Hashable, place: Place, before: int) -> Rank:
         return self._turns[caller] + before - place.level, place

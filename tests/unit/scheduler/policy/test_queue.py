@@ -122,7 +122,7 @@ def test_the_line_may_change_while_it_is_walked() -> None:
         seen.append(model)
         line.remove("b")
         line.place("d", "y", place(3.0, 0, 9))
-    assert seen == ["a", "c", "b"]
+    assert seen == ["a", "c", "b", "d"]
 
 
 def test_a_caller_that_waits_for_a_hundred_models_does_not_keep_another_from_its_first() -> None:
