@@ -96,6 +96,7 @@ class Footprint:
     ram_bytes: int = 0
     devices: Mapping[str, int] = field(default_factory=dict)
     measured: bool = False  # seen at an earlier load of the same digest, not only estimated
+    spare_bytes: int = 0  # RAM that a measured load may hold besides, and that the system takes back when it is wanted
 
     def by_device(self) -> dict[str, int]:
         """All of it by device name, RAM as `ram`; devices that need nothing are left out."""
@@ -112,10 +113,11 @@ class Footprint:
         What a load really takes, from what its engine says (this) and what its processes hold (`Devices.used_by`).
 
         The larger of the two on each device: an engine does not count its program and libraries, and a process does
-        not hold yet what it has only mapped.
+        not hold yet what it has only mapped. Spare pages of the process are left out.
         """
         said = self.by_device()
-        largest = {name: max(said.get(name, 0), held.get(name, 0)) for name in (*said, *held)}
+        needed = {name: size - (self.spare_bytes if name == RAM else 0) for name, size in held.items()}
+        largest = {name: max(said.get(name, 0), needed.get(name, 0)) for name in (*said, *needed)}
         return Footprint.of(largest, measured=True)
 
 

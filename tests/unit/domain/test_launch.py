@@ -34,3 +34,5 @@ def test_what_a_load_takes_is_the_larger_of_what_it_says_and_holds() -> None:
     assert seen.by_device() == {"ram": 120, "CUDA0": 50, "CUDA1": 5, "CUDA2": 7}
     assert seen.measured
     assert said.seen({}).by_device() == said.by_device()
+    assert Footprint(100, spare_bytes=30).seen({"ram": 150}).by_device() == {"ram": 120}
+    assert Footprint(100, spare_bytes=90).seen({"ram": 150}).by_device() == {"ram": 100}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
+import pytest
+
+from corral.domain.devices import RAM
 from corral.engines.llamacpp import LlamaCppEngine
-from corral.engines.llamacpp.measured import RAM, buffers_of
+from corral.engines.llamacpp.measured import buffers_of
 from tests.real.llama import spec
 
 MIB = 1024 * 1024
@@ -78,6 +82,36 @@ def test_a_load_that_only_tries_is_left_out() -> None:
     ]
     assert buffers_of(trial) is None
     assert buffers_of(trial + CPU.splitlines()) == buffers_of(CPU.splitlines())
+
+
+MAPPED = """
+print_info: file size   = {file:.2f} MiB (4.50 BPW)
+print_info: n_vocab               = 32768
+print_info: n_embd                = 1024
+load_tensors: {name:>12} model buffer size =   {there:.2f} MiB
+load_tensors:   CPU_Mapped model buffer size =   {mapped:.2f} MiB
+"""
+EMBEDDING = 18  # MiB: 32768 x 1024 at 4.5 bits
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "there", "mapped", "needed"),
+    [
+        (500, "CPU_REPACK", 480, 500, 20),  # rearranged: the rest of the mapping is not needed
+        (500, "CUDA0", 300, 500, 200),  # some layers on a GPU, their tensors in the middle of the file
+        (500, "CUDA0", 500, 18, EMBEDDING),  # all of them, and the output is a copy of the embedding
+        (500, "CUDA0", 480, 20, 20),
+        (500, "CPU", 0, 500, 500),
+    ],
+)
+def test_pages_of_the_file_that_nobody_needs_are_spare(
+    file: int, name: str, there: int, mapped: int, needed: int
+) -> None:
+    buffers = buffers_of(MAPPED.format(file=file, name=name, there=there, mapped=mapped).splitlines())
+    assert buffers is not None
+    elsewhere = buffers.weights - Counter({RAM: needed * MIB})
+    assert sum(elsewhere.values()) == there * MIB
+    assert buffers.spare == buffers.footprint().spare_bytes == (mapped - needed) * MIB
 
 
 def test_the_projector_of_a_multimodal_model() -> None:

@@ -1,0 +1,311 @@
+"""
+Models of many architectures with random weights, large enough to weigh: tens of MB, built once like `tests.models`.
+
+    path = architecture("gemma3")
+
+They say nothing sensible. What counts is that llama.cpp loads them as it loads the real ones: which layers have keys,
+which a window, which a state, and how large everything is. Shapes are as numpy has them (rows first).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import corral.store.gguf.demo.vocabulary as vocabulary
+from tests.models import folder
+
+D, FF, HEADS, KV_HEADS, HEAD, LAYERS = 512, 1536, 8, 2, 64, 8
+EXPERTS, EXPERT_FF = 8, 512
+TOKENS: Final = 4096
+CONTEXT: Final = 32768
+
+Value = int | float | bool | list[int] | list[bool]
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How one architecture is written: its metadata, the tensors of each layer, the type of its matrices."""
+
+    name: str
+    about: str
+    numbers: dict[str, Value]
+    layer: Callable[[int], Shapes]
+    matrices: str = "F16"
+    outside: Shapes = field(default_factory=dict)
+    arch: str = ""  # where it is not the name
+
+
+def _attention(kv_heads: int = KV_HEADS, head: int = HEAD, *, norms: bool = False, bias: bool = False) -> Shapes:
+    kv, q = kv_heads * head, HEADS * head
+    found: Shapes = {
+        "attn_norm.weight": (D,),
+        "attn_q.weight": (q, D),
+        "attn_k.weight": (kv, D),
+        "attn_v.weight": (kv, D),
+        "attn_output.weight": (D, q),
+    }
+    if norms:
+        found |= {"attn_q_norm.weight": (head,), "attn_k_norm.weight": (head,)}
+    if bias:
+        found |= {"attn_q.bias": (q,), "attn_k.bias": (kv,), "attn_v.bias": (kv,), "attn_output.bias": (D,)}
+    return found
+
+
+_DENSE: Final[Shapes] = {
+    "ffn_norm.weight": (D,), "ffn_gate.weight": (FF, D), "ffn_up.weight": (FF, D), "ffn_down.weight": (D, FF),
+}  # fmt: skip
+_EXPERTS: Final[Shapes] = {
+    "ffn_gate_inp.weight": (EXPERTS, D),
+    "ffn_gate_exps.weight": (EXPERTS, EXPERT_FF, D),
+    "ffn_up_exps.weight": (EXPERTS, EXPERT_FF, D),
+    "ffn_down_exps.weight": (EXPERTS, D, EXPERT_FF),
+}
+_POSTS: Final[Shapes] = {"post_attention_norm.weight": (D,), "post_ffw_norm.weight": (D,)}
+
+
+def _usual(**numbers: Value) -> dict[str, Value]:
+    given = {key.replace("__", "."): value for key, value in numbers.items()}
+    return {
+        "context_length": CONTEXT,
+        "embedding_length": D,
+        "block_count": LAYERS,
+        "feed_forward_length": FF,
+        "attention.head_count": HEADS,
+        "attention.head_count_kv": KV_HEADS,
+        "attention.key_length": HEAD,
+        "attention.value_length": HEAD,
+        "attention.layer_norm_rms_epsilon": 1e-6,
+        "rope.dimension_count": HEAD,
+        "rope.freq_base": 10000.0,
+    } | given
+
+
+def _moe(**numbers: Value) -> dict[str, Value]:
+    more = {"expert_count": EXPERTS, "expert_used_count": 2, "expert_feed_forward_length": EXPERT_FF}
+    return _usual(**numbers) | more
+
+
+def _gpt_oss(_: int) -> Shapes:
+    biases: Shapes = {
+        "ffn_gate_inp.bias": (EXPERTS,),
+        "ffn_gate_exps.bias": (EXPERTS, EXPERT_FF),
+        "ffn_up_exps.bias": (EXPERTS, EXPERT_FF),
+        "ffn_down_exps.bias": (EXPERTS, D),
+        "attn_sinks.weight": (HEADS,),
+        "post_attention_norm.weight": (D,),
+    }
+    return _attention(bias=True) | _EXPERTS | biases
+
+
+_RANK, _ROPE, _NOPE = 256, 64, 64
+
+
+def _deepseek2(layer: int) -> Shapes:
+    attention: Shapes = {
+        "attn_norm.weight": (D,),
+        "attn_q_a_norm.weight": (_RANK,),
+        "attn_kv_a_norm.weight": (_RANK,),
+        "attn_q_a.weight": (_RANK, D),
+        "attn_q_b.weight": (HEADS * (_NOPE + _ROPE), _RANK),
+        "attn_kv_a_mqa.weight": (_RANK + _ROPE, D),
+        "attn_k_b.weight": (HEADS, _RANK, _NOPE),
+        "attn_v_b.weight": (HEADS, HEAD, _RANK),
+        "attn_output.weight": (D, HEADS * HEAD),
+    }
+    shared: Shapes = {
+        "ffn_norm.weight": (D,),
+        "ffn_gate_shexp.weight": (EXPERT_FF, D),
+        "ffn_up_shexp.weight": (EXPERT_FF, D),
+        "ffn_down_shexp.weight": (D, EXPERT_FF),
+    }
+    return attention | (_EXPERTS | shared if layer else _DENSE)
+
+
+_STATE, _GROUPS, _INNER, _DT = 128, 2, 2 * D, 16
+
+
+def _mamba2(_: int = 0) -> Shapes:
+    conv = _INNER + 2 * _GROUPS * _STATE
+    return {
+        "attn_norm.weight": (D,),
+        "ssm_in.weight": (2 * _INNER + 2 * _GROUPS * _STATE + _DT, D),
+        "ssm_conv1d.weight": (conv, 4),
+        "ssm_conv1d.bias": (conv,),
+        "ssm_dt.bias": (_DT,),
+        "ssm_a": (_DT, 1),
+        "ssm_d": (_DT, 1),
+        "ssm_norm.weight": (_GROUPS, _INNER // _GROUPS),
+        "ssm_out.weight": (D, _INNER),
+    }
+
+
+_SSM: Final[dict[str, Value]] = {
+    "ssm.conv_kernel": 4, "ssm.inner_size": _INNER, "ssm.state_size": _STATE, "ssm.time_step_rank": _DT,
+    "ssm.group_count": _GROUPS,
+}  # fmt: skip
+_HYBRID_HEADS: Final = [KV_HEADS if layer % 4 == 3 else 0 for layer in range(LAYERS)]
+
+_V_HEADS, _K_HEADS = 8, 4  # of the delta network, each _STATE long
+
+
+def _qwen35(layer: int) -> Shapes:
+    inner, keys = _V_HEADS * _STATE, _K_HEADS * _STATE
+    feed = {name: shape for name, shape in _DENSE.items() if name != "ffn_norm.weight"}
+    if layer % 4 == 3:
+        attention = _attention(norms=True) | {"attn_q.weight": (2 * HEADS * HEAD, D)}  # queries and their gates
+        return attention | {"post_attention_norm.weight": (D,)} | feed
+    return {
+        "attn_norm.weight": (D,),
+        "post_attention_norm.weight": (D,),
+        "attn_qkv.weight": (2 * keys + inner, D),
+        "attn_gate.weight": (inner, D),
+        "ssm_conv1d.weight": (2 * keys + inner, 4),
+        "ssm_dt.bias": (_V_HEADS,),
+        "ssm_a": (_V_HEADS,),
+        "ssm_alpha.weight": (_V_HEADS, D),
+        "ssm_beta.weight": (_V_HEADS, D),
+        "ssm_norm.weight": (_STATE,),
+        "ssm_out.weight": (D, inner),
+    } | feed
+
+
+def _phi3(_: int) -> Shapes:
+    attention: Shapes = {
+        "attn_norm.weight": (D,), "attn_qkv.weight": ((HEADS + 2 * KV_HEADS) * HEAD, D), "attn_output.weight": (D, D),
+    }  # fmt: skip
+    return attention | {"ffn_norm.weight": (D,), "ffn_up.weight": (2 * FF, D), "ffn_down.weight": (D, FF)}
+
+
+def _bert(_: int) -> Shapes:
+    found: Shapes = {}
+    for name, shape in {
+        "attn_q": (D, D), "attn_k": (D, D), "attn_v": (D, D), "attn_output": (D, D), "ffn_up": (FF, D),
+        "ffn_down": (D, FF),
+    }.items():  # fmt: skip
+        found |= {f"{name}.weight": shape, f"{name}.bias": (shape[0],)}
+    for name in ("attn_output_norm", "layer_output_norm"):
+        found |= {f"{name}.weight": (D,), f"{name}.bias": (D,)}
+    return found
+
+
+_DECI_HEADS: Final = [4, 2, 1, 0, 2, 0, 8, 2]  # the first must have some: it says how long they are
+
+
+def _deci(layer: int) -> Shapes:
+    return (_attention(_DECI_HEADS[layer]) if _DECI_HEADS[layer] else {}) | _DENSE
+
+
+_OUTPUT: Final[Shapes] = {"token_embd.weight": (TOKENS, D), "output_norm.weight": (D,), "output.weight": (TOKENS, D)}
+_TIED: Final[Shapes] = {"token_embd.weight": (TOKENS, D), "output_norm.weight": (D,)}
+
+ALL: Final = {
+    each.name: each
+    for each in (
+        Architecture("llama", "grouped queries", _usual(), lambda _: _attention() | _DENSE, "Q8_0"),
+        Architecture("qwen3", "grouped queries, tied output", _usual(), lambda _: _attention(norms=True) | _DENSE,
+                     outside=_TIED),
+        Architecture("qwen3moe", "experts", _moe(), lambda _: _attention(norms=True) | _EXPERTS | {
+            "ffn_norm.weight": (D,)}),
+        Architecture("gemma3", "windows in 5 of 6 layers", _usual(attention__sliding_window=1024, block_count=12),
+                     lambda _: _attention(norms=True) | _POSTS | _DENSE, outside=_TIED),
+        Architecture("gpt-oss", "windows in every other layer, experts", _moe(attention__sliding_window=128), _gpt_oss),
+        Architecture("deepseek2", "compressed keys, experts", _moe(
+            attention__head_count_kv=1, attention__key_length=_RANK + _ROPE, attention__value_length=_RANK,
+            attention__key_length_mla=_NOPE + _ROPE, attention__value_length_mla=HEAD, attention__q_lora_rank=_RANK,
+            attention__kv_lora_rank=_RANK, rope__dimension_count=_ROPE, leading_dense_block_count=1,
+            expert_shared_count=1, expert_gating_func=2), _deepseek2),
+        Architecture("deci", "other heads in every layer", _usual(
+            attention__head_count=[HEADS if heads else 0 for heads in _DECI_HEADS],
+            attention__head_count_kv=_DECI_HEADS, feed_forward_length=[FF] * LAYERS), _deci),
+        Architecture("mamba2", "state in every layer", _usual(
+            attention__head_count=0, attention__head_count_kv=0, feed_forward_length=0) | _SSM, _mamba2),
+        Architecture("granitehybrid", "state, and keys in every 4th layer", _usual(
+            attention__head_count_kv=_HYBRID_HEADS) | _SSM,
+            lambda layer: (_attention() if _HYBRID_HEADS[layer] else _mamba2()) | _DENSE),
+        Architecture("qwen35", "delta network, and keys in every 4th layer", _usual() | {
+            "ssm.conv_kernel": 4, "ssm.inner_size": _V_HEADS * _STATE, "ssm.state_size": _STATE,
+            "ssm.time_step_rank": _V_HEADS, "ssm.group_count": _K_HEADS,
+            "rope.dimension_sections": [11, 11, 10, 0], "full_attention_interval": 4}, _qwen35),
+        Architecture("phi3", "a window that is not used", _usual(attention__sliding_window=512), _phi3),
+        Architecture("bert", "no cache", {
+            "context_length": 2048, "embedding_length": D, "block_count": LAYERS, "feed_forward_length": FF,
+            "attention.head_count": HEADS, "attention.layer_norm_epsilon": 1e-12, "attention.causal": False,
+            "pooling_type": 1}, _bert, outside={
+                "token_embd.weight": (TOKENS, D), "position_embd.weight": (2048, D), "token_types.weight": (2, D),
+                "token_embd_norm.weight": (D,), "token_embd_norm.bias": (D,)}),
+        Architecture("repacked", "weights rearranged for the CPU", _usual(), lambda _: _attention() | _DENSE, "Q4_0",
+                     arch="llama"),
+    )
+}  # fmt: skip
+
+
+def architecture(name: str) -> Path:
+    """The file of this architecture, built when it is not there yet."""
+    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    target = folder() / f"{name}-{source}.gguf"
+    if not target.exists():
+        part = target.with_name(f".{target.name}.{os.getpid()}")
+        _write(part, ALL[name])
+        part.replace(target)
+    return target
+
+
+def _write(path: Path, wanted: Architecture) -> None:
+    import gguf
+    import numpy as np
+
+    logging.getLogger("gguf").setLevel(logging.ERROR)
+    random = np.random.default_rng(1)
+    arch = wanted.arch or wanted.name
+    writer = gguf.GGUFWriter(path, arch)
+    for key, value in wanted.numbers.items():
+        _add(writer, f"{arch}.{key}", value)
+    _add_vocabulary(writer, arch)
+    shapes = dict(wanted.outside or _OUTPUT)
+    for layer in range(int(wanted.numbers["block_count"])):  # type: ignore[arg-type]
+        shapes |= {f"blk.{layer}.{name}": shape for name, shape in wanted.layer(layer).items()}
+    matrix = gguf.GGMLQuantizationType[wanted.matrices]
+    for name, shape in shapes.items():
+        values = random.standard_normal(shape, dtype=np.float32) * np.float32(0.02)
+        small = len(shape) == 1 or "norm" in name or name.endswith(".bias") or "ssm_" in name or "_inp" in name
+        kind = gguf.GGMLQuantizationType.F32 if small and "ssm_in" not in name and "ssm_out" not in name else matrix
+        writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _add(writer: Any, key: str, value: Value) -> None:
+    match value:
+        case bool():
+            writer.add_bool(key, value)
+        case int():
+            writer.add_uint32(key, value)
+        case float():
+            writer.add_float32(key, value)
+        case list():
+            writer.add_array(key, value)
+
+
+def _add_vocabulary(writer: Any, arch: str) -> None:
+    words = vocabulary.vocabulary("I am made of random numbers.")
+    filler = [f"<filler{number}>" for number in range(TOKENS - len(words))]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list([*words.tokens, *filler])
+    writer.add_token_types([*words.types, *(vocabulary.NORMAL_TYPE for _ in filler)])
+    writer.add_token_merges(["Ġ Ġ"])
+    writer.add_uint32("tokenizer.ggml.bos_token_id", words.id(vocabulary.BEGIN))
+    writer.add_uint32("tokenizer.ggml.eos_token_id", words.id(vocabulary.END))
+    writer.add_bool("tokenizer.ggml.add_bos_token", False)
+    if arch == "bert":
+        writer.add_uint32("tokenizer.ggml.token_type_count", 2)
+        writer.add_uint32("tokenizer.ggml.seperator_token_id", words.id(vocabulary.BEGIN))
