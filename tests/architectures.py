@@ -274,13 +274,19 @@ def _write(path: Path, wanted: Architecture) -> None:
     matrix = gguf.GGMLQuantizationType[wanted.matrices]
     for name, shape in shapes.items():
         values = random.standard_normal(shape, dtype=np.float32) * np.float32(0.02)
-        small = len(shape) == 1 or "norm" in name or name.endswith(".bias") or "ssm_" in name or "_inp" in name
-        kind = gguf.GGMLQuantizationType.F32 if small and "ssm_in" not in name and "ssm_out" not in name else matrix
+        kind = gguf.GGMLQuantizationType.F32 if _is_small(name, shape) else matrix
         writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _is_small(name: str, shape: tuple[int, ...]) -> bool:
+    """Tensors that are never quantised: vectors, norms, what a state is made of."""
+    if "ssm_in" in name or "ssm_out" in name:
+        return False
+    return len(shape) == 1 or any(part in name for part in ("norm", ".bias", "ssm_", "_inp", "token_types"))
 
 
 def _add(writer: Any, key: str, value: Value) -> None:

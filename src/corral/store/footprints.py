@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 VERSION: Final = 1
 MOST: Final = 10_000  # digests that are remembered: about 2 MB
 NEWEST_SHARE: Final = 0.3  # of the newest load's seconds in the average
+_ESTIMATED: Final = 20_000
 _LARGEST_FILE: Final = 64 * 1024 * 1024
 
 
@@ -59,12 +60,24 @@ class LoadFootprints:
         self._files = files or FileFootprints()
         self._most = most
         self._lock = threading.Lock()
+        self._estimated: dict[tuple[str, tuple[DeviceMemory, ...]], Footprint] = {}
         self._loads: dict[str, _Entry] | None = None  # read when first wanted
 
     def footprint(self, model: ModelSpec, *, digest: str = "", devices: Sequence[DeviceMemory] = ()) -> Footprint:
         """See `contracts.footprint.Footprints.footprint`."""
-        seen = self.seen(digest) if digest else None
-        return seen.measured if seen else self._files.footprint(model, devices)
+        if not digest:
+            return self._files.footprint(model, devices)
+        seen = self.seen(digest)
+        if seen:
+            return seen.measured
+        key = (digest, tuple(devices))
+        found = self._estimated.get(key)  # the digest has the files' identity: nothing has changed
+        if found is None:
+            found = self._files.footprint(model, devices)
+            if len(self._estimated) >= _ESTIMATED:
+                self._estimated.clear()
+            self._estimated[key] = found
+        return found
 
     def estimate(self, model: ModelSpec, devices: Sequence[DeviceMemory] = ()) -> Footprint:
         """What is estimated whatever was measured. Raises StoreFailed."""

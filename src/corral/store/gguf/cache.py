@@ -8,6 +8,7 @@ whatever the context; encoders keep nothing.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ from corral.store.gguf.ggml import row_bytes
 from corral.store.gguf.indexers import compressed_rows, indexer_rows
 from corral.store.gguf.shape import ModelShape
 from corral.store.gguf.states import recurrent_bytes, recurrent_layers
-from corral.store.gguf.windows import next_layers, own_keys, window_of, windowed
+from corral.store.gguf.windows import REMEMBERED, next_layers, own_keys, window_of, windowed
 
 CELLS: Final = 256  # contexts and windows round up to a multiple of this
 _ENCODERS: Final = frozenset({
@@ -75,7 +76,11 @@ def state_bytes(shape: ModelShape, plan: ContextPlan) -> int:
     window = window_of(shape)
     if not window or plan.swa_full:
         return recurrent
-    rows = [row for row, narrow in zip(_rows(shape, plan), windowed(shape), strict=True) if narrow]
+    rows = [
+        row
+        for row, narrow in zip(_rows(shape, plan.type_k, plan.type_v, plan.drafts_itself), windowed(shape), strict=True)
+        if narrow
+    ]
     return recurrent + min(window, plan.cells) * sum(rows)
 
 
@@ -84,7 +89,7 @@ def _keys(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:
     narrow_cells = plan.window_cells(window) if window else plan.cells
     kept = [
         row * plan.streams * (narrow_cells if narrow else plan.cells)
-        for row, narrow in zip(_rows(shape, plan), windowed(shape), strict=True)
+        for row, narrow in zip(_rows(shape, plan.type_k, plan.type_v, plan.drafts_itself), windowed(shape), strict=True)
     ]
     indexed = [row * plan.total_cells for row in indexer_rows(shape, plan.type_k, plan.type_v)]
     compressed = [
@@ -94,7 +99,8 @@ def _keys(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:
     return tuple(map(sum, zip(kept, indexed, compressed, strict=True)))
 
 
-def _rows(shape: ModelShape, plan: ContextPlan) -> list[int]:
+@functools.lru_cache(REMEMBERED)
+def _rows(shape: ModelShape, type_k: str, type_v: str, drafts_itself: bool) -> tuple[int, ...]:
     """Bytes for one token in each layer; 0 for layers that keep no keys."""
     heads = shape.by_layer("attention.head_count")
     key_heads = shape.by_layer("attention.head_count_kv") if shape.has("attention.head_count_kv") else heads
@@ -104,15 +110,15 @@ def _rows(shape: ModelShape, plan: ContextPlan) -> list[int]:
     narrow_key = shape.whole("attention.key_length_swa", key)
     narrow_value = shape.whole("attention.value_length_swa", value)
     compressed = _is_compressed(shape)
-    used = _keyed_layers(shape, plan)
+    used = _keyed_layers(shape, drafts_itself)
     rows = []
     for layer, narrow in enumerate(windowed(shape)):
         count = key_heads[layer] if used[layer] else 0
-        row = row_bytes(count * (narrow_key if narrow else key), plan.type_k)
+        row = row_bytes(count * (narrow_key if narrow else key), type_k)
         if not compressed:
-            row += row_bytes(count * (narrow_value if narrow else value), plan.type_v)
+            row += row_bytes(count * (narrow_value if narrow else value), type_v)
         rows.append(row)
-    return rows
+    return tuple(rows)
 
 
 def _is_compressed(shape: ModelShape) -> bool:
@@ -121,11 +127,11 @@ def _is_compressed(shape: ModelShape) -> bool:
     return shape.architecture == "deepseek4" or all(lengths)
 
 
-def _keyed_layers(shape: ModelShape, plan: ContextPlan) -> list[bool]:
+def _keyed_layers(shape: ModelShape, drafts_itself: bool) -> list[bool]:
     recurrent = recurrent_layers(shape)
     both = shape.architecture == "falcon-h1"
     end = own_keys(shape)
-    trunk = shape.layers if plan.drafts_itself else shape.layers - next_layers(shape)
+    trunk = shape.layers if drafts_itself else shape.layers - next_layers(shape)
     used = [layer < end and layer < trunk and (both or not recurrent[layer]) for layer in range(shape.layers)]
     if shape.architecture.startswith("nemotron_h"):  # feed-forward layers are layers of their own there
         forward = shape.by_layer("feed_forward_length")

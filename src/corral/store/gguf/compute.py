@@ -16,7 +16,7 @@ from corral.store.gguf.states import is_recurrent
 from corral.store.gguf.windows import window_of
 
 _F16, _F32 = 2, 4
-_WIDTHS: Final = 6  # activations alive at the same time, in widths of the model
+_WIDTHS: Final = 8  # activations alive at the same time, in widths of the model
 _INDEXING: Final = 6  # tables of batch times context that an indexer works in
 _POOLING: Final = 12  # the same where it pools
 _NO_FLASH: Final = frozenset({"grok"})  # llama.cpp turns flash attention off for it
@@ -24,9 +24,10 @@ _NO_FLASH: Final = frozenset({"grok"})  # llama.cpp turns flash attention off fo
 
 def compute_bytes(shape: ModelShape, plan: ContextPlan, *, flash: bool, every_token: bool) -> int:
     """One device that computes whole layers. `every_token`: embeddings want the output of all tokens of a batch."""
-    width = shape.whole("embedding_length") * _WIDTHS + _forward(shape)
+    inner = max(_forward(shape), _recurrent(shape))
+    width = shape.whole("embedding_length") * _WIDTHS + inner + _expanded(shape)
     outputs = plan.ubatch if every_token else min(plan.ubatch, plan.slots)
-    logits = outputs * shape.vocabulary * _F32
+    logits = 0 if is_encoder(shape) else outputs * shape.vocabulary * _F32
     flash = flash and shape.architecture not in _NO_FLASH
     return plan.ubatch * width * _F32 + mask_bytes(shape, plan) + logits + _scores(shape, plan, flash=flash)
 
@@ -57,9 +58,22 @@ def _scores(shape: ModelShape, plan: ContextPlan, *, flash: bool) -> int:
 
 def _forward(shape: ModelShape) -> int:
     """The widest row of a feed-forward layer; of experts those that one token uses."""
-    if shape.layers == 1:  # the last layer computes only tokens whose logits are wanted
+    if shape.layers == 1 or is_encoder(shape):  # the last layer computes only tokens whose logits are wanted
         return 0
     dense = shape.whole("feed_forward_length")
     used = shape.whole("expert_used_count")
+    if not used:
+        return 2 * dense
     expert = shape.whole("expert_feed_forward_length", dense) * used
-    return 2 * max(dense if not used or shape.has("expert_feed_forward_length") else 0, expert)
+    return 2 * max(expert, dense if shape.whole("leading_dense_block_count") else 0)
+
+
+def _recurrent(shape: ModelShape) -> int:
+    """What a recurrent layer computes beside its state."""
+    return 5 * shape.whole("ssm.inner_size") + 4 * shape.whole("ssm.group_count") * shape.whole("ssm.state_size")
+
+
+def _expanded(shape: ModelShape) -> int:
+    """Queries in the length of compressed keys."""
+    compressed = shape.whole("attention.key_length_mla")
+    return shape.whole("attention.head_count") * shape.whole("attention.key_length") if compressed else 0

@@ -7,9 +7,12 @@ the layers that have one. DeepSeek V4 keeps a window and compressed keys of ever
 
 from __future__ import annotations
 
+import functools
+
 from corral.store.gguf.ggml import row_bytes
 from corral.store.gguf.shape import ModelShape
 from corral.store.gguf.states import recurrent_layers
+from corral.store.gguf.windows import REMEMBERED
 
 _TYPES = "attention.indexer.types"
 _ALL_LAYERS = ("deepseek32",)
@@ -17,6 +20,7 @@ _LISTED = ("glm-dsa", "hy_v4", "dots3note", "glm5-next")  # the file says in whi
 _POOLED_ROWS = {"glm5-next": 3, "qwen4exp": 2}  # key, gate and pooled key; key and pooled key
 
 
+@functools.lru_cache(REMEMBERED)
 def indexer_rows(shape: ModelShape, type_k: str, type_v: str) -> tuple[int, ...]:
     """Bytes for one token in each layer."""
     length = shape.whole("attention.indexer.key_length")
@@ -44,6 +48,7 @@ def _indexed(shape: ModelShape) -> list[bool]:
     return [False] * shape.layers
 
 
+@functools.lru_cache(REMEMBERED)
 def compressed_rows(shape: ModelShape) -> tuple[tuple[int, int], ...]:
     """DeepSeek V4: for each layer how many tokens become one (0: none do) and how long the rows of that one are."""
     if shape.architecture != "deepseek4":

@@ -6,16 +6,16 @@ What is kept of a file is small (`ModelShape`), so that thousands of Models cost
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.fleet import ModelSpec
 from corral.domain.launch import Footprint
-from corral.store.files import FileStamp, ModelFiles, resolve, stamp
+from corral.store.files import FileStamp, ModelFiles, resolve
 from corral.store.gguf.asked import Asked
 from corral.store.gguf.estimate import Estimate, estimate
 from corral.store.gguf.placement import gpus_of
@@ -23,6 +23,7 @@ from corral.store.gguf.shape import ModelShape, shape_of
 from corral.store.gguf.weights import Weights
 
 _CACHED_FILES: Final = 20_000
+_COMPANIONS: Final = frozenset({"mmproj", "lora", "lora_scaled", "control_vector", "control_vector_scaled"})
 _SCALED: Final = ("lora_scaled", "control_vector_scaled")  # FILE:SCALE
 
 
@@ -56,7 +57,8 @@ class FileFootprints:
             assert main.context is not None
             own = asked.of_draft(main.context.total_cells)
             main = main.plus(estimate(self._shape(draft, own), own, devices))
-        return main.plus(Estimate(weights=self._companions(asked, devices)))
+        others = self._companions(asked, devices)
+        return main.plus(Estimate(weights=others)) if others else main
 
     def shape(self, path: str) -> ModelShape:
         """What a footprint needs to know of the model at this path, remembered until a part changes."""
@@ -81,6 +83,8 @@ class FileFootprints:
 
     def _companions(self, asked: Asked, devices: Sequence[DeviceMemory]) -> Counter[str]:
         """Projectors, adapters and control vectors: on the first GPU where there is one, else in RAM."""
+        if _COMPANIONS.isdisjoint(asked.options):
+            return Counter()
         gpus = gpus_of(asked, devices)
         first = gpus[0].name if gpus and asked.options.get("n_gpu_layers") != 0 else RAM
         found: Counter[str] = Counter()
@@ -97,5 +101,8 @@ class FileFootprints:
 
 
 def _unchanged(part: FileStamp) -> bool:
-    path = Path(part.path)
-    return path.exists() and stamp(path) == part
+    try:
+        status = os.stat(part.path)
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (part.size, part.mtime_ns)

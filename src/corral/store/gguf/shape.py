@@ -17,12 +17,16 @@ from corral.store.gguf.weights import Weights
 
 MAX_LAYERS: Final = 4096  # llama.cpp itself takes 512
 MAX_NUMBER: Final = 1 << 32  # of anything that is counted or measured: GGUF writes them as u32
-Number = int | float | bool | tuple[int, ...]
+Number = int | bool | tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class ModelShape:
-    """The numbers of a model's architecture (without the architecture's name in front), and its weights."""
+    """
+    The numbers of a model's architecture (without the architecture's name in front), and its weights.
+
+    It is what it is and equals nothing else, so what follows from it can be remembered for it.
+    """
 
     architecture: str
     layers: int
@@ -63,14 +67,14 @@ def shape_of(header: Header, tensors: Iterable[TensorInfo]) -> ModelShape:
 
 
 def _number(key: str, value: Value) -> Number | None:
-    """A scalar or an array of integers; None for texts, for arrays of anything else, and for less than nothing."""
+    """An integer, or an array of them; None for everything else, and for less than nothing."""
     if isinstance(value, tuple):
         if not all(isinstance(each, int) for each in value):
             return None
         whole = tuple(max(0, int(each)) for each in value)
         _check(key, max(whole, default=0))
         return whole
-    if isinstance(value, bool | float):
+    if isinstance(value, bool):
         return value
     if isinstance(value, int):
         _check(key, value)

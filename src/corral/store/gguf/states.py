@@ -6,10 +6,11 @@ It does not grow with the context: each slot has one for every such layer, in f3
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 from corral.store.gguf.shape import ModelShape
-from corral.store.gguf.windows import next_layers
+from corral.store.gguf.windows import REMEMBERED, next_layers
 
 _RECURRENT: Final = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
 _HYBRID_BY_HEADS: Final = frozenset({  # layers without key-value heads are the recurrent ones
@@ -27,23 +28,24 @@ def is_recurrent(shape: ModelShape) -> bool:
     return shape.architecture in _RECURRENT
 
 
-def recurrent_layers(shape: ModelShape) -> list[bool]:
+@functools.lru_cache(REMEMBERED)
+def recurrent_layers(shape: ModelShape) -> tuple[bool, ...]:
     """For each layer whether it has a recurrent state (falcon-h1 has keys as well in all of them)."""
     name = shape.architecture
     if name in _RECURRENT or name == "falcon-h1":
-        return [True] * shape.layers
+        return (True,) * shape.layers
     if name in _HYBRID_BY_HEADS:
         heads = shape.by_layer("attention.head_count_kv")
         forward = shape.by_layer("feed_forward_length")
         alone = name.startswith("nemotron_h")  # its feed-forward layers have neither heads nor state
-        return [not count and not (alone and forward[layer]) for layer, count in enumerate(heads)]
+        return tuple(not count and not (alone and forward[layer]) for layer, count in enumerate(heads))
     if name in _HYBRID_BY_INTERVAL:
         if isinstance(shape.numbers.get("attention.recurrent_layers"), tuple):
-            return [bool(each) for each in shape.by_layer("attention.recurrent_layers")]
+            return tuple(bool(each) for each in shape.by_layer("attention.recurrent_layers"))
         every = shape.whole("full_attention_interval", _HYBRID_BY_INTERVAL[name]) or 1
         trunk = shape.layers - next_layers(shape)
-        return [layer < trunk and (layer + 1) % every != 0 for layer in range(shape.layers)]
-    return [False] * shape.layers
+        return tuple(layer < trunk and (layer + 1) % every != 0 for layer in range(shape.layers))
+    return (False,) * shape.layers
 
 
 def recurrent_bytes(shape: ModelShape, slots: int, rollback: int) -> tuple[int, ...]:

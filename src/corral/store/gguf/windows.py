@@ -7,11 +7,13 @@ A file says how long its window is (`attention.sliding_window`), and newer ones 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final
 
 from corral.store.gguf.shape import ModelShape
 
+REMEMBERED: Final = 1024  # shapes, of which some facts are needed again and again
 _KEY: Final = "attention.sliding_window"
 _PATTERN: Final = "attention.sliding_window_pattern"
 
@@ -52,6 +54,7 @@ _BIG: Final = 64  # layers of the one exaone4 that has windows
 _GEMMA3N_OWN: Final = 20  # layers of gemma3n with keys of their own
 
 
+@functools.lru_cache(REMEMBERED)
 def window_of(shape: ModelShape) -> int:
     """How many tokens a windowed layer sees; 0 for a model without windows."""
     rule = _RULES.get(shape.architecture)
@@ -65,6 +68,7 @@ def window_of(shape: ModelShape) -> int:
     return said if rule or shape.has(_PATTERN) else 0
 
 
+@functools.lru_cache(REMEMBERED)
 def windowed(shape: ModelShape) -> tuple[bool, ...]:
     """For each layer whether it sees a window only."""
     if not window_of(shape):
