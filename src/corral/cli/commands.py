@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "unload": ("loading", "Unload Models and free their memory."),
     "logs": ("logs", "Show the output of a Model's engine."),
     "status": ("listing", "Show the server, its memory and its Models."),
+    "bench": ("bench", "Measure Models, or the gateway beside other programs."),
     "config": ("config", "Look at the configuration, check it, change it."),
 }
 """Name -> module in this package (its function has the command's name; a group has `build`), and the line of help."""
