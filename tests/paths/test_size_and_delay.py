@@ -1,44 +1,60 @@
 """
 The promises of size and delay, with a whole `corral serve`: bounds that hold on a busy machine too.
 
-The exact figures are in docs/performance.md and come from `python -m tests.bench.crowd` and `tests.bench.compare`.
+The exact figures are in docs/performance.md and come from `corral bench gateway`, whose tools these are.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.bench import compare, crowd
+from corral.bench import measure, peers
+from corral.bench.processes import Cores, Running, started
 
-STREAMS = 1000
-SLOW_READERS = 10
 ATTEMPTS = 8
+ANY_CORE = Cores(-1, -1, -1)
+
+
+@dataclass
+class Served:
+    """A Corral before the benchmark's engine."""
+
+    bench: measure.Bench
+    peer: peers.Peer
+    direct: peers.Peer
+    program: Running
 
 
 @pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[crowd.Served]:
-    async with crowd.serving(tmp_path) as running:
-        yield running
+def served(short_tmp: Path) -> Iterator[Served]:
+    place = peers.Place(str(short_tmp), peers.free_port(), "")
+    peer, direct = peers.corral(place), peers.direct(place)
+    assert isinstance(peer, peers.Peer) and isinstance(direct, peers.Peer)
+    with measure.engine(place, ANY_CORE) as bench:
+        with started("corral", peer.argv, core=-1, folder=place.folder) as program:
+            measure.until_it_answers(peer, program)
+            yield Served(bench, peer, direct, program)
 
 
-async def test_a_thousand_streams_and_slow_readers_are_small(served: crowd.Served) -> None:
-    assert await crowd.with_streams(served, STREAMS) < 150e6
-    await asyncio.sleep(0.5)
-    before = served.rss_bytes
-    assert (await crowd.with_slow_readers(served, SLOW_READERS) - before) / SLOW_READERS < 1e6
+def test_a_thousand_streams_and_slow_readers_are_small(served: Served) -> None:
+    with_streams = measure.open_streams(served.bench, served.peer, served.program)
+    assert with_streams is not None and with_streams < 150e6
+    assert measure.slow_reader(served.bench, served.peer, served.program) < 1e6
 
 
-async def test_a_first_token_is_no_later_than_a_millisecond_after_the_engines(served: crowd.Served) -> None:
+def test_a_first_token_is_no_later_than_a_millisecond_after_the_engines(served: Served) -> None:
     """Half of those of 100 streams that run at the same time; what a busy machine adds is in both, and differs."""
     late_us = []
     for _ in range(ATTEMPTS):
-        direct = await asyncio.to_thread(compare.streams, served.upstream_port, 100, 20, 10_000)
-        through = await asyncio.to_thread(compare.streams, served.port, 100, 20, 10_000)
-        late_us.append(through["first_us"][0] - direct["first_us"][0])
+        direct, through = (
+            served.bench.load("streams", peer, count=100, chunks=20, gap_us=10_000)["first_p50_us"]
+            for peer in (served.direct, served.peer)
+        )
+        late_us.append(through - direct)
         if late_us[-1] < 1000:
             return
     pytest.fail(f"first tokens are late by {late_us} us")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -10,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from corral.bench import machine, measure, peers, report, swap
-from corral.bench.processes import Failed, cores, started
+from corral.bench.processes import Failed, cores
 from corral.version import __version__
 
 Say = Callable[[str], None]
@@ -37,10 +36,7 @@ def run(wanted: Wanted, say: Say) -> report.Gateway:
         )
     with tempfile.TemporaryDirectory(prefix="corral-bench-") as folder:
         place = peers.Place(folder, peers.free_port(), wanted.cache, wanted.named, wanted.install)
-        argv = [sys.executable, "-m", "corral.bench.upstream", str(place.upstream)]
-        with started("upstream", argv, core=pinned.upstream, folder=folder) as upstream:
-            bench = measure.Bench(folder, pinned, upstream)
-            measure.until_it_answers(peers.Peer("the engine", (), place.upstream, ""), upstream)
+        with measure.engine(place, pinned) as bench:
             found, missing = _found(place, wanted.only, say)
             rounds, failed = _rounds(bench, place, found, wanted, say)
     programs = [

@@ -127,6 +127,7 @@ class Stream(asyncio.Protocol):
     """One stream; finds the stamps in the raw bytes, whatever the framing."""
 
     delays: list[int] = []
+    late_first: list[int] = []
     ttft: list[int] = []
 
     def __init__(self, asks: bytes) -> None:
@@ -150,6 +151,7 @@ class Stream(asyncio.Protocol):
             end = found.end()
             if not self.seen:
                 self.ttft.append(now - self.asked)
+                self.late_first.append(now - int(found[1]))
                 self.first.set_result(None)
             self.seen += 1
             self.delays.append(now - int(found[1]))
@@ -176,7 +178,7 @@ async def streams(wanted: Wanted) -> dict[str, Any]:
     wall = time.perf_counter() - began
     late = {
         f"{name}_p{p}_us": percentile(values, p) / 1e3
-        for name, values in (("delay", Stream.delays), ("ttft", Stream.ttft))
+        for name, values in (("delay", Stream.delays), ("first", Stream.late_first), ("ttft", Stream.ttft))
         for p in (50, 99)
     }
     return {

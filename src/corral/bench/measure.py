@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from corral.bench.load import HOST, PATH
-from corral.bench.peers import KEY, Peer
+from corral.bench.peers import KEY, Peer, Place
 from corral.bench.processes import START_S, Cores, Failed, Running, line, started
 
 CLIENTS: Final = 64
@@ -46,6 +46,8 @@ ROWS: Final = {
     "added_chunk_p50_us": "added to each chunk p50, us",
     "added_chunk_p99_us": "added to each chunk p99, us",
     "ttft_p50_us": "first token p50, us",
+    "first_chunk_p50_us": "first chunk after the engine wrote it p50, us",
+    "first_chunk_p99_us": "first chunk after the engine wrote it p99, us",
     "chunk_p50_us": "chunk delay p50, us",
     "chunk_p99_us": "chunk delay p99, us",
     "rss_idle_mb": "RSS idle, MB",
@@ -96,6 +98,15 @@ class Bench:
             yield said
 
 
+@contextmanager
+def engine(place: Place, cores: Cores) -> Iterator[Bench]:
+    """The benchmark's engine, running inside the block."""
+    argv = [sys.executable, "-m", "corral.bench.upstream", str(place.upstream)]
+    with started("upstream", argv, core=cores.upstream, folder=place.folder) as upstream:
+        until_it_answers(Peer("the engine", (), place.upstream, ""), upstream)
+        yield Bench(place.folder, cores, upstream)
+
+
 def until_it_answers(peer: Peer, program: Running | None, timeout_s: float = START_S) -> None:
     """Return once it has answered a chat request with 200. Raises Failed when it never does."""
     request = urllib.request.Request(
@@ -129,7 +140,10 @@ def round_of(bench: Bench, peer: Peer, seconds: float) -> dict[str, float]:
         rows = {"rss_idle_mb": program.rss_bytes() / MB}
         rows.update(_requests(bench, peer, program, seconds))
         rows.update(_streams(bench, peer, program, seconds))
-        rows.update(_memory(bench, peer, program))
+        if (with_streams := open_streams(bench, peer, program)) is not None:
+            rows["rss_open_mb"] = with_streams / MB
+        time.sleep(1)  # what the streams leave behind is not the slow readers'
+        rows["slow_reader_mb"] = slow_reader(bench, peer, program) / MB
         return rows
 
 
@@ -174,20 +188,21 @@ def _streams(bench: Bench, peer: Peer, program: Running | None, seconds: float) 
     rows = before.idle(bench, said, "_streams")
     if program:
         rows["cpu_us_per_chunk"] = (program.cpu_s() - before.program) / said["chunks"] * 1e6
-    for name, row in (("delay", "chunk"), ("ttft", "ttft")):
+    for name, row in (("delay", "chunk"), ("first", "first_chunk"), ("ttft", "ttft")):
         for p in (50, 99):
             rows[f"{row}_p{p}_us"] = said[f"{name}_p{p}_us"]
     return rows
 
 
-def _memory(bench: Bench, peer: Peer, program: Running) -> dict[str, float]:
-    """With a thousand streams, and with clients that never read."""
-    rows: dict[str, float] = {}
+def open_streams(bench: Bench, peer: Peer, program: Running) -> int | None:
+    """Resident bytes with a thousand streams that have all begun; None for a program that cannot."""
     wanted = {"count": OPEN_STREAMS, "gap_us": OPEN_GAP_US, "seconds": OPEN_S}
     with bench.open("hold", peer, timeout_s=OPEN_S + LOAD_S, **wanted) as said:
-        if said["begun"] == OPEN_STREAMS:  # a program that cannot has no figure
-            rows["rss_open_mb"] = program.rss_bytes() / MB
-    time.sleep(1)  # what the streams leave behind is not the slow readers'
+        return program.rss_bytes() if said["begun"] == OPEN_STREAMS else None
+
+
+def slow_reader(bench: Bench, peer: Peer, program: Running) -> float:
+    """Bytes by which it grows for a client that never reads what the engine sends as fast as it can."""
     before = most = program.rss_bytes()
     with bench.open("slow", peer, timeout_s=LOAD_S, count=SLOW_READERS, chunks=SLOW_CHUNKS, pad=SLOW_PAD):
         deadline, still = time.monotonic() + SLOW_S, 0
@@ -196,5 +211,4 @@ def _memory(bench: Bench, peer: Peer, program: Running) -> dict[str, float]:
             now = program.rss_bytes()
             still = 0 if now > most else still + 1
             most = max(most, now)
-    rows["slow_reader_mb"] = (most - before) / SLOW_READERS / MB
-    return rows
+    return (most - before) / SLOW_READERS

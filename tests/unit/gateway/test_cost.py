@@ -1,7 +1,7 @@
 """
 What a request and a chunk of a stream cost, as lines of ours that run: exact, whatever the machine is doing.
 
-Times are measured by `python -m tests.bench.hotpath` and `python -m tests.bench.compare`; docs/performance.md has them.
+Times are measured by `python -m tests.bench.hotpath` and `corral bench gateway`; docs/performance.md has them.
 """
 
 from __future__ import annotations
