@@ -79,7 +79,11 @@ def serve(
         return reading.read(config, files=files or (), command_line=command_line, options=option or ()).settings
 
     if not files and not reading.find_file(config):
+        from corral.config.paths import TOML_NAME
+
         output.note("corral: there is nothing to serve: no model file is given, and there is no config file.")
+        if os.path.exists(TOML_NAME):
+            output.note(f"corral: {TOML_NAME} here is read only if it is named: `corral serve --config {TOML_NAME}`.")
         output.note("corral: `corral serve FILE.gguf` serves a file, `corral config init` writes a config,")
         output.note("corral: `corral demo` shows how it works without either.")
         raise typer.Exit(2)

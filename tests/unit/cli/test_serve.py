@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from corral.cli.serve import _announce
 from corral.config.settings import LogSpec, Settings
 from corral.domain.fleet import Fleet, ModelSpec
 from corral.domain.serving import ServerSpec
+from tests.unit.cli.conftest import Command
 
 
 def settings(*models: str) -> Settings:
@@ -39,3 +41,10 @@ def test_without_models_it_says_how_to_add_them(capsys: pytest.CaptureFixture[st
 
 def test_programs_read_the_log_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, replace(settings(), log=LogSpec(format="json"))) == []
+
+
+def test_a_toml_file_that_is_not_read_is_pointed_at(corral: Command) -> None:
+    assert "corral.toml" not in corral("serve").err
+    Path("corral.toml").touch()
+    ran = corral("serve")
+    assert ran.code == 2 and "`corral serve --config corral.toml`" in ran.err

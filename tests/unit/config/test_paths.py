@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from corral.config import paths
+from corral.domain.errors import ConfigError
 
 HOME = {"HOME": "/home/user"}
 
@@ -62,3 +63,17 @@ def test_a_control_socket_fits_into_a_socket_address() -> None:
     found = paths.control_socket(long, {"XDG_RUNTIME_DIR": "/run/user/1000"})
     assert found.startswith("/run/user/1000/corral/") and len(found) <= paths.MAX_SOCKET_BYTES
     assert found != paths.control_socket(f"{long}x", {"XDG_RUNTIME_DIR": "/run/user/1000"})
+
+
+def test_the_users_folder_may_have_toml_but_not_both(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    folder = home / ".config" / "corral"
+    folder.mkdir(parents=True)
+    (folder / "corral.toml").touch()
+    env = {"HOME": str(home)}
+    assert paths.find_config("", env, str(tmp_path)) == str(folder / "corral.toml")
+    (folder / "corral.yaml").touch()
+    with pytest.raises(ConfigError, match=r"corral\.toml lies beside it"):
+        paths.find_config("", env, str(tmp_path))
+    (tmp_path / "corral.yaml").touch()
+    assert paths.find_config("", env, str(tmp_path)) == str(tmp_path / "corral.yaml")
