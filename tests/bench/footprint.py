@@ -18,7 +18,7 @@ from typing import Final
 import uvloop
 
 from corral.domain.devices import RAM
-from corral.domain.fleet import ArgValue, ModelSpec, OptionValue, Source
+from corral.domain.fleet import ModelSpec, OptionValue, Source
 from corral.engines.llamacpp.measured import Buffers, buffers_of
 from corral.store.gguf.estimate import Estimate
 from corral.store.gguf.memory import FileFootprints
@@ -26,7 +26,6 @@ from tests.architectures import ALL, architecture
 from tests.real.llama import BINARY, EMBEDDED, Running, started
 
 MIB: Final = 1024 * 1024
-LOUD: Final[tuple[tuple[str, ArgValue], ...]] = (("verbosity", 4),)
 SETTINGS: Final[dict[str, dict[str, OptionValue]]] = {
     "8k, 4 slots": {"ctx_size": 8192, "parallel": 4},
     "20k, 3 slots apart, q8_0": {
@@ -76,7 +75,7 @@ def spec(name: str, settings: dict[str, OptionValue], binary: str) -> ModelSpec:
         options = {key: value for key, value in settings.items() if not key.startswith("cache_type")}
         # llama.cpp b11434 crashes at mean pooling when the slots do not divide the physical batch.
         options |= {"embeddings": True, "parallel": 4}
-    return ModelSpec(name, Source(str(architecture(name))), binary=binary, options=options, args=LOUD)
+    return ModelSpec(name, Source(str(architecture(name))), binary=binary, options=options)
 
 
 async def measure(name: str, settings: str, binary: str, folder: Path, *, used: bool = True) -> Row:
