@@ -135,7 +135,9 @@ class Corral:
         self.bus = Bus()
         self.metrics = Metrics(__version__, self._engine_of, (key.name for key in settings.server.keys))
         self.bus.subscribe(self.metrics)
-        memory = HostMemory(self.devices, self._remember, clock=self._clock, charged=self._charged)
+        memory = HostMemory(
+            self.devices, self._remember, clock=self._clock, estimate=self._estimate, charged=self._charged
+        )
         self._instances = Instances(self._engines, self._runtimes, clock=self._clock, memory=memory)
         machine = Machine(id_prefix=secrets.token_hex(3))
         self.scheduler = Scheduler(machine, self._instances, clock=self._clock, publisher=self.bus)
@@ -196,6 +198,12 @@ class Corral:
 
     def _charged(self, needs: Mapping[str, int]) -> Mapping[str, int]:
         return charged(needs, self.watch.last.devices)
+
+    def _estimate(self, model: ModelSpec) -> Footprint:
+        try:
+            return self._surveyor.estimate(model)
+        except StoreFailed:  # its file has gone since
+            return Footprint()
 
     def _remember(self, model: ModelSpec, digest: str, measured: Footprint, load_s: float | None) -> None:
         """What a load has shown, for the next one."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -97,6 +97,8 @@ class Footprint:
     devices: Mapping[str, int] = field(default_factory=dict)
     measured: bool = False  # seen at an earlier load of the same digest, not only estimated
     spare_bytes: int = 0  # RAM that a measured load may hold besides, and that the system takes back when it is wanted
+    unnamed: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """By device, of an estimate: the part that is in no buffer that an engine names in its log."""
 
     def by_device(self) -> dict[str, int]:
         """All of it by device name, RAM as `ram`; devices that need nothing are left out."""
@@ -107,6 +109,14 @@ class Footprint:
         """From bytes by device name, RAM as `ram`."""
         others = {name: size for name, size in by_device.items() if name != RAM}
         return cls(by_device.get(RAM, 0), others, measured)
+
+    def plus(self, more: Mapping[str, int]) -> Footprint:
+        """With so much more on each device."""
+        others = {**self.devices}
+        for name, size in more.items():
+            if name != RAM:
+                others[name] = others.get(name, 0) + size
+        return replace(self, ram_bytes=self.ram_bytes + more.get(RAM, 0), devices=others)
 
     def seen(self, held: Mapping[str, int]) -> Footprint:
         """

@@ -19,6 +19,7 @@ from corral.contracts.clock import Clock
 from corral.contracts.devices import Devices
 from corral.contracts.engine import Engine
 from corral.contracts.runtime import Runtime
+from corral.domain.devices import RAM
 from corral.domain.errors import CorralError, NoMemory
 from corral.domain.events import InstanceMeasured
 from corral.domain.fleet import ModelSpec
@@ -55,7 +56,7 @@ class Weighed:
     engine: Engine
     runtime: Runtime
     handle: Handle
-    expected: Mapping[str, int]
+    expected: Mapping[str, int]  # {} for one that was found again: what is estimated counts
     load_s: float | None  # None for one that was found again
 
 
@@ -68,7 +69,12 @@ class Remember(Protocol):
 
 
 class HostMemory:
-    """What the acts ask about memory. `charged` counts the bytes of a GPU that shares RAM in RAM as well."""
+    """
+    What the acts ask about memory.
+
+    `estimate` (called in a thread) is what a load should take whatever was measured. `charged` counts bytes of a GPU
+    that shares RAM in RAM as well.
+    """
 
     def __init__(
         self,
@@ -76,12 +82,14 @@ class HostMemory:
         remember: Remember,
         *,
         clock: Clock,
+        estimate: Callable[[ModelSpec], Footprint] = lambda model: Footprint(),
         charged: Callable[[Amounts], Amounts] = lambda needs: needs,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._devices = devices
         self._remember = remember
         self._clock = clock
+        self._estimate = estimate
         self._charged = charged
         self._sleep = sleep
 
@@ -105,20 +113,22 @@ class HostMemory:
 
     async def follow(self, each: Weighed, report: Callable[[InstanceMeasured], None]) -> None:
         """Measure it for as long as it lives; what it takes is reported, and again whenever it has grown."""
-        said = None
+        said: Footprint | None = None
+        estimated = Footprint()
         told: Amounts = {}
         for number, wait_s in enumerate(itertools.chain(MEASURE_S, itertools.repeat(AGAIN_S))):
             await self._sleep(wait_s)
             if number == 0:
                 said = await self._said(each)
-            held = await self._held(each, said)
+                estimated = await asyncio.to_thread(self._estimate, each.model)
+            held = await self._held(each, said, estimated)
             if not held or not _grown(told, held):
                 continue
             first, told = not told, _largest(told, held)
             measured = Footprint.of(told, measured=True)
             report(InstanceMeasured(each.instance, measured))
             if first:
-                _tell(each, told)
+                _tell(each, each.expected or estimated.by_device(), told)
             if not first or each.load_s is not None:
                 await asyncio.to_thread(
                     self._remember, each.model, each.digest, measured, each.load_s if first else None
@@ -135,8 +145,14 @@ class HostMemory:
                         break
         return each.engine.measured(each.model, lines)
 
-    async def _held(self, each: Weighed, said: Footprint | None) -> Amounts:
-        """Bytes by device; {} where nobody can tell. What cannot be seen counts as it was expected."""
+    async def _held(self, each: Weighed, said: Footprint | None, estimated: Footprint) -> Amounts:
+        """
+        Bytes by device; {} where nobody can tell. What cannot be seen counts as it was expected.
+
+        A process holds a page when it first writes to it: a cache of 8 GiB is nearly nothing before the first requests.
+        So processes alone never make a load smaller than expected. A log that names the buffers may; but the program
+        itself and what grows while it serves are in none, and come on top, on GPUs where their driver does not tell.
+        """
         try:
             usage = await each.runtime.usage(each.handle)
         except CorralError:
@@ -144,10 +160,13 @@ class HostMemory:
         if usage is None:
             return {}
         used = await asyncio.to_thread(self._devices.used_by, usage.pids)
-        seen = (said or Footprint()).seen(used).by_device()
-        if not seen:
-            return {}
-        found = {**each.expected, **self._charged(seen)}
+        expected = each.expected or estimated.by_device()
+        if said is None:
+            found = _largest(expected, self._charged(used))
+        else:
+            unnamed = {name: size for name, size in estimated.unnamed.items() if name == RAM or name not in used}
+            found = {**expected, **self._charged(said.plus(unnamed).seen(used).by_device())}
+        found = {name: size for name, size in found.items() if size}
         declared = each.engine.declared(each.model)
         return _largest(found, self._charged(declared.by_device())) if declared is not None else found
 
@@ -166,10 +185,10 @@ def _largest(one: Amounts, other: Amounts) -> dict[str, int]:
     return {device: max(one.get(device, 0), other.get(device, 0)) for device in (*one, *other)}
 
 
-def _tell(each: Weighed, held: Amounts) -> None:
+def _tell(each: Weighed, expected: Amounts, held: Amounts) -> None:
     """One line: estimates that are far off should be seen."""
     level = logging.INFO
-    if any(size > 1.5 * each.expected.get(device, size) for device, size in held.items()):
+    if any(size > 1.5 * expected.get(device, size) for device, size in held.items()):
         level = logging.WARNING
-    expected = sizes_text(each.expected) if each.expected else "nothing known"
-    logger.log(level, "%s (%s) takes %s; expected: %s", each.model.name, each.instance, sizes_text(held), expected)
+    before = sizes_text(expected) if expected else "nothing known"
+    logger.log(level, "%s (%s) takes %s; expected: %s", each.model.name, each.instance, sizes_text(held), before)

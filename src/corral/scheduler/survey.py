@@ -104,7 +104,8 @@ class Survey:
             found = self._footprints.footprint(engine.resolved(model), digest=digest, devices=devices)
         if found.measured:  # as it was counted then
             return found
-        return Footprint.of(self._charged(found.by_device()))
+        counted = Footprint.of(self._charged(found.by_device()))
+        return dataclasses.replace(counted, unnamed=found.unnamed)
 
     async def _variants(self, model: ModelSpec) -> tuple[Variant, ...]:
         found = []

@@ -49,7 +49,10 @@ class Time:
 class Stage:
     def __init__(self, host: FakeDevices) -> None:
         self.host, self.time, self.records = host, Time(), list[Record]()
-        self.memory = HostMemory(host, self.remember, clock=self.time, sleep=self.time.sleep)
+        self.estimated = Footprint()
+        self.memory = HostMemory(
+            host, self.remember, clock=self.time, sleep=self.time.sleep, estimate=lambda model: self.estimated
+        )
 
     def remember(self, model: ModelSpec, digest: str, measured: Footprint, load_s: float | None) -> None:
         self.records.append((model.name, digest, measured.by_device(), load_s))
@@ -159,6 +162,29 @@ async def test_growth_is_told_and_remembered_and_what_shrinks_is_not(stage: Stag
     assert [(sizes["ram"], load_s) for _, _, sizes, load_s in stage.records] == [
         (GIB, 2.0), (110 * GIB // 100, None), (120 * GIB // 100, None),
     ]  # fmt: skip
+
+
+async def test_what_a_process_does_not_hold_yet_counts_all_the_same(stage: Stage, tmp_path: Path) -> None:
+    held = [{"ram": GIB, "CUDA0": 5 * GIB}, {"ram": 9 * GIB, "CUDA0": 5 * GIB}]
+    found = await follow(stage, tmp_path, Engine(), expected={"ram": 8 * GIB, "CUDA0": 4 * GIB}, held=held)
+    assert found == [{"ram": 8 * GIB, "CUDA0": 5 * GIB}, {"ram": 9 * GIB, "CUDA0": 5 * GIB}], "a cache fills later"
+    assert [sizes for _, _, sizes, _ in stage.records] == found
+
+
+async def test_a_log_may_make_less_of_it_but_names_neither_the_program_nor_what_grows(tmp_path: Path) -> None:
+    stage = Stage(FakeDevices(ram_bytes=32 * GIB, gpus={"CUDA0": 24 * GIB, "Vulkan1": 24 * GIB}, blind=("Vulkan1",)))
+    stage.estimated = Footprint(9 * GIB, {"CUDA0": GIB}, unnamed={"ram": 2 * GIB, "CUDA0": GIB, "Vulkan1": GIB})
+    engine = Engine(Footprint(3 * GIB, {"CUDA0": 2 * GIB, "Vulkan1": 2 * GIB}))
+    expected = {"ram": 9 * GIB, "CUDA0": 4 * GIB, "Vulkan1": 4 * GIB}
+    holds = {"ram": 3 * GIB, "CUDA0": 2 * GIB + 1, "Vulkan1": GIB}
+    found = await follow(stage, tmp_path, engine, expected=expected, held=[holds])
+    assert found == [{"ram": 5 * GIB, "CUDA0": 2 * GIB + 1, "Vulkan1": 3 * GIB}], "a driver tells of its GPU all"
+
+
+async def test_one_that_was_found_again_counts_at_least_as_estimated(stage: Stage, tmp_path: Path) -> None:
+    stage.estimated = Footprint(4 * GIB)
+    found = await follow(stage, tmp_path, Engine(), expected={}, held=[{"ram": GIB}], load_s=None)
+    assert found == [{"ram": 4 * GIB}]
 
 
 async def test_it_is_measured_soon_after_ready_and_then_more_and_more_rarely(stage: Stage, tmp_path: Path) -> None:

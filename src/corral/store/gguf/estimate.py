@@ -61,7 +61,7 @@ class Estimate:
         if max(total.values(), default=0) > _IMPOSSIBLE:
             raise BadGguf("The model claims sizes that no machine has.", hint="Download it again.")
         ram = total.pop(RAM, 0)
-        return Footprint(ram, dict(total))
+        return Footprint(ram, dict(total), unnamed=self.program + Counter({RAM: self.growth}))
 
 
 def estimate(shape: ModelShape, asked: Asked, devices: Sequence[DeviceMemory] = ()) -> Estimate:
