@@ -77,6 +77,8 @@ _SECTIONS: Final = {
     "keep_engines_s": "on_exit and keep_for",
 }
 FILES_BESIDE: Final = 500  # logs, pipes, sockets of our own
+FACTS_S: Final = 0.5
+"""How long a start waits for what files say of their models: a second reading of thousands of headers takes minutes."""
 CLOSE_S: Final = 2.0  # after the last lease: for clients to take the rest of their answers
 
 
@@ -257,7 +259,7 @@ class Corral:
             survey = await self._survey(self.settings)
             # What an earlier Corral left is told first: a pinned Model that runs already is taken over.
             await self._instances.adopt(survey.fleet.models)
-            self._announce(survey, await self._read_facts(survey.fleet))
+            await self._announce(survey)
             await self.gateway.serve_unix(self.control_socket)
             await self.gateway.start()
         self._tasks.start(self.watch.run(), name="watch the devices")
@@ -283,17 +285,27 @@ class Corral:
             old = self.settings
             kept = {name: getattr(old, name) for name in NEED_A_RESTART}
             self.settings = dataclasses.replace(settings, **kept)
-            self._announce(survey, await self._read_facts(survey.fleet))
+            await self._announce(survey)
         changed = [name for name in NEED_A_RESTART if getattr(settings, name) != kept[name]]
         if changed:
             words = ", ".join(_SECTIONS[name] for name in changed)
             logger.warning("changed, but in force only after a restart: %s", words)
         return settings
 
-    def _announce(self, survey: FleetChanged, facts: Mapping[str, ModelFacts]) -> None:
+    async def _announce(self, survey: FleetChanged) -> None:
+        """Serve from this Fleet now. What only the list of Models shows may follow a little later."""
+        old, new = self._fleet.models, survey.fleet.models
         self._fleet = survey.fleet
         self.scheduler.submit(survey)
-        self.directory.replace(survey.fleet.models.values(), facts)
+        known = {name: facts for name, facts in self.directory.facts.items() if new.get(name) == old.get(name)}
+        self.directory.replace(new.values(), known)
+        reading = self._tasks.start(self._tell_facts(survey.fleet), name="read what the files say")
+        await asyncio.wait({reading}, timeout=FACTS_S)
+
+    async def _tell_facts(self, fleet: Fleet) -> None:
+        facts = await self._read_facts(fleet)
+        if fleet is self._fleet:  # else another one has come meanwhile
+            self.directory.replace(fleet.models.values(), facts)
 
     async def _survey(self, settings: Settings) -> FleetChanged:
         listed = await self._surveyor.devices(settings.fleet)
@@ -306,8 +318,11 @@ class Corral:
         return msgspec.structs.replace(survey, fleet=dataclasses.replace(survey.fleet, budgets=self._budgets))
 
     async def _read_facts(self, fleet: Fleet) -> Mapping[str, ModelFacts]:
-        models = {name: self._engines[model.engine].resolved(model) for name, model in fleet.models.items()}
-        return await asyncio.to_thread(self._file_facts.of, models)
+        def read() -> Mapping[str, ModelFacts]:
+            models = {name: self._engines[model.engine].resolved(model) for name, model in fleet.models.items()}
+            return self._file_facts.of(models)
+
+        return await asyncio.to_thread(read)
 
     async def stop(self) -> None:
         """End everything; harmless when called again."""

@@ -68,6 +68,7 @@ class LlamaCppEngine:
         self._which = which
         self._last: tuple[ModelSpec, Settings] | None = None  # thousands of Models are asked twice each, one by one
         self._default: tuple[float, str, bool] | None = None
+        self._programs: dict[str, tuple[float, dict[str, object]]] = {}  # by `binary`, when it was looked for
         self._prober = Prober(cache=cache, deadline_s=deadline_s, hidden_env=hidden_env)
 
     def problems(self, model: ModelSpec) -> list[str]:
@@ -181,10 +182,13 @@ class LlamaCppEngine:
 
     def _identity(self, model: ModelSpec) -> dict[str, object]:
         settings = settings_of(model)
-        try:
-            program = choose(model.binary, which=self._which).identity()
-        except StartFailed as error:
-            program = {"missing": error.message}
+        at, program = self._programs.get(model.binary, (float("-inf"), {}))
+        if time.monotonic() - at > _LOOK_AGAIN_S:  # thousands of Models are asked about one after the other
+            try:
+                program = choose(model.binary, which=self._which).identity()
+            except StartFailed as error:
+                program = {"missing": error.message}
+            self._programs[model.binary] = time.monotonic(), program
         files = [path for path in files_of(model, settings) if path]
         return {"program": program, "files": [[path, *identity_of(path).values()] for path in files]}
 
