@@ -22,6 +22,8 @@ OPTIONS: OptionTable = (
     OptionSpec("flash_attn", OptionKind.ENUM, "Flash attention.", words=("on", "off", "auto")),
     OptionSpec("chat_template", OptionKind.STR, "Template."),
     OptionSpec("mmproj", OptionKind.PATH, "Projector."),
+    OptionSpec("lora", OptionKind.PATHS, "Adapters."),
+    OptionSpec("cache_ram", OptionKind.SIZE, "Cache.", minimum=-1, unit="MiB"),
     OptionSpec("stop", OptionKind.LIST, "Stop words."),
 )
 

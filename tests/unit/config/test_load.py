@@ -52,7 +52,8 @@ defaults:
   env: {{llamacpp: {{A: "1", B: "2"}}, other: {{C: "3"}}}}
   options: {{llamacpp: {{ctx_size: 4096, mlock: yes, flash_attn: on, mmproj: p.gguf}}}}
 models:
-  a: {{source: a.gguf, aliases: [x, y], options: {{ctx_size: 0, mlock: null, parallel: 3}}, env: {{B: -1}}, ttl: 0,
+  a: {{source: a.gguf, aliases: [x, y], options: {{ctx_size: 0, mlock: null, parallel: 3, cache_ram: 1GiB,
+      lora: [x.gguf, ~/y.gguf]}}, env: {{B: -1}}, ttl: 0,
       args: {{z_last: true, a_first: [1, two], off: false, t: 0.5}},
       timeouts: {{load: 2m}}, title: A, metadata: {{k: [1]}}}}
   b: {{source: {{path: ~/b.gguf}}, pin: yes, preload: true, priority: 3, queue_limit: 7, unlisted: on, binary: prog}}
@@ -65,7 +66,10 @@ keep_for: 2m
     folder = str(config.folder)
     a, b = settings.fleet.models["a"], settings.fleet.models["b"]
     assert a.source.path == f"{folder}/a.gguf" and b.source.path == "/home/user/b.gguf"
-    assert a.options == {"ctx_size": 0, "flash_attn": "on", "mmproj": f"{folder}/p.gguf", "parallel": 3}
+    assert a.options == {
+        "ctx_size": 0, "flash_attn": "on", "mmproj": f"{folder}/p.gguf", "parallel": 3, "cache_ram": 1024,
+        "lora": (f"{folder}/x.gguf", "/home/user/y.gguf"),
+    }  # fmt: skip
     assert b.options == {"ctx_size": 4096, "mlock": True, "flash_attn": "on", "mmproj": f"{folder}/p.gguf"}
     assert a.args == (("z_last", True), ("a_first", (1, "two")), ("off", False), ("t", 0.5)), "in the order of the file"
     assert dict(a.env) == {"A": "1", "B": "-1"}

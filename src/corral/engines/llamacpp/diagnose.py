@@ -21,7 +21,10 @@ _PREFIX = re.compile(r"^(?:\d+\.\d+\.\d+\.\d+\s+)?(?:[IWED]\s+)?")
 _NOISE = re.compile(
     r"cleaning up before exit|exiting due to model loading error|failed to load model|common_init_|common_fit_params"
     r"|Failed to init server|^\s*$|^usage:|to show complete usage"
+    # what a debugger says that llama.cpp calls to show its stack
+    r"|^\[(?:Inferior|New LWP|Thread debugging)|^#\d+ |libthread_db|^warning: process|ptrace|terminate called after"
 )
+_ERROR = re.compile(r"^(?:\d+\.\d+\.\d+\.\d+\s+)?E\s|^error\b|GGML_ASSERT")
 _REPACK = re.compile(r"AMX_INT8 = 1|AMX (?:model )?buffer|/amx/|ggml[-_]amx|repack\.(?:cpp|h)")
 _ASSERT = re.compile(r"GGML_ASSERT\((?P<what>.*?)\) failed|GGML_ASSERT")
 _MEMORY_FIX: Final = "Choose a smaller quantisation, lower ctx_size, or unload other Models."
@@ -111,6 +114,6 @@ def _crash(how: str, log: Sequence[str], said: str) -> tuple[str, str, bool]:
 def last_meaningful(log: Iterable[str]) -> str:
     """The last line that says something, without its time stamp; the last error line where there is one."""
     lines = [line for line in log if line.strip() and not _NOISE.search(line)]
-    errors = [line for line in lines if re.match(r"^(?:\d+\.\d+\.\d+\.\d+\s+)?E\s|^error\b", line)]
+    errors = [line for line in lines if _ERROR.search(line)]
     chosen = errors[-1] if errors else lines[-1] if lines else ""
     return _PREFIX.sub("", chosen).strip()[:300]

@@ -32,6 +32,11 @@ def spec_types(options: Mapping[str, OptionValue]) -> tuple[str, ...]:
     return tuple(part.strip() for text in texts(options.get("spec_type", ())) for part in text.split(","))
 
 
+def asked_for(options: Mapping[str, OptionValue]) -> bool:
+    """Whether something should draft."""
+    return "model_draft" in options or any(kind not in ("none", "") for kind in spec_types(options))
+
+
 def conflicts(options: Mapping[str, OptionValue]) -> list[str]:
     """What is wrong with the options of speculative decoding."""
     found = []
@@ -41,6 +46,8 @@ def conflicts(options: Mapping[str, OptionValue]) -> list[str]:
         if kind not in SPEC_TYPES:
             near = near_names(kind, SPEC_TYPES, most=1) or SPEC_TYPES[1:]
             found.append(f"options.spec_type {kind!r} is unknown: did you mean {' or '.join(near)}?")
+    if found:
+        return found
     if "none" in kinds and (on or model):
         found.append("options.spec_type none turns speculative decoding off: remove it, or the draft model.")
     if not model:

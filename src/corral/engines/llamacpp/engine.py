@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -36,6 +37,8 @@ from corral.engines.llamacpp.prepare import files_of, prepare
 from corral.engines.llamacpp.probe import ENV_SCRUB, Prober
 from corral.engines.llamacpp.settings import Settings, settings_of
 from corral.kit.ports import free_port
+
+logger = logging.getLogger(__name__)
 
 _SPEC_FILE: Final = "worker.json"
 _KEY_FILE: Final = "engine.key"
@@ -130,7 +133,10 @@ class LlamaCppEngine:
 
     async def wait_ready(self, model: ModelSpec, endpoint: Endpoint) -> ReadyInfo:
         """See `ready`: noticed within 20 ms."""
-        return await ready.wait_ready(endpoint, settings_of(model))
+        info = await ready.wait_ready(endpoint, settings_of(model))
+        if info.details.get("drafts") is False:
+            logger.warning("%s answers without drafts: llama.cpp did not take its draft model", model.name)
+        return info
 
     async def alive(self, endpoint: Endpoint, *, timeout_s: float) -> bool:
         """True when `/health` answers 200 within the time."""

@@ -21,6 +21,7 @@ _OTHER_KINDS: Final = {
     "clip": "a multimodal projector: name it as options.mmproj of its model",
     "controlvector": "a control vector: name it as options.control_vector of its model",
 }
+_HEADS: Final = {"draft-eagle3": "eagle3", "draft-dflash": "dflash", "draft-dspark": "dflash"}
 _VOCABULARY: Final = {
     "tokenizer.ggml.model": "kind of tokenizer",
     "tokenizer.ggml.bos_token_id": "first token",
@@ -39,14 +40,19 @@ def misfits(
     options: Mapping[str, OptionValue], model: Header, others: Mapping[str, list[tuple[str, Header]]]
 ) -> list[str]:
     """Sentences. `others`: (path, header) of the second sources, by option."""
-    found = _cache_types(options, model)
+    found, kinds = _cache_types(options, model), spec_types(options)
     for name, files in others.items():
         for path, header in files:
             found += _wrong_kind(name, path, model, header)
     for path, draft in others.get("model_draft", ()):
-        if "draft-simple" in (kinds := spec_types(options)) or (not kinds and not _head_of(draft)):
+        found += [
+            f"options.model_draft: {path} is no head for {kind}. Remove spec_type: the file says itself what it is for."
+            for kind, architecture in _HEADS.items()
+            if kind in kinds and draft.architecture != architecture
+        ]
+        if "draft-simple" in kinds or (not kinds and not _head_of(draft)):
             found += _vocabularies(path, model, draft)
-    if "draft-mtp" in spec_types(options) and "model_draft" not in options and not _has_mtp(model):
+    if "draft-mtp" in kinds and "model_draft" not in options and not _has_mtp(model):
         found.append("options.spec_type draft-mtp: the model has no layers for it. Name a head as model_draft.")
     return found
 

@@ -77,7 +77,7 @@ def _first_parts(name: str, value: OptionValue) -> OptionValue:
 
 def _own_folder(path: str, model: str) -> str:
     """A folder of the Model's own: slots are the conversations of its clients, and another Model cannot read them."""
-    folder = os.path.join(path, urllib.parse.quote(model, safe="@+= "))
+    folder = os.path.join(path, urllib.parse.quote(model, safe="@+= ").replace(".", "%2E", model.startswith(".")))
     try:
         os.makedirs(path, exist_ok=True)
         os.makedirs(folder, mode=0o700, exist_ok=True)

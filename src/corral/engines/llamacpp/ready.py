@@ -8,6 +8,7 @@ asked every few milliseconds over one connection; an answer costs the engine som
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import msgspec
 from corral.contracts.engine import ReadyInfo
 from corral.domain.errors import EngineFailed, EngineProtocolError
 from corral.domain.launch import Endpoint
+from corral.engines.llamacpp import drafting
 from corral.engines.llamacpp.settings import Settings
 from corral.kit.localhttp import Answer, LocalConnection, NotHttp
 from corral.kit.polling import pauses
@@ -35,7 +37,10 @@ async def wait_ready(endpoint: Endpoint, settings: Settings) -> ReadyInfo:
             if await _healthy(link, endpoint):
                 break
             await asyncio.sleep(pause_s)
-        return await _introduce(link, endpoint, settings)
+        info = await _introduce(link, endpoint, settings)
+        if drafting.asked_for(settings.options):
+            return dataclasses.replace(info, details={**info.details, "drafts": await _drafts(link, endpoint)})
+        return info
 
 
 async def alive(endpoint: Endpoint, timeout_s: float) -> bool:
@@ -93,6 +98,18 @@ async def _introduce(link: LocalConnection, endpoint: Endpoint, settings: Settin
     except msgspec.DecodeError as error:
         raise EngineProtocolError(f"The engine's /props is not JSON: {_start_of(answer)}.") from error
     return ready_info(props if isinstance(props, dict) else {}, settings)
+
+
+async def _drafts(link: LocalConnection, endpoint: Endpoint) -> bool:
+    """False where its slots do not speculate: llama.cpp starts without a draft model that does not fit."""
+    headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
+    try:
+        answer = await link.get(endpoint.base_path + "/slots", headers=headers, timeout_s=_PROPS_S)
+        slots = msgspec.json.decode(answer.body)
+    except (OSError, TimeoutError, NotHttp, msgspec.DecodeError):
+        return True
+    said = [slot.get("speculative") for slot in slots if isinstance(slot, dict)] if isinstance(slots, list) else []
+    return not said or False not in said
 
 
 def ready_info(props: Mapping[str, Any], settings: Settings) -> ReadyInfo:

@@ -78,6 +78,22 @@ AFTER = [
          "Try again"),
         ("E srv         start: couldn't bind HTTP server socket, hostname: /x/e.sock, port: 8080", "socket /x/e.sock",
          "Try again"),
+        ("E ggml_aligned_malloc: insufficient memory (attempted to allocate 1000.02 MB)", "1000.02 MB in one piece",
+         "quantisation"),
+        ("E llama_model_load: error loading model: CLIP cannot be used as main model, use it with --mmproj instead",
+         "projector, not a model", "as the source"),
+        ("E llama_model_load: error loading model: unknown model architecture: 'controlvector'",
+         "control vector, not a model", "control_vector"),
+        ("E failed to parse grammar", "grammar cannot be read", "root"),
+        ("E worker: json_schema_to_grammar: [json.exception.parse_error.101] parse error", "schema cannot be read: [json",
+         "json_schema_file"),
+        ('error while handling argument "--override-tensor": unknown buffer type', "no buffer type", "CPU"),
+        ("E common_speculative_init_result: failed to create MTP context", "no layers that draft", "model_draft"),
+        ('speculative.cpp:1033: GGML_ASSERT(target_layer_ids_n > 0 && "DFlash model has no target_layer_ids") failed',
+         "not of the kind", "spec_type"),
+        ("/x/speculative.cpp:2171: Couldn't read dynamic lookup cache", "lookup cache cannot be read",
+         "lookup_cache_dynamic"),
+        ("E common_init_: failed to load lora adapter '/l.gguf'", "LoRA adapter cannot be applied", "made for it"),
         ("llama-server: error while loading shared libraries: libcudart.so.12: cannot open shared object file",
          "libcudart.so.12 is missing", "LD_LIBRARY_PATH"),
         ("ModuleNotFoundError: No module named 'xllamacpp'", "embedded engine is not installed", "corral[embedded]"),
@@ -134,6 +150,21 @@ def test_without_a_known_string_it_is_told_how_it_ended(
 ) -> None:
     error = diagnose(exit, log)
     assert says in error.message and fix in error.hint
+
+
+def test_what_a_debugger_says_is_no_last_word() -> None:
+    log = [
+        "/x/ggml.c:12: GGML_ASSERT(a > 0) failed",
+        "[New LWP 7]",
+        "#0  0x00007f in wait4 () from /lib/x86_64-linux-gnu/libc.so.6",
+        "[Inferior 1 (process 20638) detached]",
+    ]
+    assert last_meaningful(log) == "/x/ggml.c:12: GGML_ASSERT(a > 0) failed"
+
+
+def test_a_file_named_after_an_adapter_is_no_adapter() -> None:
+    log = ["E common_init_: failed to load model '/models/lora-llama.gguf'", "unknown model architecture: 'x'"]
+    assert "architecture 'x'" in diagnose(FAILED, log).message
 
 
 def test_the_last_error_line_is_what_it_last_said() -> None:
