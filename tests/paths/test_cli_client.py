@@ -124,8 +124,21 @@ def corral(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
 def test_ps(corral: Script, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["ps"]) == 0
     head, row, *rest = capsys.readouterr().out.splitlines()
-    assert head.split() == ["MODEL", "STATE", "RAM", "VRAM", "CONTEXT", "SLOTS", "QUEUE", "TTL", "LEFT", "PID", "LOAD"]
-    assert row.split() == ["coder", "ready", "1", "GiB", "-", "-", "1/2", "0", "30s", "42", "2s"]
+    assert head.split() == [
+        "MODEL",
+        "STATE",
+        "RAM",
+        "VRAM",
+        "CONTEXT",
+        "SLOTS",
+        "QUEUE",
+        "WAIT",
+        "TTL",
+        "LEFT",
+        "PID",
+        "LOAD",
+    ]
+    assert row.split() == ["coder", "ready", "1", "GiB", "-", "-", "1/2", "0", "-", "30s", "42", "2s"]
     assert rest == [], "a Model that is not loaded is not shown"
     assert main.run(["ps", "--all", "--json"]) == 0
     assert [row["model"] for row in json.loads(capsys.readouterr().out)] == ["coder", "idle"]
