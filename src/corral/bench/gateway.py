@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from corral.bench import machine, measure, peers, report, swap
-from corral.bench.processes import Failed, cores
+from corral.bench.processes import Cores, Failed, cores
 from corral.version import __version__
 
 Say = Callable[[str], None]
@@ -81,11 +81,12 @@ def _rounds(
                 continue
             began = time.monotonic()
             try:
-                rows = _round(bench, place, peer, wanted.seconds)
+                rows = measure.round_of(bench, peer, wanted.seconds)
             except Failed as error:
                 failed[peer.name] = error.message
                 say(f"round {number + 1} of {wanted.rounds}: {peer.name} failed: {error.message}")
                 continue
+            rows |= _swap(place, bench.cores, peer.name, say)
             if peer.name == "direct":
                 direct = rows
             rounds[peer.name].append(rows if peer.name == "direct" else report.with_added(rows, direct))
@@ -93,10 +94,14 @@ def _rounds(
     return rounds, failed
 
 
-def _round(bench: measure.Bench, place: peers.Place, peer: peers.Peer, seconds: float) -> dict[str, float]:
-    rows = measure.round_of(bench, peer, seconds)
-    swapped = swap.alone() if peer.name == "direct" else swap.through(place, bench.cores, peer.name)
-    return rows if swapped is None else {**rows, "swap_ms": swapped}
+def _swap(place: peers.Place, pinned: Cores, name: str, say: Say) -> dict[str, float]:
+    """The row of the swap, for those that swap and did; its failure takes nothing from the other rows."""
+    try:
+        took = swap.alone() if name == "direct" else swap.through(place, pinned, name)
+    except Failed as error:
+        say(f"{name}: {error.message}")
+        return {}
+    return {} if took is None else {"swap_ms": took}
 
 
 def _words(name: str, rows: Mapping[str, float]) -> str:

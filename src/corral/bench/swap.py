@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -90,6 +92,16 @@ def _corral(place: Place) -> Peer:
 def _llama_swap(place: Place) -> Peer:
     port = free_port()
     model = {"cmd": " ".join([*ENGINE, "${PORT}"]), "proxy": "http://127.0.0.1:${PORT}", "checkEndpoint": "/"}
-    settings = {"apiKeys": [KEY], "startPort": free_port(), "models": {"m": model, "n": model}}
+    settings = {"apiKeys": [KEY], "startPort": _two_ports(), "models": {"m": model, "n": model}}
     argv = (llama_swap_program(place), "-config", written(place, "llama-swap-swap.yaml", json.dumps(settings)))
     return Peer("llama-swap", (*argv, "-listen", f"127.0.0.1:{port}"), port, "")
+
+
+def _two_ports() -> int:
+    """A free port whose neighbour is free too, below those that the system gives to clients."""
+    for port in range(21000, 32000, 7):
+        with contextlib.suppress(OSError), socket.socket() as one, socket.socket() as two:
+            one.bind((HOST, port))
+            two.bind((HOST, port + 1))
+            return port
+    raise Failed("no two free ports beside each other.")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from corral.cli import options, output
+from corral.cli import bench_models, options, output
 from corral.cli.usage import UsageError
 
 
@@ -31,6 +31,7 @@ def build() -> typer.Typer:
         rich_markup_mode=None,
     )  # fmt: skip
     app.command("gateway")(gateway)
+    app.command("models")(bench_models.models)
     return app
 
 
