@@ -196,11 +196,13 @@ class Promises(RuleBasedStateMachine):
         self._end(request, broken=broken, leave=leave)
 
     @precondition(lambda self: self._doing("starting"))
-    @rule(pick=st.integers(0), slots=st.integers(1, 3))
-    def become_ready(self, pick: int, slots: int) -> None:
+    @rule(pick=st.integers(0), slots=st.integers(1, 3), quick=st.booleans())
+    def become_ready(self, pick: int, slots: int, quick: bool) -> None:
         engine = self._engine("starting", pick)
         engine.doing, engine.slots, engine.ready_at = "ready", slots, self.now
         self._step(events.InstanceReady(engine.id, Endpoint(socket=engine.id), slots, LOAD_S))
+        while quick and engine.leases:  # whoever waited is answered in no time
+            self._end(self.asked[min(engine.leases)])
 
     @precondition(lambda self: self._doing("starting"))
     @rule(pick=st.integers(0), error=st.sampled_from(FAILURES))
