@@ -121,23 +121,27 @@ def corral(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
     shutil.rmtree(folder)
 
 
+def test_ps_of_the_queue(corral: Script, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"model": "coder", "caller": "ci", "priority": 0, "position": 1, "waited_s": 3.0, "expected_s": 8.0}
+    corral.answers["/api/corral/queue"] = say(
+        {"waiting": [row, {**row, "caller": "x", "position": 2, "held_back": True}]}
+    )
+    assert main.run(["ps", "--queue"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].split() == ["MODEL", "PLACE", "CALLER", "PRIORITY", "WAITED", "EXPECTED"]
+    assert printed[1].split() == ["coder", "1", "ci", "0", "3s", "8s"]
+    assert printed[2].split() == ["coder", "2", "x", "0", "3s", "own", "limit"]
+    assert main.run(["ps", "-q", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0] == row
+    corral.answers["/api/corral/queue"] = say({"waiting": []})
+    assert main.run(["ps", "--queue"]) == 0
+    assert "Nobody waits." in capsys.readouterr().err
+
+
 def test_ps(corral: Script, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["ps"]) == 0
     head, row, *rest = capsys.readouterr().out.splitlines()
-    assert head.split() == [
-        "MODEL",
-        "STATE",
-        "RAM",
-        "VRAM",
-        "CONTEXT",
-        "SLOTS",
-        "QUEUE",
-        "WAIT",
-        "TTL",
-        "LEFT",
-        "PID",
-        "LOAD",
-    ]
+    assert head == "MODEL  STATE    RAM  VRAM  CONTEXT  SLOTS  QUEUE  WAIT  TTL LEFT  PID  LOAD"
     assert row.split() == ["coder", "ready", "1", "GiB", "-", "-", "1/2", "0", "-", "30s", "42", "2s"]
     assert rest == [], "a Model that is not loaded is not shown"
     assert main.run(["ps", "--all", "--json"]) == 0

@@ -35,6 +35,7 @@ VERBS = [
     ("POST", "/api/corral/load"),
     ("POST", "/api/corral/unload"),
     ("GET", "/api/corral/status"),
+    ("GET", "/api/corral/queue"),
     ("GET", "/api/corral/logs?model=m"),
 ]
 OPEN = [("GET", "/"), ("GET", "/health"), ("GET", "/ready"), ("GET", "/v1/health")]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from corral.domain.serving import Caller
 from corral.scheduler.policy import fair
@@ -254,3 +257,66 @@ def test_five_thousand_callers_are_no_matter() -> None:
         queue.remove(item)
     assert queue.take(0.0, 1.0) is items[-1]
     assert time.perf_counter() - began < 2.0
+
+
+costs = st.lists(st.floats(0.0, 20.0), min_size=1, max_size=5)
+
+
+@given(costs, costs, st.integers(1, 4), st.floats(0.01, 30.0), st.integers(0, 3))
+def test_two_that_always_wait_never_differ_by_more_than_what_can_run_at_one_time(
+    x: list[float], y: list[float], slots: int, estimate: float, others: int
+) -> None:
+    """The bound of start-time fair queueing with `slots` servers, an estimate that is wrong being one more request."""
+    takes = {"x": itertools.cycle(x), "y": itertools.cycle(y)} | {
+        f"o{n}": itertools.cycle([1.0]) for n in range(others)
+    }
+    most = max(*x, *y, estimate, 1.0)
+    queue: FairQueue[Item] = FairQueue()
+    running: list[tuple[float, int, Item, float]] = []
+    used = dict.fromkeys(takes, 0.0)
+    now = 0.0
+    for caller in takes:
+        for _ in range(slots + 1):
+            _ask(queue, caller, now)
+    for _ in range(150):
+        while len(running) < slots:
+            item = queue.take(now, estimate)
+            _ask(queue, item.caller.name, now)  # it always waits
+            heapq.heappush(running, (now + next(takes[item.caller.name]), item.request, item, now))
+        now, _, item, began = heapq.heappop(running)
+        queue.settle(item.caller.name, item.request, now)
+        used[item.caller.name] += now - began
+        assert abs(used["x"] - used["y"]) <= (slots + 1) * 2 * most
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.floats(0.1, 10.0)), min_size=2, max_size=5), st.integers(1, 3))
+def test_nobody_is_passed_by_more_than_a_head_start(callers: list[tuple[int, float]], slots: int) -> None:
+    """While one waits another gets its head start, and no more than fair queueing lets it be ahead without one."""
+    queue: FairQueue[Item] = FairQueue()
+    passed = [dict.fromkeys(range(len(callers)), 0.0) for _ in callers]
+    running: list[tuple[float, int, Item]] = []
+    most, now, estimate = max(takes for _, takes in callers), 0.0, 1.0
+    for number, (priority, _) in enumerate(callers):
+        for _ in range(slots + 1):
+            _ask(queue, str(number), now, priority)
+    for _ in range(300):
+        while len(running) < slots:
+            item = queue.take(now, estimate)
+            number = int(item.caller.name)
+            _ask(queue, item.caller.name, now, callers[number][0])
+            heapq.heappush(running, (now + callers[number][1], item.request, item))
+            passed[number] = dict.fromkeys(passed[number], 0.0)
+            for others in passed:
+                others[number] += callers[number][1]
+        now, _, item = heapq.heappop(running)
+        queue.settle(item.caller.name, item.request, now)
+        for one, others in enumerate(passed):
+            for other, got in others.items():
+                levels = max(callers[other][0] - callers[one][0], 0)
+                if other != one:
+                    assert got <= levels * LEVEL_SLOT_S + (slots + 1) * 2 * max(most, estimate)
+
+
+def _ask(queue: FairQueue[Item], caller: str, now: float, priority: int = 0) -> None:
+    number = next(_numbers)
+    queue.add(Item(Caller(caller, priority=priority), number, number), now)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from corral.scheduler.policy import queue
 from corral.scheduler.policy.queue import PRIORITY_LEVEL_S, Line, place, queue_full, retry_after_s
@@ -176,3 +178,53 @@ def test_the_turns_of_those_who_have_left_are_forgotten(monkeypatch: pytest.Monk
         line.loaded(order(line)[0])
         line.remove("m")
     assert len(line._turns) < 100
+
+
+wishes = st.lists(
+    st.tuples(st.sampled_from("xyz"), st.sampled_from("abcdefgh"), st.integers(-2, 2), st.sampled_from("wwwwul")),
+    max_size=60,
+)
+
+
+@given(wishes)
+def test_the_line_keeps_its_own_books(steps: list[tuple[str, str, int, str]]) -> None:
+    line: Line[str] = Line()
+    wanted: dict[str, dict[str, tuple[float, int, int]]] = {}
+    for now, (caller, model, level, step) in enumerate(steps):
+        if step == "w":
+            new = place(float(now), level, now)
+            line.place(model, caller, new)
+            wanted.setdefault(model, {})[caller] = new
+        elif step == "u":
+            line.place(model, caller, None)
+            wanted.get(model, {}).pop(caller, None)
+        elif wanted:
+            walk = list(line.in_order())
+            for first in [each for _, each in walk][:1]:
+                line.loaded(first)
+                line.remove(first)
+                wanted.pop(first)
+        wanted = {each: callers for each, callers in wanted.items() if callers}
+        walk = list(line.in_order())
+        ranks = [rank for rank, _ in walk]
+        assert sorted(each for _, each in walk) == sorted(wanted)
+        assert ranks == sorted(ranks), "the line is not in order"
+        assert not ranks or ranks[-1] <= line.end
+        for rank, each in walk:
+            assert rank <= min(filter(None, (line.rank_of(each, who) for who in wanted[each])))
+        for who in "xyz":  # a caller's own Models go in its own order
+            own = {each: callers[who] for each, callers in wanted.items() if list(callers) == [who]}
+            assert [each for _, each in walk if each in own] == sorted(own, key=own.__getitem__)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), min_size=30, max_size=60))
+def test_nobody_waits_in_the_line_for_ever(arrivals: list[tuple[int, int]]) -> None:
+    """One waits, and others come for each load: it is passed by its levels in turns, and by those in line with it."""
+    line = line_of(("one", "mine", 0.0))
+    for n in range(5):
+        line.place(f"before{n}", f"c{n}", place(0.0, 2, n + 2))
+    for number, (caller, level) in enumerate(arrivals):
+        line.place(f"m{number}", f"c{caller}" if caller else f"new{number}", place(number + 1.0, level, 100 + number))
+        if serve(line) == "mine":
+            break
+    assert number < 25
