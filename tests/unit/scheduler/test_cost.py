@@ -110,7 +110,7 @@ def newcomer(machine: Machine) -> None:
 
 
 def one_more(machine: Machine) -> None:
-    machine.step(events.Requested(99, "m30", CALLERS[1], PLENTY), 3.0)
+    machine.step(events.Requested(99, "m30", Caller("one more"), PLENTY), 3.0)
 
 
 def gone(machine: Machine) -> None:

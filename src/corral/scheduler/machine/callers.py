@@ -36,7 +36,7 @@ class Accounts:
 
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
-        self._freed: dict[str, None] = {}  # whose passes have come back
+        self.freed: dict[str, None] = {}  # whose passes have come back while somebody waits for them
 
     def find(self, name: str) -> Account | None:
         """None for a caller that has nothing in hand."""
@@ -85,7 +85,7 @@ class Accounts:
             account = self._accounts[caller.name]
             account.passes -= 1
             if account.parked:
-                self._freed[caller.name] = None
+                self.freed[caller.name] = None
             self._close(account)
 
     def park(self, waiter: Waiter) -> None:
@@ -95,8 +95,8 @@ class Accounts:
 
     def unpark(self) -> Waiter | None:
         """Somebody who waited for a pass and has it now; None when there is nobody."""
-        while self._freed:
-            account = self._accounts.get(next(iter(self._freed)))
+        while self.freed:
+            account = self._accounts.get(next(iter(self.freed)))
             if account is not None and account.parked:
                 waiter = next(iter(account.parked.values()))
                 if account.passes < waiter.caller.max_concurrent:
@@ -104,7 +104,7 @@ class Accounts:
                     del account.parked[waiter.request]
                     waiter.parked = False
                     return waiter
-            del self._freed[next(iter(self._freed))]
+            del self.freed[next(iter(self.freed))]
         return None
 
     def _open(self, name: str) -> Account:

@@ -68,8 +68,7 @@ def _enqueue(world: World, model: ModelState, event: Requested) -> None:
     waiter = Waiter(event.request, model, event.caller, event.weight, world.now, event.deadline, 0, world.now)
     world.waiting[event.request] = waiter
     world.accounts.came(waiter)
-    heapq.heappush(model.deadlines, (event.deadline, event.request))
-    world.timers.ask(model, event.deadline)
+    _note_deadline(world, model, event)
     if event.weight and not world.accounts.take_pass(event.caller):
         world.accounts.park(waiter)
         model.parked[event.request] = waiter
@@ -77,10 +76,22 @@ def _enqueue(world: World, model: ModelState, event: Requested) -> None:
         _get_in_line(world, waiter)
 
 
+def _note_deadline(world: World, model: ModelState, event: Requested) -> None:
+    deadlines = model.deadlines
+    heapq.heappush(deadlines, (event.deadline, event.request))
+    if len(deadlines) > 64 + 2 * model.waiting:  # mostly of those who have long been served
+        model.deadlines = [each for each in deadlines if each[1] in world.waiting]
+        heapq.heapify(model.deadlines)
+    world.timers.ask(model, event.deadline)
+
+
 def _get_in_line(world: World, waiter: Waiter) -> None:
     model = waiter.model
     waiter.since, waiter.arrival = world.now, world.next_arrival()
-    model.callers.setdefault(waiter.caller.name, OrderedDict())[waiter.request] = waiter
+    mates = model.callers.get(waiter.caller.name)
+    if mates is None:
+        mates = model.callers[waiter.caller.name] = OrderedDict()
+    mates[waiter.request] = waiter
     if waiter.weight:
         model.queue[waiter.request] = waiter
         model.fair.add(waiter, world.now)
@@ -95,7 +106,7 @@ def _get_in_line(world: World, waiter: Waiter) -> None:
 
 def unpark(world: World) -> None:
     """Passes have come back: those who waited for them get in line, or their slot where one is free."""
-    while (waiter := world.accounts.unpark()) is not None:
+    while world.accounts.freed and (waiter := world.accounts.unpark()) is not None:
         model = waiter.model
         del model.parked[waiter.request]
         _get_in_line(world, waiter)

@@ -100,19 +100,20 @@ class FairQueue(Generic[W]):
     def __init__(self) -> None:
         self.virtual = 0.0  # the clock of whoever was served last: where newcomers start
         self._flows: dict[str, Flow[W]] = {}
+        self._waiting: dict[str, Flow[W]] = {}
         self._idle: OrderedDict[str, Flow[W]] = OrderedDict()
         self._heap: list[tuple[float, int, int, Flow[W]]] = []
         self._entries = itertools.count(1)
-        self._callers = 0  # that wait
         self._holders_known = False
 
     def __len__(self) -> int:
-        return self._callers
+        """How many callers wait."""
+        return len(self._waiting)
 
     @property
     def wants_holders(self) -> bool:
         """True once two callers wait, until `hold_all`: it matters now who has the slots already."""
-        return self._callers > 1 and not self._holders_known
+        return len(self._waiting) > 1 and not self._holders_known
 
     def add(self, item: W, now: float) -> None:
         """Put it behind its caller's others."""
@@ -121,9 +122,11 @@ class FairQueue(Generic[W]):
         flow.head_start = caller.priority * LEVEL_SLOT_S
         flow.waiting[item.arrival] = item
         if len(flow.waiting) == 1:
-            self._callers += 1
+            self._waiting[flow.name] = flow
             flow.clock += max(self.virtual - flow.start(now), 0.0)  # having been idle earns nothing
-            self._enter(flow, now)
+            # One caller alone needs no order; the second brings the first into the heap as well.
+            for each in self._waiting.values() if len(self._waiting) == 2 else (flow,):
+                self._enter(each, now)
 
     def remove(self, item: W) -> None:
         """It waits no longer, and was not taken."""
@@ -138,7 +141,7 @@ class FairQueue(Generic[W]):
         flow = self._next(now)
         _, item = flow.waiting.popitem(last=False)
         # It moves on with every request, by a share of it: else ever new callers would pass the others for ever.
-        self.virtual = max(flow.start(now), self.virtual + cost_s / (self._callers + 1))
+        self.virtual = max(flow.start(now), self.virtual + cost_s / (len(self._waiting) + 1))
         flow.charge(item.request, now, cost_s)
         if flow.waiting:
             self._enter(flow, now)
@@ -170,7 +173,7 @@ class FairQueue(Generic[W]):
     def order(self, now: float, cost_s: float) -> Iterator[W]:
         """Everyone in the order in which they would be served if nobody came or left and each took `cost_s`."""
         step = max(cost_s, MIN_COST_S)
-        flows = [flow for flow in self._flows.values() if flow.waiting]
+        flows = list(self._waiting.values())
         walks = [iter(flow.waiting.values()) for flow in flows]
         firsts = [next(walk) for walk in walks]
         heads = enumerate(zip(flows, firsts, strict=True))
@@ -197,15 +200,17 @@ class FairQueue(Generic[W]):
 
     def _enter(self, flow: Flow[W], now: float) -> None:
         """Give it its place in the heap; an earlier entry counts no more."""
-        if not flow.waiting:
+        if not flow.waiting or len(self._waiting) == 1:
             return
         flow.entry = next(self._entries)
         heapq.heappush(self._heap, (flow.key(now), next(iter(flow.waiting)), flow.entry, flow))
-        if len(self._heap) > 64 + 2 * self._callers:  # mostly entries that count no more
+        if len(self._heap) > 64 + 2 * len(self._waiting):  # mostly entries that count no more
             self._heap = [entry for entry in self._heap if entry[2] == entry[3].entry and entry[3].waiting]
             heapq.heapify(self._heap)
 
     def _next(self, now: float) -> Flow[W]:
+        if len(self._waiting) == 1:
+            return next(iter(self._waiting.values()))
         while True:
             key, _, entry, flow = self._heap[0]
             if entry == flow.entry and flow.waiting and flow.key(now) <= key:
@@ -216,10 +221,12 @@ class FairQueue(Generic[W]):
 
     def _caller_served(self, flow: Flow[W]) -> None:
         """None of its requests waits any more. With the last caller that waits the account is closed."""
-        self._callers -= 1
-        if self._callers == 0:
+        del self._waiting[flow.name]
+        if len(self._waiting) < 2:
+            self._heap.clear()
+        if not self._waiting:
             self.virtual = 0.0
-            self._flows, self._idle, self._heap = {}, OrderedDict(), []
+            self._flows, self._idle = {}, OrderedDict()
             self._holders_known = False
         elif not flow.open:
             self._rest(flow)

@@ -188,6 +188,12 @@ class Line(Generic[T]):
 
         Made one by one, because a walk often ends early: of callers that were not reached only the first is looked at.
         """
+        if len(self._front) == 1:
+            caller = self._front[0][1]
+            turn = self._turns[caller]
+            for ahead, (place, model) in enumerate(tuple(self._wanted[caller])):
+                yield (turn + ahead - place.level, place), model
+            return
         reached: list[_Walk[T]] = []
         following: list[tuple[Rank, int]] = []  # a heap: the next place of each caller that was reached
         seen: set[T] = set()
