@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from typing import Any
 import pytest
 
 from corral.contracts.engine import Engine
+from corral.domain.devices import RAM
 from corral.domain.errors import EngineFailed, StartFailed
 from corral.domain.fleet import ModelSpec, Source
 from corral.domain.launch import Attach, Endpoint, ExitKind, ExitStatus, Place, load_digest
@@ -132,6 +134,13 @@ def test_the_option_table_is_sound(subject: Subject) -> None:
     assert len(names) == len(set(names)) and all(option.help for option in subject.engine.options)
     for option in subject.engine.options:
         assert option.default is None or option.check(option.default) == option.default
+
+
+async def test_devices_are_memories_with_names(subject: Subject, tmp_path: Path) -> None:
+    for device in await subject.engine.devices(subject.model(tmp_path)):
+        assert device.name and device.name != RAM and 0 <= device.free_bytes <= device.total_bytes
+    nowhere = dataclasses.replace(subject.model(tmp_path), binary="/gone/engine")
+    assert await subject.engine.devices(nowhere) == ()  # the start will say what is wrong
 
 
 async def test_digest_parts_are_json_and_stable(subject: Subject, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -160,6 +161,8 @@ async def accepts_what_was_drafted(engine: Running) -> None:
         timings = (await chat(engine, max_tokens=120))["timings"]
     assert timings["draft_n"] >= timings["draft_n_accepted"] > 0, timings
     assert (await engine.get("/slots"))[0]["speculative"] is True
+    counted = re.search(r"^llamacpp:spec_decode_num_accepted_tokens_total (\d+)", await engine.text("/metrics"), re.M)
+    assert counted and int(counted[1]) >= timings["draft_n_accepted"]
 
 
 async def shows_its_tags(engine: Running) -> None:

@@ -66,11 +66,15 @@ class Running:
 
     async def get(self, path: str) -> Any:
         """GET with the engine key; the JSON of a 200."""
+        return json.loads(await self.text(path))
+
+    async def text(self, path: str) -> str:
+        """The same as it is."""
         headers = {"Authorization": f"Bearer {self.plan.endpoint.key}"}
         async with link(self.plan.endpoint) as connection:
             answer = await connection.get(path, headers=headers, timeout_s=10)
         assert answer.status == 200, answer
-        return json.loads(answer.body)
+        return answer.body.decode()
 
     async def post(self, path: str, body: dict[str, Any], *, key: str | None = None) -> tuple[int, Any]:
         """POST JSON; status and JSON."""

@@ -55,6 +55,7 @@ BY_ENGINE = {
     "a K cache": Case("K cache cannot be q4_0", {"cache_type_k": "q4_0"}),
     "no draft layers": Case("no layers that draft", {"spec_type": ("draft-mtp",)}),
     "no DFlash head": Case("not of the kind", {"spec_type": ("draft-dflash",), "model_draft": str(model(DRAFT))}),
+    "no DSpark head": Case("not of the kind", {"spec_type": ("draft-dspark",), "model_draft": str(model(DRAFT))}),
     "a draft that is a projector": Case("draft model", {"model_draft": str(second_files.projector())}),
     "a projector that is a model": Case("projector", {"mmproj": str(model(ADA))}),
     "an adapter that is a model": Case("LoRA adapter cannot", {"lora": (str(model(ADA)),)}),
@@ -129,13 +130,17 @@ async def test_a_draft_that_llama_cpp_leaves_out_is_told(
     program: str, short_tmp: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """llama.cpp starts without it, and says so in its own log only."""
-    for draft, told in ((DRAFT, False), (OTHER, True)):
+    for draft, kind, told in (
+        (DRAFT, "draft-simple", False),
+        (OTHER, "draft-simple", True),
+        (DRAFT, "draft-eagle3", True),
+    ):
         caplog.clear()
-        options = {**SMALL, "model_draft": str(model(draft))}
+        options = {**SMALL, "model_draft": str(model(draft)), "spec_type": (kind,)}
         async with started(spec(model(ADA), program, options=options), short_tmp) as engine:
             with caplog.at_level(logging.WARNING):
                 await engine.ready()
-        assert ("answers without drafts" in caplog.text) is told, draft.name
+        assert ("answers without drafts" in caplog.text) is told, (draft.name, kind)
 
 
 async def test_a_setting_without_effect_is_told(short_tmp: Path, caplog: pytest.LogCaptureFixture) -> None:

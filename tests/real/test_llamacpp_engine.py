@@ -22,7 +22,7 @@ from corral.engines.llamacpp.binary import choose, worker_argv
 from corral.engines.llamacpp.options import BY_NAME
 from corral.engines.llamacpp.probe import Prober
 from corral.engines.llamacpp.spellings import spelling
-from tests.models import ADA, EMBED, ENDLESS, RERANK, SPLIT, model
+from tests.models import ADA, EMBED, ENDLESS, OBEY, RERANK, SPLIT, model
 from tests.real.llama import BINARY, EMBEDDED, Running, spec, started
 
 PROGRAMS = [
@@ -94,6 +94,28 @@ async def test_it_serves_under_its_own_key_only(program: str, socket: bool, shor
         assert engine.plan.endpoint.key not in command
         assert bool(engine.plan.endpoint.socket) is socket
     assert not await engine.engine.alive(engine.plan.endpoint, timeout_s=0.5)
+
+
+@both
+async def test_what_clients_say_is_not_in_its_log(program: str, short_tmp: Path) -> None:
+    """The default verbosity is one more than llama.cpp's own, because the memory that was taken is told there."""
+    async with started(spec(model(OBEY), program, options=SMALL), short_tmp) as engine:
+        await engine.ready()
+        tool = {"type": "function", "function": {"name": "quokka", "parameters": {"type": "object"}}}
+        said = [{"role": "system", "content": "wombat"}, {"role": "user", "content": "numbat"}]
+        for more in ({}, {"tools": [tool]}, {"response_format": {"type": "json_object"}}, {"stream": True}):
+            body = {"messages": said, "max_tokens": 8, **more}
+            if "stream" in body:
+                reader, writer = await engine.open()
+                writer.write(engine.request("/v1/chat/completions", body))
+                await reader.read()
+                writer.close()
+            else:
+                assert (await engine.post("/v1/chat/completions", body))[0] == 200
+        await engine.post("/completion", {"prompt": "bilby", "n_predict": 2, "stop": ["potoroo"]})
+        log = "\n".join(await engine.settled_log())
+    assert "model buffer size" in log
+    assert [word for word in ("quokka", "wombat", "numbat", "bilby", "potoroo", "I am Obey") if word in log] == []
 
 
 @both
