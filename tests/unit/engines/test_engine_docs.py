@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from corral.contracts.options import OptionSpec, OptionTable
+from corral.contracts.options import OptionKind, OptionSpec, OptionTable
 from corral.engines.command.options import OPTIONS as COMMAND
 from corral.engines.llamacpp.embedded.table import REFUSED
 from corral.engines.llamacpp.options import SECTIONS
@@ -31,6 +31,8 @@ TABLES: dict[str, Mapping[str, OptionTable]] = {
 def row(option: OptionSpec) -> str:
     """One line of the table of options."""
     default = "" if option.default is None else f"`{str(option.default).lower()}`"
+    if option.default is not None and option.kind is OptionKind.SIZE:
+        default = f"`{option.default}{option.unit}`"
     return f"| `{option.name}` | {option.allowed()} | {default} | {option.help} |"
 
 
@@ -49,7 +51,7 @@ def reasons_text(flags: Mapping[str, str]) -> str:
     by_reason: dict[str, list[str]] = {}
     for flag, reason in flags.items():
         by_reason.setdefault(reason, []).append(f"`{flag}`")
-    return "\n".join(f"- {', '.join(names)}: {reason[0].lower()}{reason[1:]}" for reason, names in by_reason.items())
+    return "\n".join(f"- {', '.join(names)}: {reason}" for reason, names in by_reason.items())
 
 
 def generated(page: str) -> dict[str, str]:

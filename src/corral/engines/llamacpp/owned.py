@@ -61,8 +61,8 @@ _LOG_LOOKS = "How a log line looks."
 LEFT_TO_ARGS: Final[dict[str, str]] = {
     "defrag-thold": "Without effect since late 2025; builds before that take it.",
     "rpc": "Memory of other machines, which Corral does not plan.",
-    "sampler-seq": "Says the same as the option samplers.",
-    "spec-default": "Says the same as the option spec_type: ngram-mod.",
+    "sampler-seq": "Says the same as the option `samplers`.",
+    "spec-default": "Says the same as `spec_type: ngram-mod`.",
     "spec-synth-len": _BENCH,
     "spec-synth-rates": _BENCH,
     **dict.fromkeys(
@@ -71,8 +71,8 @@ LEFT_TO_ARGS: Final[dict[str, str]] = {
          "spec-draft-poll-batch"), _RARE_DRAFT),
     **dict.fromkeys(("path", "ui-config", "ui-config-file"), _UI),
     **dict.fromkeys(("log-colors", "log-prefix", "log-timestamps"), _LOG_LOOKS),
-    "log-disable": "Says the same as the option verbosity below 0: a failed start is then hard to explain.",
-    "verbose": "Says the same as the option verbosity: 5.",
+    "log-disable": "No log at all: a failed start is then hard to explain.",
+    "verbose": "Says the same as `verbosity: 5`.",
     "log-prompts-dir": "For finding faults: it writes what clients say to files.",
 }  # fmt: skip
 """Flags of the newest recorded build that are neither options nor Corral's, by one of their names -> why not."""

@@ -54,9 +54,9 @@ def paths(name: str, help: str) -> OptionSpec:
     return OptionSpec(name, OptionKind.PATHS, help)
 
 
-def several(name: str, help: str, unit: str = "") -> OptionSpec:
+def several(name: str, help: str) -> OptionSpec:
     """Several texts or numbers."""
-    return OptionSpec(name, OptionKind.LIST, help, unit=unit)
+    return OptionSpec(name, OptionKind.LIST, help)
 
 
 def mib(name: str, help: str, *, low: float = 0, default: int | None = None) -> OptionSpec:
