@@ -15,7 +15,6 @@ import logging
 import os
 import secrets
 import signal
-from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -145,14 +144,14 @@ class Corral:
         self.scheduler = Scheduler(machine, self._instances, clock=self._clock, publisher=self.bus)
         self.watch = DeviceWatch(self.devices, self._memory_changed, pids=self._instances.pids, counted=self._counted)
         self.scrape = EngineScrape(self._engine_metrics, now=self._clock.now)
-        self.metrics.watch(self.scheduler.views, self.scheduler.callers)
+        self.metrics.watch(self.scheduler.present, self.scheduler.states, self.scheduler.callers)
         self.metrics.also(
             self.scrape,
             WaitingMetrics(self.scheduler.waiters),
             HostMetrics(
                 lambda: self.watch.last,
                 lambda: self._budgets,
-                self.scheduler.views,
+                self.scheduler.present,
                 now=self._clock.now,
                 seen=self._footprints.seen,
             ),
@@ -217,13 +216,10 @@ class Corral:
 
     def _counted(self) -> Mapping[str, int]:
         """What the scheduler counts on each device for all instances."""
-        counted: Counter[str] = Counter()
-        for view in self.scheduler.views():
-            counted.update(view.devices)
-        return counted
+        return self.scheduler.used()
 
     def _facts(self) -> Mapping[str, object]:
-        used = sum(view.ram_bytes for view in self.scheduler.views())
+        counted = self._counted()
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -231,8 +227,8 @@ class Corral:
             "address": self.address,
             "config_file": self.settings.config_file,
             "state_dir": self.settings.state_dir,
-            "memory": {"budget_bytes": self._budgets.get(RAM), "used_bytes": used},
-            "devices": device_rows(self.watch.last, self._budgets, self._counted()),
+            "memory": {"budget_bytes": self._budgets.get(RAM), "used_bytes": counted.get(RAM, 0)},
+            "devices": device_rows(self.watch.last, self._budgets, counted),
         }
 
     @property

@@ -116,7 +116,7 @@ class CorralRoutes:
         """200 once pinned and preloaded Models are up."""
         if self._draining():
             return _json({"status": "stopping"}, 503)
-        absent = views.missing(self._directory.models.values(), self._leases.views())
+        absent = views.missing(self._directory.models.values(), self._leases.view)
         if not absent:
             return _json({"status": "ready"})
         return _json({"status": "not ready", "missing": absent}, 503)

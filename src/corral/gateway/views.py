@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -139,20 +139,21 @@ def waiting_row(view: WaitingView) -> dict[str, Any]:
     }
 
 
-def missing(models: Iterable[ModelSpec], views: Iterable[InstanceView]) -> dict[str, str]:
+def missing(models: Iterable[ModelSpec], view_of: Callable[[str], InstanceView | None]) -> dict[str, str]:
     """
     Models that should be up and are not, with their state.
 
     Pinned ones must serve, unless they were unloaded by hand. Preloaded ones must have had their turn: later they come
     and go like any other, and one that would have to wait for others' memory is passed over.
     """
-    states = {view.model: view for view in views}
     out: dict[str, str] = {}
     for model in models:
-        view = states.get(model.name)
+        if not model.pin and not model.preload:
+            continue
+        view = view_of(model.name)
         state = view.state if view is not None else InstanceState.STOPPED
         wanted = view is None or view.wanted or (model.preload and _first_load(view))
-        if (model.pin or model.preload) and wanted and state not in _SERVING:
+        if wanted and state not in _SERVING:
             out[model.name] = str(state)
     return out
 

@@ -23,7 +23,7 @@ from corral.contracts.events import Publisher
 from corral.contracts.leases import Lease, Waiter
 from corral.domain import commands, events
 from corral.domain.errors import CorralError
-from corral.domain.instance import InstanceView
+from corral.domain.instance import InstanceState, InstanceView
 from corral.domain.launch import Endpoint
 from corral.domain.queue import CallerView, WaitingView
 from corral.domain.serving import Caller
@@ -123,6 +123,18 @@ class Scheduler:
     def views(self) -> list[InstanceView]:
         """All Models' states now."""
         return self.machine.views()
+
+    def present(self) -> list[InstanceView]:
+        """Of those Models alone that have an engine, or waiters."""
+        return self.machine.present()
+
+    def states(self) -> list[tuple[str, InstanceState]]:
+        """All Models' states and nothing else of them."""
+        return self.machine.states()
+
+    def used(self) -> dict[str, int]:
+        """Bytes by device that all engines are counted with."""
+        return self.machine.used()
 
     def waiters(self) -> list[WaitingView]:
         """Everyone who waits now."""

@@ -75,10 +75,11 @@ def test_loads_swaps_evictions_and_engine_selections() -> None:
 def test_gauges_come_from_the_views_at_scrape_time() -> None:
     metrics = Metrics("1.2.3", lambda model: "llamacpp")
     views = [InstanceView("m", "i-1", InstanceState.READY, leases=2, slots=4, waiting=3)]
-    metrics.watch(lambda: views)
+    metrics.watch(lambda: views, lambda: [("m", InstanceState.READY), ("idle", InstanceState.STOPPED)])
     seen = values(metrics)
 
     assert seen["corral_instance_state", (("model", "m"), ("state", "ready"))] == 1
+    assert seen["corral_instance_state", (("model", "idle"), ("state", "stopped"))] == 1
     assert seen["corral_leases", (("model", "m"),)] == 2
     assert seen["corral_slots", (("model", "m"),)] == 4
     assert seen["corral_queue_depth", (("model", "m"),)] == 3
@@ -99,7 +100,7 @@ def test_of_models_that_neither_run_nor_are_waited_for_only_the_state_is_told() 
         InstanceView("idle", "", InstanceState.STOPPED),
         InstanceView("wanted", "", InstanceState.STOPPED, waiting=1),
     ]
-    metrics.watch(lambda: views)
+    metrics.watch(lambda: views, lambda: [(view.model, view.state) for view in views])
     told = {name for name, labels in values(metrics) if ("model", "idle") in labels}
 
     assert told == {"corral_instance_state"}
@@ -108,7 +109,9 @@ def test_of_models_that_neither_run_nor_are_waited_for_only_the_state_is_told() 
 
 def test_slot_time_and_waiting_by_caller() -> None:
     metrics = Metrics("1", lambda model: "x", callers=("team-a", "team-b"))
-    metrics.watch(list, lambda: [CallerView("team-a", 3, 1), CallerView("10.0.0.1", 1, 2), CallerView("10.2", 1, 0)])
+    metrics.watch(
+        list, list, lambda: [CallerView("team-a", 3, 1), CallerView("10.0.0.1", 1, 2), CallerView("10.2", 1, 0)]
+    )
     for caller, slot_s in (("team-a", 2.0), ("team-a", 3.0), ("10.0.0.1", 1.0), ("10.0.0.2", 1.5), ("local", 0.5)):
         metrics(finished(caller=caller, slot_s=slot_s))
     metrics(finished(caller="team-b", instance="", slot_s=0.0, outcome="refused"))

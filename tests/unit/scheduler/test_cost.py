@@ -81,6 +81,13 @@ def test_thousands_of_idle_models_cost_nothing(work: Callable[[Machine], None]) 
     assert lines_run(lambda: work(few)) == lines_run(lambda: work(many))
 
 
+def test_who_asks_for_what_is_present_does_not_pay_for_the_idle() -> None:
+    few, many = machine_with(4), machine_with(3000)
+    assert [view.model for machine in (few, many) for view in machine.present()] == ["m0", "m0"]
+    assert lines_run(few.present) == lines_run(many.present)
+    assert lines_run(few.used) == lines_run(many.used)
+
+
 def test_the_hot_path_stays_short() -> None:
     machine = machine_with(4)
     assert lines_run(lambda: hot(machine)) <= 30

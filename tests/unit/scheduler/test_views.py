@@ -77,3 +77,24 @@ def test_wanted_without_a_request() -> None:
     s.ready("p")
     s.unload("p")
     assert not s.view("p").wanted
+
+
+def test_present_are_those_with_an_engine_or_waiters() -> None:
+    s = Script("a", "b", "c", "d", groups=[swap("a", "b")])
+    s.load("a", "d")
+    s.ask(1, "a")
+    s.ask(2, "b")  # waits for a
+    assert sorted((view.model, view.state) for view in s.machine.present()) == [
+        ("a", InstanceState.READY), ("b", InstanceState.STOPPED), ("d", InstanceState.READY),
+    ]  # fmt: skip
+    assert s.machine.states() == [(view.model, view.state) for view in s.machine.views()]
+
+
+def test_used_counts_an_engine_that_leaves_beside_its_successor() -> None:
+    s = Script("a", sizes={"a": 7})
+    s.load("a")
+    s.ask(1, "a")
+    s.sizes["a"] = 5
+    s.configure("a", digests={"a": "new"})
+    assert s.ask(2, "a") == ["start a"]
+    assert (s.view("a").ram_bytes, s.machine.used()) == (5, {"ram": 12})

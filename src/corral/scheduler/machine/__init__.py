@@ -31,7 +31,7 @@ from corral.domain.events import (
     Tick,
     UnloadWanted,
 )
-from corral.domain.instance import InstanceView
+from corral.domain.instance import InstanceState, InstanceView
 from corral.domain.queue import CallerView, WaitingView
 from corral.scheduler.machine import failing, leasing, loading, outlook, reload, stopping, views
 from corral.scheduler.machine.outlook import Outlook
@@ -97,6 +97,22 @@ class Machine:
         """All Models' states, in the order of the Fleet."""
         models = self._world.models
         return [views.view(models[name]) for name in self._world.order]
+
+    def present(self) -> list[InstanceView]:
+        """The states of those Models alone that have an engine, or waiters. Costs nothing for the idle thousands."""
+        world = self._world
+        found = {each.model.name: each.model for each in world.instances.values()}
+        found.update((each.model.name, each.model) for each in world.waiting.values())
+        return [views.view(model) for model in found.values() if not model.removed]
+
+    def states(self) -> list[tuple[str, InstanceState]]:
+        """All Models' states and nothing else of them, in the order of the Fleet."""
+        models = self._world.models
+        return [(name, views.state(models[name])) for name in self._world.order]
+
+    def used(self) -> dict[str, int]:
+        """Bytes by device that all engines are counted with, those that leave too."""
+        return dict(self._world.used)
 
     def position(self, request: int) -> int | None:
         """1 for the next in line for its Model; None when it does not wait."""

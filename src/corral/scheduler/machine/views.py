@@ -10,8 +10,20 @@ from corral.scheduler.policy.ttl import expires_at
 
 def view(model: ModelState) -> InstanceView:
     """The Model's present instance, else the one that leaves, else why there is none."""
-    instance = model.current or next(reversed(model.leaving.values()), None)
+    instance = _shown(model)
     return _running(model, instance) if instance else _absent(model)
+
+
+def state(model: ModelState) -> InstanceState:
+    """That of its view."""
+    instance = _shown(model)
+    if instance is not None:
+        return instance.state
+    return InstanceState.FAILED if model.error else InstanceState.STOPPED
+
+
+def _shown(model: ModelState) -> Instance | None:
+    return model.current or (next(reversed(model.leaving.values())) if model.leaving else None)
 
 
 def _running(model: ModelState, instance: Instance) -> InstanceView:
@@ -44,7 +56,7 @@ def _absent(model: ModelState) -> InstanceView:
     return InstanceView(
         model=model.name,
         instance=last.id if last else "",
-        state=InstanceState.FAILED if model.error else InstanceState.STOPPED,
+        state=state(model),
         digest=model.digest,
         waiting=model.waiting,
         since=last.since if last else 0.0,
