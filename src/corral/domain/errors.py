@@ -251,6 +251,7 @@ class PlaceFailed(CorralError):
     """The place where engines run failed."""
 
     code = "place_failed"
+    status = 503
 
 
 class StoreFailed(CorralError):

@@ -46,7 +46,7 @@ TABLE: Final[dict[type[e.CorralError], Shape]] = {
     e.EngineDied: Shape(502, "engine_error"),
     e.EngineSilent: Shape(504, "engine_error"),
     e.EngineProtocolError: Shape(502, "engine_error"),
-    e.PlaceFailed: Shape(500, "server_error"),
+    e.PlaceFailed: Shape(503, "server_error"),
     e.StoreFailed: Shape(500, "server_error"),
     e.FileMissing: Shape(503, "server_error"),
     e.BadGguf: Shape(503, "server_error"),
