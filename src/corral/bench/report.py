@@ -104,7 +104,7 @@ def markdown(report: Gateway) -> str:
     ratios = [name for name in RATIOS if name in names] if "corral" in names else []
     rows = {program.name: program.rows for program in report.programs}
     lines = [f"{report.machine.sentence()}.", ""]
-    lines += [f"- {p.name}: {p.version}" + (f" (**{p.failed}**)" if p.failed else "") for p in report.programs]
+    lines += [f"- {p.name}: {p.version}" + (f" (**failed: {p.failed}**)" if p.failed else "") for p in report.programs]
     lines += [f"- {name} is not here: {how}" for name, how in report.missing.items()]
     core = "one core" if report.generator_shares_core else "cores of their own"
     lines += [
