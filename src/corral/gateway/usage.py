@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 
@@ -20,30 +20,32 @@ _TIMINGS: Final = b'"timings":'
 _BRACE = re.compile(rb"[{}]")
 _OBJECT_LIMIT: Final = 4096
 _TAIL: Final = 16 * 1024
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""What is beyond is no count, and would spoil the sums that it is added to."""
 
 
 class _Details(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: _Count | None = None
 
 
 class _Usage(msgspec.Struct):
     """The union of what OpenAI (chat and responses) and Anthropic call usage."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
+    input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
     prompt_tokens_details: _Details | None = None
     input_tokens_details: _Details | None = None
-    cache_read_input_tokens: int | None = None
+    cache_read_input_tokens: _Count | None = None
 
 
 class _Timings(msgspec.Struct):
     """llama-server's own: `prompt_n` leaves out what came from the cache."""
 
-    prompt_n: int | None = None
-    cache_n: int | None = None
-    predicted_n: int | None = None
+    prompt_n: _Count | None = None
+    cache_n: _Count | None = None
+    predicted_n: _Count | None = None
 
 
 class _Whole(msgspec.Struct):
@@ -179,7 +181,7 @@ def _found(data: bytes, key: bytes, decode: Callable[[bytes], T]) -> T | None:
         return None
     try:
         return decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

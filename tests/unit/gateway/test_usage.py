@@ -132,3 +132,20 @@ def test_noise(noise: bytes) -> None:
     watch.piece(b'"usage":' + noise)
     watch.piece(b'"timings":{' + noise)
     watch.finish()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"x":' + b"[" * 1500 + b"]" * 1500 + b"}",  # nested as deep as a hostile engine likes
+        b'{"prompt_tokens":-5}',
+        b'{"prompt_tokens":1' + b"0" * 400 + b"}",  # no float holds that: sums of it would break for good
+        b'{"prompt_tokens":"\xff"}',
+    ],
+)
+def test_usage_that_is_none(value: bytes) -> None:
+    event = b'{"choices":[],"usage":' + value + b"}"
+    whole, piece = Watch(), Watch()
+    whole.body([event])
+    piece.piece(b"data: " + event + b"\n\n")
+    assert counts(whole) == counts(piece) == (None, None, None)
