@@ -51,10 +51,14 @@ class Requested(msgspec.Struct, frozen=True, gc=False):
     operator: bool = False
 
 
-class RequestLeft(msgspec.Struct, frozen=True, gc=False):
-    """The caller of a waiting request is gone. After a grant it means the same as LeaseReleased."""
+class RequestsLeft(msgspec.Struct, frozen=True, gc=False):
+    """
+    The callers of waiting requests are gone. After a grant it means the same as LeaseReleased.
 
-    request: int
+    Who leaves at one time is in one event, because all of them together take one plan of loads.
+    """
+
+    requests: tuple[int, ...]
 
 
 class LeaseReleased(msgspec.Struct, frozen=True, gc=False):
@@ -148,7 +152,7 @@ class Tick(msgspec.Struct, frozen=True):
 SchedulerEvent = (
     FleetChanged
     | Requested
-    | RequestLeft
+    | RequestsLeft
     | LeaseReleased
     | InstanceReady
     | InstanceFailed

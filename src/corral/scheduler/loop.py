@@ -82,6 +82,7 @@ class Scheduler:
         self._busy = False
         self._numbers = itertools.count(1)
         self._waiters: dict[int, Waiter] = {}
+        self._left: list[int] = []  # waiters that have left and are not told yet
         self._timer: asyncio.TimerHandle | None = None
         self._direct: commands.Grant | commands.Refuse | None = None
         self._asking: int = 0
@@ -114,7 +115,15 @@ class Scheduler:
     def left(self, request: int) -> None:
         """The caller is gone."""
         if self._waiters.pop(request, None) is not None:
-            self.submit(events.RequestLeft(request))
+            if not self._left:
+                asyncio.get_running_loop().call_soon(self._tell_left)
+            self._left.append(request)
+
+    def _tell_left(self) -> None:
+        """Thousands may leave in one turn of the event loop: they are told together, before anything else is."""
+        if self._left:
+            left, self._left = tuple(self._left), []
+            self.submit(events.RequestsLeft(left))
 
     def view(self, model: str) -> InstanceView | None:
         """The Model's state now."""
@@ -159,6 +168,8 @@ class Scheduler:
         if self._busy:
             self._inbox.append(event)
             return
+        if self._left:
+            self._tell_left()
         self._busy = True
         try:
             while True:
@@ -225,6 +236,7 @@ class Scheduler:
     async def aclose(self) -> None:
         """Drop the timer and the tasks. Instances that still run are the runtimes' business now."""
         self._set_timer(None)
+        self._left.clear()
         await self._instances.aclose()
 
 

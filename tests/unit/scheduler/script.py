@@ -131,7 +131,7 @@ class Script:
         return self.step(events.Requested(request, model, who, self.now + timeout, weight, operator))
 
     def leave(self, request: int) -> list[str]:
-        return self.step(events.RequestLeft(request))
+        return self.step(events.RequestsLeft((request,)))
 
     def release(self, *requests: int, broken: bool = False) -> list[str]:
         return [line for request in requests for line in self.step(events.LeaseReleased(request, broken))]

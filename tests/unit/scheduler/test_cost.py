@@ -61,7 +61,7 @@ def queued(machine: Machine) -> None:
     machine.step(events.Requested(2, "m0", C, PLENTY), 4.0)
     machine.step(events.Requested(3, "m0", C, PLENTY), 4.0)
     machine.step(events.LeaseReleased(2), 5.0)
-    machine.step(events.RequestLeft(3), 5.0)
+    machine.step(events.RequestsLeft((3,)), 5.0)
 
 
 def swapped(machine: Machine) -> None:
@@ -121,7 +121,7 @@ def one_more(machine: Machine) -> None:
 
 
 def gone(machine: Machine) -> None:
-    machine.step(events.RequestLeft(100 + 40), 3.0)
+    machine.step(events.RequestsLeft((100 + 40,)), 3.0)
 
 
 def hot_for_long(machine: Machine) -> None:
@@ -144,10 +144,17 @@ def test_what_an_event_costs_does_not_grow_with_the_line(work: Callable[[Machine
 def test_all_who_wait_may_leave_at_once() -> None:
     def leave(count: int) -> int:
         machine = crowd(count)
-        return lines_run(lambda: [machine.step(events.RequestLeft(100 + n), 3.0) for n in range(count * 5)])
+        return lines_run(lambda: [machine.step(events.RequestsLeft((100 + n,)), 3.0) for n in range(count * 5)])
 
     few, many = leave(50), leave(200)
     assert many <= 4 * few * 1.3
+
+
+def test_those_who_leave_together_take_one_plan() -> None:
+    machine, requests = crowd(1000), tuple(range(100, 5100))
+    together = lines_run(lambda: machine.step(events.RequestsLeft(requests), 3.0))
+    assert machine.queue_total == 0
+    assert together < 200 * len(requests)  # a plan costs a thousand lines
 
 
 def test_a_decision_in_a_long_line_takes_well_under_a_millisecond() -> None:
@@ -157,7 +164,7 @@ def test_a_decision_in_a_long_line_takes_well_under_a_millisecond() -> None:
     for number in range(200):
         began = time.perf_counter()
         machine.step(events.Requested(10_000 + number, f"m{20 + number}", CALLERS[2], PLENTY), 3.0)
-        machine.step(events.RequestLeft(200 + number), 3.0)
+        machine.step(events.RequestsLeft((200 + number,)), 3.0)
         taken.append(time.perf_counter() - began)
     began = time.perf_counter()
     freed(machine)

@@ -13,9 +13,10 @@ import pytest
 from corral.contracts.engine import ReadyInfo
 from corral.contracts.leases import Lease
 from corral.contracts.options import OptionTable
+from corral.domain.commands import Command
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import Conflict, CorralError, EngineFailed, FileMissing, PlaceFailed, StartFailed
-from corral.domain.events import FleetChanged, Notice
+from corral.domain.events import FleetChanged, Notice, RequestsLeft, SchedulerEvent
 from corral.domain.fleet import Fleet, Limits, ModelSpec, Timeouts
 from corral.domain.instance import InstanceState
 from corral.domain.launch import Endpoint, ExitStatus, Footprint, Handle, LaunchPlan, Place
@@ -192,6 +193,30 @@ async def test_a_ticket_left_between_grant_and_delivery_gives_the_lease_back(tmp
         assert view is not None
         assert view.leases == 0
         waiter._answer.cancel()
+
+
+async def test_all_who_leave_at_one_time_are_one_event(tmp_path: Path) -> None:
+    async with stage(tmp_path) as s:
+        s.engine.ready.clear()
+        steps: list[SchedulerEvent] = []
+        step = s.scheduler.machine.step
+
+        def watched(event: SchedulerEvent, now: float) -> list[Command]:
+            steps.append(event)
+            return step(event, now)
+
+        waiters = [LeaseWaiter() for _ in range(50)]
+        tickets = [s.scheduler.ask(each, model="a", caller=Caller("x"), timeout_s=9) for each in waiters]
+        s.scheduler.machine.step = watched  # type: ignore[method-assign]
+        for ticket in tickets[:40]:
+            ticket.leave()
+        s.scheduler.ask(LeaseWaiter(), model="a", caller=Caller("x"), timeout_s=9)  # sees the line without them
+        for ticket in tickets[40:]:
+            ticket.leave()
+        await asyncio.sleep(0)
+
+        assert [len(e.requests) if isinstance(e, RequestsLeft) else 0 for e in steps] == [40, 0, 10]
+        assert len(s.scheduler.waiters()) == 1
 
 
 async def test_a_deadline_refuses_by_the_timer(tmp_path: Path) -> None:

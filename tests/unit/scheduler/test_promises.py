@@ -187,7 +187,7 @@ class Promises(RuleBasedStateMachine):
     def leave_the_queue(self, pick: int) -> None:
         request = self._pick("waiting", pick)
         request.state = "left"
-        self._step(events.RequestLeft(request.number))
+        self._step(events.RequestsLeft((request.number,)))
 
     @precondition(lambda self: self._in_state("granted"))
     @rule(pick=st.integers(0), broken=st.sampled_from([False, False, False, True]), leave=st.booleans())
@@ -499,7 +499,7 @@ class Promises(RuleBasedStateMachine):
         assert request.engine is not None
         request.state = "done"
         request.engine.leases.discard(request.number)
-        self._step(events.RequestLeft(request.number) if leave else events.LeaseReleased(request.number, broken))
+        self._step(events.RequestsLeft((request.number,)) if leave else events.LeaseReleased(request.number, broken))
 
     def _in_state(self, state: str) -> list[Asked]:
         return [request for request in self.asked.values() if request.state == state]

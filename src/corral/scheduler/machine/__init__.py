@@ -25,7 +25,7 @@ from corral.domain.events import (
     LeaseReleased,
     MemoryChanged,
     Requested,
-    RequestLeft,
+    RequestsLeft,
     SchedulerEvent,
     ShutdownWanted,
     Tick,
@@ -153,12 +153,13 @@ class Machine:
         return len(self._world.waiting)
 
 
-def _request_left(world: World, event: RequestLeft) -> None:
-    waiter = world.waiting.get(event.request)
-    if waiter is not None:
-        leasing.leave(world, waiter)
-    else:  # the grant was already on its way
-        stopping.released(world, LeaseReleased(event.request))
+def _requests_left(world: World, event: RequestsLeft) -> None:
+    for request in event.requests:
+        waiter = world.waiting.get(request)
+        if waiter is not None:
+            leasing.leave(world, waiter)
+        else:  # the grant was already on its way
+            stopping.released(world, LeaseReleased(request))
 
 
 def _instance_checked(world: World, event: InstanceChecked) -> None:
@@ -188,7 +189,7 @@ def _tick(world: World, event: Tick) -> None:
 
 _HANDLERS: Final[dict[type, Callable[[World, Any], None]]] = {
     Requested: leasing.request,
-    RequestLeft: _request_left,
+    RequestsLeft: _requests_left,
     LeaseReleased: stopping.released,
     InstanceReady: loading.ready,
     InstanceFailed: failing.failed,

@@ -154,13 +154,14 @@ def _consider(world: World, walk: Walk, model: ModelState) -> None:
             walk.idle = walk.in_use = None
             return
     victims = victims_by_group(world, model)
-    pinned = next((victim for victim, _ in victims if victim.model.pinned), None)
-    if pinned is not None:
-        refuse_beside_pinned(world, model, pinned)
-        return
-    if any(victim in walk.taken for victim, _ in victims):
-        _give_up_preload(world, model)
-        return
+    if victims:
+        pinned = next((victim for victim, _ in victims if victim.model.pinned), None)
+        if pinned is not None:
+            refuse_beside_pinned(world, model, pinned)
+            return
+        if any(victim in walk.taken for victim, _ in victims):
+            _give_up_preload(world, model)
+            return
     if model.cramped:
         victims += all_idle(world, walk, model, victims)
     freed = held(victims) if victims else NOTHING

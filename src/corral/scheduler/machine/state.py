@@ -151,8 +151,10 @@ class ModelState:
     @property
     def head(self) -> Waiter | None:
         """Who has waited longest."""
-        heads = [next(iter(waiters.values())) for waiters in (self.queue, self.light) if waiters]
-        return min(heads, key=lambda waiter: waiter.arrival, default=None)
+        first, light = next(iter(self.queue.values()), None), next(iter(self.light.values()), None)
+        if first is None or light is None:
+            return first or light
+        return first if first.arrival < light.arrival else light
 
     @property
     def since(self) -> float:

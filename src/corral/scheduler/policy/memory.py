@@ -125,10 +125,16 @@ def choose_victims(short: Amounts, idle: Iterable[Candidate[T]], in_use: Iterabl
     for candidate in chain(_least_regret(left, idle), in_use):
         if not left:
             break
-        holds = candidate.holds
-        if any(holds.get(device, 0) > 0 for device in left):
+        holds, rest = candidate.holds, {}
+        frees = False
+        for device, size in left.items():
+            held = holds.get(device, 0)
+            frees = frees or held > 0
+            if size > held:
+                rest[device] = size - held
+        if frees:
             chosen.append(candidate)
-            left = {device: rest for device, size in left.items() if (rest := size - holds.get(device, 0)) > 0}
+            left = rest
     if left:
         return None
     return [chosen[0].instance] if len(chosen) == 1 else _pruned(short, chosen)
