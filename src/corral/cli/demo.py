@@ -26,6 +26,7 @@ version: 1
 state_dir: state
 defaults:
   binary: {{llamacpp: embedded}}
+  options: {{llamacpp: {{cache_ram: 0}}}}
 models:
   alder: {{source: alder.gguf, title: Alder, options: {{ctx_size: 2048, parallel: 2}}}}
   birch: {{source: birch.gguf, title: Birch, options: {{ctx_size: 2048, parallel: 2}}}}
