@@ -20,8 +20,9 @@ import pytest
 from corral.domain.errors import StartFailed
 from corral.engines.llamacpp.binary import choose, worker_argv
 from corral.engines.llamacpp.options import BY_NAME
+from corral.engines.llamacpp.owned import LEFT_TO_ARGS, OWNED
 from corral.engines.llamacpp.probe import Prober
-from corral.engines.llamacpp.spellings import spelling
+from corral.engines.llamacpp.spellings import recognised, spelling
 from tests.models import ADA, EMBED, ENDLESS, OBEY, RERANK, SPLIT, model
 from tests.real.llama import BINARY, EMBEDDED, Running, spec, started
 
@@ -302,6 +303,11 @@ async def test_the_real_binary_is_probed_and_remembered(tmp_path: Path) -> None:
     assert len(probed.known.flags) > 200 and "version" in probed.version
     lost = {name for name in BY_NAME if not probed.known.first(spelling(name).on)} - {"mlock", "mmap"}
     assert lost == set()
+    placed = recognised(tuple(BY_NAME)).keys() | OWNED.keys() | LEFT_TO_ARGS.keys()
+    new = {
+        flag for flag, entry in probed.known.flags.items() if not placed & {name.lstrip("-") for name in entry.names}
+    }
+    assert new == set(), "options, or flags with a reason in owned.py"
     began = time.perf_counter()
     again = await Prober(cache=tmp_path).probe(program)
     assert again.known.flags.keys() == probed.known.flags.keys()
