@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import psutil
+import pytest
 
 from corral.devices.processes import ProcessMemory
 
@@ -73,3 +74,14 @@ def test_one_that_takes_long_to_look_at_is_looked_at_rarely(tmp_path: Path) -> N
     assert (first, memory.used_by([ME])) == (10 * 1024, 10 * 1024)
     assert next(times) == 401.0
     assert memory.used_by([ME]) == 20 * 1024
+
+
+def test_another_process_with_the_same_number_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rollup = Rollup(tmp_path)
+    memory = ProcessMemory(tmp_path, now=lambda: 0.0)
+    rollup.say(10)
+    first = memory.used_by([ME])
+    rollup.say(20)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: 1.0)
+
+    assert (first, memory.used_by([ME])) == (10 * 1024, 20 * 1024)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from corral.devices.budget import others_bytes
 from corral.devices.watch import DeviceWatch
-from corral.domain.devices import RAM, Snapshot
+from corral.domain.devices import RAM, DeviceMemory, Snapshot
 from corral.domain.errors import PlaceFailed
 from corral.fakes.devices import FakeDevices
 
@@ -108,3 +108,31 @@ async def test_without_knowing_which_processes_are_ours_the_last_reading_stands(
 
     assert await world.watch.look() == Snapshot()
     assert world.heard == [first]
+
+
+async def test_what_a_device_cannot_tell_is_taken_from_the_count() -> None:
+    host = FakeDevices(ram_bytes=32 * GIB, gpus={"MTL0": 24 * GIB}, blind=["MTL0"])
+    host.use(5, {RAM: 2 * GIB, "MTL0": 20 * GIB})
+
+    async def pids() -> Iterable[int]:
+        return [5]
+
+    watch = DeviceWatch(host, pids=pids, counted=lambda: {RAM: GIB, "MTL0": 19 * GIB})
+    last = await watch.look()
+
+    assert last.ours == {RAM: 2 * GIB, "MTL0": 19 * GIB}, "what is seen goes before what is counted"
+    assert others_bytes(last.devices[1], last.devices, last.ours) == GIB
+
+
+async def test_a_gpu_that_is_called_otherwise_now_has_not_gone() -> None:
+    class Renamed(FakeDevices):
+        def read(self) -> tuple[DeviceMemory, ...]:
+            name = "CUDA0" if watch.last.at == 0.0 else "Vulkan0"
+            return DeviceMemory(RAM, GIB, GIB), DeviceMemory(name, GIB, GIB, id="0000:01:00.0")
+
+    times = iter([1.0, 2.0])
+    watch = DeviceWatch(Renamed(ram_bytes=GIB), now=lambda: next(times))
+    await watch.look()
+    last = await watch.look()
+
+    assert ([device.name for device in last.devices], last.gone) == ([RAM, "Vulkan0"], frozenset())
