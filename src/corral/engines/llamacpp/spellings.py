@@ -139,7 +139,7 @@ def recognised(options: tuple[str, ...]) -> dict[str, tuple[str, bool]]:
         spelled = spelling(option)
         for flags, value in ((spelled.on, True), (spelled.off, False)):
             for name in (flag.lstrip("-") for flag in flags):
-                if name in known:  # an old flag that set several at once is no name of one
+                if known.get(name, (option, value))[0] != option:  # an old flag that set several is no name of one
                     shared.add(name)
                 known[name] = (option, value)
     return {name: found for name, found in known.items() if name not in shared}

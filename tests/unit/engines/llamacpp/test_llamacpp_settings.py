@@ -91,6 +91,7 @@ def test_what_can_be_is_left_alone(options: dict[str, Any]) -> None:
         (("tensor_split", (3, 1)), "tensor_split", ("3", "1")),
         (("tensor_split", "3,1"), "tensor_split", ("3,1",)),
         (("reranking", True), "rerank", True),
+        (("fit", "off"), "fit", "off"),
         (("cms", 5), "checkpoint_min_step", 5),
         (("nocb", True), "cont_batching", False),
         (("lv", 3), "verbosity", 3),
