@@ -187,7 +187,7 @@ def never_fits(
     stay = f"; {_names(pinned)} {'stays' if len(pinned) == 1 else 'stay'} (pinned)" if pinned else ""
     even = f" even with {smallest}" if smallest else ""
     text = f"{model!r} needs {sizes_text(needed)}{even}, {sizes_text(could_be_free)} free{after}{stay}."
-    hint = "Raise the memory budget, unpin a Model, or choose a smaller one (fewer slots, less context)."
+    hint = "Raise the memory budget, unpin a Model, or ask for less (context, slots, prompt cache)."
     return NoMemory(text, hint=hint, retry_after_s=None)
 
 
