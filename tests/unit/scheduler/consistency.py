@@ -54,7 +54,8 @@ def check_books(machine: Machine) -> None:
             assert world.line.wants(model, caller)
         assert model.retry_at is None or not model.waiting, "nobody waits through a back-off"
     line = [model for _, model in world.line.in_order()]
-    assert {kind: count for kind, (count, _) in world.kinds.items()} == Counter(model.kind for model in line)
+    kinds = Counter((m.group.name if m.group else "", () if m.variants else tuple(m.needs)) for m in line)
+    assert {kind: count for kind, (count, _) in world.kinds.items()} == kinds
     assert not world.joined, "somebody joined the line and was not looked at"
     assert len(line) == len(set(line)) == len(world.line)
     waiting = sum(m.waiting for m in world.models.values())

@@ -128,13 +128,21 @@ def hot_for_long(machine: Machine) -> None:
     machine.step(events.Tick(), 12.5)
 
 
+def measured(machine: Machine) -> None:
+    machine.step(events.InstanceMeasured("i-1", Footprint(9)), 3.0)
+
+
+def more_memory(machine: Machine) -> None:
+    machine.step(events.MemoryChanged({"ram": 101}), 3.0)
+
+
 def freed(machine: Machine) -> None:
     (stop,) = (c for c in machine.step(events.LeaseReleased(0), 3.0) if isinstance(c, commands.Stop))
     (start,) = (c for c in machine.step(events.InstanceStopped(stop.instance), 3.0) if isinstance(c, commands.Start))
     machine.step(events.InstanceReady(start.instance, Endpoint(), 1, 1.0), 4.0)
 
 
-@pytest.mark.parametrize("work", [newcomer, one_more, gone, freed, hot_for_long])
+@pytest.mark.parametrize("work", [newcomer, one_more, gone, freed, hot_for_long, measured, more_memory])
 def test_what_an_event_costs_does_not_grow_with_the_line(work: Callable[[Machine], None]) -> None:
     short, long = crowd(60), crowd(600)
     few, many = lines_run(lambda: work(short)), lines_run(lambda: work(long))

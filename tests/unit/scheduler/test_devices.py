@@ -146,6 +146,18 @@ def test_less_than_was_thought_lets_those_who_wait_go() -> None:
     assert s.measured("a", 10) == ["start b"]
 
 
+def test_one_in_line_that_is_found_to_need_no_gpu_is_counted_so() -> None:
+    s = Script("a", "b", ram={"ram": 10, "CUDA0": 10}, sizes={"a": {"ram": 5, "CUDA0": 5}, "b": {"CUDA0": 10}})
+    s.ask(1, "a")
+    s.ready("a", slots=1)
+    s.unload("a")
+    s.ask(2, "a")  # in line until the old one has gone
+    assert s.measured("a", {"ram": 5}) == []  # the books are checked after every step: by which devices they wait
+    assert s.ask(3, "b") == ["start b"]
+    assert s.release(1) == ["stop a (unload)"]
+    assert s.stopped("a") == ["start a"]
+
+
 def test_a_promise_that_a_larger_neighbour_broke_is_planned_anew() -> None:
     s = Script("a", "b", "c", ram=20, sizes={"a": 8, "b": 4, "c": 8})
     s.load("a", "b")

@@ -50,6 +50,15 @@ def test_memory_that_a_neighbour_ate_before_the_start_counts_as_such_a_failure()
     assert s.stopped("a") == ["start c"]
 
 
+def test_of_what_nothing_is_known_everything_idle_leaves_for_it() -> None:
+    s = Script("a", "b", "c", ram={"ram": 30, "CUDA0": 30}, sizes={"a": 5, "b": {"CUDA0": 5}, "c": 0})
+    s.load("a", "b")
+    s.ask(1, "c")
+    assert s.fail("c", NO_ROOM) == ["stop a (memory)", "stop b (memory)"]
+    s.stopped("a")
+    assert s.stopped("b") == ["start c"]
+
+
 def test_only_those_leave_that_hold_memory_on_its_devices() -> None:
     sizes = {"ram": {"ram": 5}, "gpu": {"CUDA0": 5}, "c": {"CUDA0": 5}}
     s = Script("ram", "gpu", "c", ram={"ram": 30, "CUDA0": 30}, sizes=sizes)

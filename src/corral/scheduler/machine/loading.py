@@ -136,7 +136,7 @@ def drop_all_claims(world: World) -> None:
     for needed in world.claims.values():
         take(world.planned, needed)
     world.claims.clear()
-    world.dirty = world.thorough = True
+    world.dirty = True
 
 
 # --- one Model in line ------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ allow. A Model that is not in the Fleet any more serves those it has.
 
 from __future__ import annotations
 
+from math import inf
+
 from corral.domain.events import FleetChanged, InstanceAdopted, InstanceMeasured, InstanceReady, MemoryChanged
 from corral.domain.fleet import Fleet, GroupSpec, ModelSpec
 from corral.domain.instance import InstanceState
@@ -26,6 +28,7 @@ def fleet_changed(world: World, event: FleetChanged) -> None:
     world.limits = fleet.limits
     world.order = list(fleet.models)
     loading.drop_all_claims(world)
+    world.thorough = True
     for name, spec in fleet.models.items():
         model = world.models.get(name)
         if model is None:
@@ -85,7 +88,9 @@ def _reindex(world: World) -> None:
 
 def memory_changed(world: World, event: MemoryChanged) -> None:
     """Other budgets. What is in use stays; what is idle and too much leaves."""
+    less = any(size < world.budgets.get(device, inf) for device, size in event.budgets.items())
     loading.drop_all_claims(world)
+    world.thorough = world.thorough or less
     world.budgets = event.budgets
 
 
@@ -101,11 +106,14 @@ def measured(world: World, event: InstanceMeasured) -> None:
     model, holds = instance.model, event.footprint.by_device()
     if instance.digest in model.sizes:
         model.sizes[instance.digest] = holds
-        if instance.digest == (model.digest if model.variant is None else model.variant.digest):
+        if instance.digest == model.next_digest:
             model.needs = holds
+            world.recount(model)
     if holds == instance.holds:
         return
     loading.drop_all_claims(world)
+    # Only what pinned Models keep, and its own Model's needs, decide over what can never be.
+    world.thorough = world.thorough or model.pinned or model in world.line
     world.weigh(instance, holds)
     world.dirty = True
 

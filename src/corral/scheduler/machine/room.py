@@ -110,12 +110,16 @@ def victims_by_memory(world: World, walk: Walk, short: Amounts, known: Victims) 
 
 
 def all_idle(world: World, walk: Walk, model: ModelState, known: Victims) -> Victims:
-    """Everything that can leave at once and holds memory where this Model needs some: its last start lacked it."""
-    spared = walk.taken.union(victim for victim, _ in known)
+    """
+    Everything that can leave at once and holds memory where this Model needs some: its last start lacked it.
+
+    Of a Model of which nothing is known that is everywhere.
+    """
+    spared, needs = walk.taken.union(victim for victim, _ in known), model.needs
     return [
         (instance, "memory")
         for instance in world.evictable
-        if not instance.busy and instance not in spared and not instance.holds.keys().isdisjoint(model.needs)
+        if not (instance.busy or instance in spared or (needs and instance.holds.keys().isdisjoint(needs)))
     ]
 
 
