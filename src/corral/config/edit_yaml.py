@@ -8,6 +8,7 @@ whole document again would move comments from one section to the next: those tha
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -21,6 +22,10 @@ from corral.domain.errors import ConfigError
 
 _STEP: Final = 2
 """Columns by which new mappings are indented."""
+_COMMA: Final = re.compile(r"[ \t]*,")
+_BEHIND: Final = re.compile(r"[ \t]+#[^\r\n]*")
+_TO_DASH: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*|[&!]\S*)*")
+_COMMENT_BEHIND: Final = re.compile(r"[ \t]+#.*")
 
 
 @dataclass(slots=True)
@@ -147,7 +152,12 @@ class _Editor:
         if node.kind in ("map", "list") and not node.flow and parent.kind == "map":
             key = next(name for name, each in parent.pairs() if each is node)
             start = self._text.index(":", key.end) + 1
-            return f"{self._text[:start]} {_flow(value)}{self._text[end:]}"
+            comments = self._text[start : node.start].rstrip()  # behind the key, and above the first entry
+            return f"{self._text[:start]} {_flow(value)}{comments}{self._text[end:]}"
+        if node.kind == "scalar" and node.block:  # `|  # like this`
+            comment = _COMMENT_BEHIND.search(self._text[node.start : self._line_end(node.start)].rstrip("\r\n"))
+            behind = comment[0] if comment else ""
+            return f"{self._text[: node.start]}{_flow(value)}{behind}{self._text[end:]}"
         space = " " if node.start == node.end and self._text[node.start - 1 : node.start] == ":" else ""
         return f"{self._text[: node.start]}{space}{_flow(value)}{self._text[end:]}"
 
@@ -167,11 +177,21 @@ class _Editor:
     def _add_item(self, node: _Node, value: Any) -> str:
         if node.flow:
             return self._into_flow(node, _flow(value))
-        column = self._column(node.start) if node.items else node.column
-        return self._insert_lines(self._after(node), [(0, f"- {_flow(value)}")], column)
+        return self._insert_lines(self._after(node), [(0, f"- {_flow(value)}")], self._column(self._dash(node, 0)))
 
     def _into_flow(self, node: _Node, entry: str) -> str:
         last = node.items[-1].end if node.items else self._opening(node) + 1
+        if node.items and "\n" in self._text[last : node.end]:
+            start = node.items[-2 if node.kind == "map" else -1].start
+            line = self._line_start(start)
+            indent = self._text[line:start]
+            if not indent.strip():  # a line for each
+                comma = _COMMA.match(self._text, last)
+                before = self._text[: comma.end()] if comma else f"{self._text[:last]},"
+                following = self._line_end(last)
+                rest = self._text[comma.end() if comma else last : following]
+                own = f"{indent}{entry}{',' if comma else ''}{self._newline}"
+                return before + rest + own + self._text[following:]
         return f"{self._text[:last]}{', ' if node.items else ''}{entry}{self._text[last:]}"
 
     def _opening(self, node: _Node) -> int:
@@ -189,30 +209,50 @@ class _Editor:
         ends = parent.items[1::2] if parent.kind == "map" else parent.items
         index = next(number for number, each in enumerate(ends) if each is node)
         if parent.flow:
-            return self._out_of_flow(starts, ends, index)
+            return self._out_of_flow(parent, starts, ends, index)
         if parent.kind == "list" and len(starts) == 1:
             return self._replace(parent, [], parent=path[-3])
         return self._out_of_block(parent, starts, ends, index)
 
-    def _out_of_flow(self, starts: list[_Node], ends: list[_Node], index: int) -> str:
+    def _out_of_flow(self, parent: _Node, starts: list[_Node], ends: list[_Node], index: int) -> str:
+        """Comments behind it go with it, those above and below stay."""
         begin, end = starts[index].start, ends[index].end
+        comma = _COMMA.match(self._text, end)
         if index + 1 < len(starts):
-            end = starts[index + 1].start
-        elif index:
-            begin = ends[index - 1].end
-        return self._text[:begin] + self._text[end:]
+            gap = self._text[end : starts[index + 1].start]
+            _, newline, below = gap.partition("\n")
+            kept = below.lstrip() if newline and "#" in below else ""
+            return f"{self._text[:begin]}{kept}{self._text[starts[index + 1].start :]}"
+        if not index:  # no comma may be left in front of the bracket
+            return self._text[:begin] + self._text[comma.end() if comma else end :]
+        gap = self._text[ends[index - 1].end : begin]
+        if "#" not in gap:
+            return self._text[: ends[index - 1].end] + self._text[end:]
+        behind = _BEHIND.match(self._text, comma.end() if comma else end, parent.end)
+        rest = self._text[behind.end() if behind else end :]
+        before = self._text[: ends[index - 1].end] + _COMMA.sub("", gap, count=1)
+        if rest.startswith(("\n", "\r\n")):  # it had its line for itself
+            return before.rstrip(" \t") + rest.split("\n", 1)[1]
+        return before + rest
 
     def _out_of_block(self, parent: _Node, starts: list[_Node], ends: list[_Node], index: int) -> str:
-        begin = starts[index].start
-        if parent.kind == "list":
-            begin = self._text.rindex("-", 0, begin)
+        begin = self._dash(parent, index) if parent.kind == "list" else starts[index].start
         line = self._line_start(begin)
         end = self._after(ends[index], start=starts[index])
         if not self._text[line:begin].strip():  # it has its lines for itself
             return self._text[:line] + self._text[end:]
         if index + 1 < len(starts):  # `- name: x` with more below: the next entry moves up
-            return self._text[:begin] + self._text[starts[index + 1].start :]
+            following = self._dash(parent, index + 1) if parent.kind == "list" else starts[index + 1].start
+            indent = " " * (len(self._text[line:begin]) - len(self._text[line:begin].lstrip()))
+            comments = [each.strip() for each in self._text[end:following].splitlines()]
+            above = "".join(f"{indent}{each}{self._newline}" for each in comments if each.startswith("#"))
+            return f"{self._text[:line]}{above}{self._text[line:begin]}{self._text[following:]}"
         return f"{self._text[:begin]}{{}}{self._newline}{self._text[end:]}"
+
+    def _dash(self, node: _Node, index: int) -> int:
+        """Where the dash of an item of a list stands: behind what was before, and comments."""
+        match = _TO_DASH.match(self._text, node.items[index - 1].end if index else node.start)
+        return self._text.index("-", match.end() if match else node.start)
 
     # --- text ---
 
