@@ -7,33 +7,13 @@ Times are measured by `python -m tests.bench.hotpath` and `corral bench gateway`
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
 from tests.bench.hotpath import ANSWER_BODY, CHUNK, EVENT, KEY, Relay
+from tests.lines_run import lines_run
 
 REQUEST_LINES = 480
 CHUNK_LINES = 65
 """Raise them only for something that is worth it."""
-
-
-def lines_run(work: Callable[[], object]) -> int:
-    count = 0
-
-    def trace(frame: FrameType, what: str, argument: Any) -> Any:
-        nonlocal count
-        count += what == "line" and "corral" in frame.f_code.co_filename
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 async def relay(models: int) -> Relay:
@@ -49,7 +29,7 @@ async def relay(models: int) -> Relay:
 
 async def test_a_request_stays_short() -> None:
     made = await relay(1)
-    assert lines_run(lambda: made.requests(1)) <= REQUEST_LINES
+    assert lines_run(lambda: made.requests(1), within="corral") <= REQUEST_LINES
     assert made.client.last.startswith(b"HTTP/1.1 200 OK\r\n") and made.client.last.endswith(ANSWER_BODY)
 
 
@@ -57,22 +37,22 @@ async def test_a_chunk_of_a_stream_stays_short() -> None:
     made = await relay(1)
     made.begin_stream()
     made.chunks(1)
-    assert lines_run(lambda: made.chunks(1)) <= CHUNK_LINES
+    assert lines_run(lambda: made.chunks(1), within="corral") <= CHUNK_LINES
     assert made.client.last == CHUNK and EVENT in CHUNK
 
 
 async def test_thousands_of_models_cost_a_request_nothing() -> None:
     few, many = await relay(2), await relay(10_000)
-    assert lines_run(lambda: few.requests(1)) == lines_run(lambda: many.requests(1))
+    assert lines_run(lambda: few.requests(1), within="corral") == lines_run(lambda: many.requests(1), within="corral")
 
 
 async def test_a_longer_body_does_not_make_a_request_longer() -> None:
     made = await relay(1)
-    usual = lines_run(lambda: made.requests(1))
+    usual = lines_run(lambda: made.requests(1), within="corral")
     head, _, body = made.request.partition(b"\r\n\r\n")
     longer = body[:-1] + b" " * 4321 + b"}"
     made.request = head.replace(b"Length: %d" % len(body), b"Length: %d" % len(longer)) + b"\r\n\r\n" + longer
-    assert lines_run(lambda: made.requests(1)) == usual
+    assert lines_run(lambda: made.requests(1), within="corral") == usual
 
 
 async def test_counts_and_caller_are_on_record() -> None:

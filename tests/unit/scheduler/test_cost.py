@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -16,27 +13,11 @@ from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec
 from corral.domain.launch import Endpoint, Footprint
 from corral.domain.serving import Caller
 from corral.scheduler.machine import Machine
+from tests.lines_run import lines_run
 
 PLENTY = 1e9
 C = Caller("c")
 CALLERS = [Caller(f"c{number}") for number in range(7)]
-
-
-def lines_run(work: Callable[[], object]) -> int:
-    count = 0
-
-    def trace(frame: FrameType, what: str, argument: Any) -> Any:
-        nonlocal count
-        count += what == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def machine_with(count: int) -> Machine:
