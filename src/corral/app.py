@@ -412,6 +412,7 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
+    gc.enable()
 
 
 async def _reload(corral: Corral, read: Callable[[], Settings]) -> None:

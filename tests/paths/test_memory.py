@@ -199,7 +199,7 @@ async def test_what_a_load_has_shown_is_known_to_the_next_corral(host: FakeDevic
         assert usage is not None
         host.use(usage.pids[0], {RAM: 3 * GIB})
         await _until_counted(running, "a", 3 * GIB)
-        digest = await app._surveyor.digest(spec)
+        digest = app._surveyor.digest(spec)
         again = await app._surveyor.of(app.settings.fleet)
         seen = app._footprints.seen(digest)
         assert seen is not None and seen.measured.ram_bytes == 3 * GIB

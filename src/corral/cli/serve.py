@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -87,6 +88,7 @@ def serve(
         output.note("corral: `corral serve FILE.gguf` serves a file, `corral config init` writes a config,")
         output.note("corral: `corral demo` shows how it works without either.")
         raise typer.Exit(2)
+    gc.disable()  # what is made from here on stays: `app` turns it on again once all is there
     raise typer.Exit(run_server(read(), reload=read))
 
 

@@ -64,7 +64,8 @@ class Base:
 def compile_config(config: Config, *, engines: Mapping[str, EngineRules], base: Base, problems: Problems) -> Settings:
     """The Settings. What is wrong is added to `problems`; the result counts only when there are none."""
     _check_defaults(config, engines, problems)
-    models = {name: _Compiler(config, name, engines, base, problems).spec() for name in config.models}
+    common = _Common(config, engines, base)
+    models = {name: _Compiler(common, name, problems).spec() for name in config.models}
     _check_names(config, problems)
     groups = _groups(config, problems)
     limits = config.limits
@@ -117,8 +118,9 @@ def check_parts(
     sections = {keys[0] for keys in broken}
     models = {keys[1] for keys in broken if keys[0] == "models" and len(keys) > 1}
     _check_defaults(config, engines, problems)
+    common = _Common(config, engines, base)
     for name in config.models:
-        _Compiler(config, name, engines, base, problems, alone="defaults" in sections or name in models).spec()
+        _Compiler(common, name, problems, alone="defaults" in sections or name in models).spec()
     if "server" not in sections:
         server_spec(config.server, problems)
     if "models" not in sections:
@@ -189,16 +191,84 @@ def _option_value(spec: OptionSpec, value: Any) -> Any:
     return value
 
 
+_NO_FIT: Final = FitSection()
+
+
+class _Common:
+    """What is the same for thousands of Models, worked out when the first of them asks."""
+
+    def __init__(self, config: Config, engines: Mapping[str, EngineRules], base: Base) -> None:
+        self.config, self.engines, self.base = config, engines, base
+        self.timeouts = _timeouts(config.defaults.timeouts, TimeoutsSection())
+        self._checked: dict[str, dict[str, OptionValue | None]] = {}
+        self._laid: dict[str, dict[str, OptionValue]] = {}
+        self._by_default: dict[str, tuple[OptionSpec, ...]] = {}
+
+    def checked(self, engine: str) -> dict[str, OptionValue | None]:
+        """`defaults.options` of the engine in their plain form; what is wrong with them is told elsewhere, once."""
+        if engine not in self._checked:
+            keys: Keys = ("defaults", "options", engine)
+            given, table = self.config.defaults.options.get(engine, {}), self.engines[engine].options
+            self._checked[engine] = check_options(given, table, keys, engine, Problems())
+        return self._checked[engine]
+
+    def options_for(self, name: str, engine: str) -> dict[str, OptionValue]:
+        """The same as a Model of this name has them: the name filled in, paths absolute, without what is null."""
+        if engine in self._laid:
+            return self._laid[engine]
+        keys: Keys = ("defaults", "options", engine)
+        kinds, laid, varies = _by_name(self.engines[engine].options), {}, False
+        for option, value in self.checked(engine).items():
+            if value is not None:
+                here = (*keys, option)
+                own = self.named(value, here, name)
+                varies = varies or own is not value
+                laid[option] = self.absolute(own, kinds[option], here)
+        if not varies:
+            self._laid[engine] = laid
+        return laid
+
+    def absolute(self, value: OptionValue, spec: OptionSpec, keys: Keys) -> OptionValue:
+        """An option's value with its paths resolved."""
+        if spec.kind is OptionKind.PATH and isinstance(value, str) and value and value not in spec.words:
+            return self.base.resolve(value, keys)
+        if spec.kind is OptionKind.PATHS and isinstance(value, tuple):
+            return tuple(self.base.resolve(path, keys) for path in value if path)
+        return value
+
+    def paths_by_default(self, engine: str) -> tuple[OptionSpec, ...]:
+        """The options whose default is a path."""
+        if engine not in self._by_default:
+            self._by_default[engine] = tuple(
+                spec
+                for spec in self.engines[engine].options
+                if spec.kind is OptionKind.PATH and isinstance(spec.default, str)
+            )
+        return self._by_default[engine]
+
+    def named(self, value: Any, keys: Keys, name: str) -> Any:
+        """A default with `{model}` filled in, itself where there is none; the Model's own values have theirs."""
+        if isinstance(value, str):
+            if "{model}" not in value or isinstance(value, EnvText) or keys in self.base.literal:
+                return value
+            return MODEL_NAME.sub(lambda _: name, value)
+        if isinstance(value, Mapping):
+            items: Any = {key: self.named(item, (*keys, key), name) for key, item in value.items()}
+            return items if any(items[key] is not item for key, item in value.items()) else value
+        if isinstance(value, tuple):
+            items = tuple(self.named(item, (*keys, index), name) for index, item in enumerate(value))
+            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+        return value
+
+
 class _Compiler:
     """One Model of the config -> its ModelSpec."""
 
-    def __init__(
-        self, config: Config, name: str, engines: Mapping[str, EngineRules], base: Base, problems: Problems,
-        *, alone: bool = False,
-    ) -> None:  # fmt: skip
+    def __init__(self, common: _Common, name: str, problems: Problems, *, alone: bool = False) -> None:
         self._alone = alone  # each option is checked by itself: some of them, or the source, are not known
-        self.config, self.name, self.engines, self.base, self.problems = config, name, engines, base, problems
-        self.model: Model = config.models[name]
+        self.common, self.name, self.problems = common, name, problems
+        self.config, self.engines, self.base = common.config, common.engines, common.base
+        self.model: Model = self.config.models[name]
         self.keys: Keys = ("models", name)
 
     def spec(self) -> ModelSpec | None:
@@ -224,8 +294,8 @@ class _Compiler:
             preload=model.preload,
             priority=model.priority,
             queue_limit=model.queue_limit,
-            fit=None if model.fit == FitSection() else Fit(model.fit.min_ctx_size, model.fit.min_gpu_layers),
-            timeouts=_timeouts(defaults.timeouts, model.timeouts),
+            fit=None if model.fit == _NO_FIT else Fit(model.fit.min_ctx_size, model.fit.min_gpu_layers),
+            timeouts=self._timeouts(),
             title=model.title,
             description=model.description,
             task=model.task or "",
@@ -246,45 +316,32 @@ class _Compiler:
         """The Model's options over the engine's defaults, paths absolute, what is null left out."""
         table = self.engines[engine].options
         kinds = _by_name(table)
-        merged: dict[str, OptionValue] = {}
-        silent = Problems()  # what is wrong with the defaults is told once, not for each Model
-        shared_keys: Keys = ("defaults", "options", engine)
-        own_keys: Keys = (*self.keys, "options")
-        shared = check_options(self.config.defaults.options.get(engine, {}), table, shared_keys, engine, silent)
-        own = check_options(self.model.options, table, own_keys, engine, self.problems)
-        for keys, options in ((shared_keys, shared), (own_keys, own)):
-            for name, value in options.items():
-                if value is None:
-                    merged.pop(name, None)
-                    continue
-                spec = kinds[name]
-                value = self._named(value, (*keys, name)) if keys is shared_keys else value
-                if spec.kind is OptionKind.PATH and isinstance(value, str) and value and value not in spec.words:
-                    value = self.base.resolve(value, (*keys, name))
-                elif spec.kind is OptionKind.PATHS and isinstance(value, tuple):
-                    value = tuple(self.base.resolve(path, (*keys, name)) for path in value if path)
-                merged[name] = value
-        for spec in table:  # a path that is there by default is the config's too
-            if spec.kind is OptionKind.PATH and isinstance(spec.default, str):
-                merged.setdefault(spec.name, self.base.resolve(spec.default, (*own_keys, spec.name)))
+        merged = dict(self.common.options_for(self.name, engine))
+        keys: Keys = (*self.keys, "options")
+        for name, value in check_options(self.model.options, table, keys, engine, self.problems).items():
+            if value is None:
+                merged.pop(name, None)
+            else:
+                merged[name] = self.common.absolute(value, kinds[name], (*keys, name))
+        for spec in self.common.paths_by_default(engine):  # a path that is there by default is the config's too
+            if spec.name not in merged:
+                merged[spec.name] = self.base.resolve(str(spec.default), (*keys, spec.name))
         return merged
 
     def _shared(self, section: str, engine: str) -> Any:
         """What `defaults` has in a section for the engine, with this Model's name in it; {} where it has nothing."""
-        return self._named(getattr(self.config.defaults, section).get(engine, {}), ("defaults", section, engine))
+        shared = getattr(self.config.defaults, section).get(engine)
+        return self.common.named(shared, ("defaults", section, engine), self.name) if shared else {}
 
-    def _named(self, value: Any, keys: Keys) -> Any:
-        """A default with `{model}` filled in; in the Model's own values the templates have done that."""
-        if isinstance(value, Mapping):
-            return {key: self._named(item, (*keys, key)) for key, item in value.items()}
-        if isinstance(value, tuple):
-            return tuple(self._named(item, (*keys, index)) for index, item in enumerate(value))
-        plain = not isinstance(value, str) or "{model}" not in value or isinstance(value, EnvText)
-        return value if plain or keys in self.base.literal else MODEL_NAME.sub(lambda _: self.name, value)
+    def _timeouts(self) -> Timeouts:
+        own = self.model.timeouts
+        return _timeouts(self.config.defaults.timeouts, own) if own.model_fields_set else self.common.timeouts
 
     def _judged(self, spec: ModelSpec) -> ModelSpec:
         """The spec with its slots; what the engine finds wrong goes to the line of the option that it names."""
-        broken = any(self.problems.has((*self.keys, "options", name)) for name in self.model.options)
+        broken = len(self.problems) and any(
+            self.problems.has((*self.keys, "options", name)) for name in self.model.options
+        )
         if self._alone or broken:  # what would be said may only follow from what is missing
             return spec
         rules = self.engines[spec.engine]
@@ -293,7 +350,8 @@ class _Compiler:
             self.problems.add(f"models.{self.name}: {sentence}", keys=self._blamed(sentence))
         if len(self.problems) > before or self.problems.has(self.keys):
             return spec
-        return dataclasses.replace(spec, slots=rules.slots(spec))
+        slots = rules.slots(spec)
+        return spec if slots == spec.slots else dataclasses.replace(spec, slots=slots)
 
     def _blamed(self, sentence: str) -> Keys:
         words = sentence.translate(str.maketrans("`:,.", "    ")).split()

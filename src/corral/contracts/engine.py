@@ -26,7 +26,7 @@ class ReadyInfo:
 
 
 class Engine(Protocol):
-    """One kind of engine. Methods that look at files or programs are async and keep slow work off the loop."""
+    """One kind of engine. Methods that start programs are async and keep slow work off the loop."""
 
     name: str
     options: OptionTable
@@ -55,8 +55,12 @@ class Engine(Protocol):
         """One sentence when this host has something that the Model's engine cannot use (a GPU), else ""."""
         ...
 
-    async def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
-        """What the load digest must also contain: the exact program (path, size, mtime), the files' identity."""
+    def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
+        """
+        What the load digest must also contain: the exact program (path, size, mtime), the files' identity.
+
+        Blocks on the disk: call it in a thread, for thousands of Models in one go.
+        """
         ...
 
     async def plan(self, model: ModelSpec, place: Place) -> LaunchPlan | Attach:

@@ -236,5 +236,7 @@ def load_digest(parts: Mapping[str, Any]) -> str:
     Two Models with equal digests can share an instance; a changed digest means a reload needs a new one. `parts` is
     JSON-ready; order of mappings does not matter, order of lists does.
     """
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(_canonical(parts).encode()).hexdigest()[:16]
+
+
+_canonical: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str).encode

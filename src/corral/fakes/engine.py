@@ -56,7 +56,7 @@ class FakeProgramEngine:
         """Nothing is known of its host."""
         return ""
 
-    async def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
+    def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
         """The options say it all."""
         return {}
 

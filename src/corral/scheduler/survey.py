@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from corral.contracts.engine import Engine
 from corral.contracts.footprint import Footprints
@@ -22,9 +22,6 @@ from corral.domain.fleet import Fleet, ModelSpec, OptionValue
 from corral.domain.launch import Footprint, Variant, load_digest
 
 logger = logging.getLogger(__name__)
-
-AT_ONCE: Final = 64
-"""Digests that are asked for side by side: mostly waits for threads that look at files."""
 
 Smaller = Callable[[ModelSpec, Sequence[DeviceMemory]], Iterable[tuple[Mapping[str, OptionValue], str]]]
 """(resolved Model, devices) -> options of smaller ways to start it, the largest first, each with words for people."""
@@ -57,28 +54,15 @@ class Survey:
     async def of(self, fleet: Fleet) -> FleetChanged:
         """The event. A Model whose files cannot be read is in it with no needs: its start says why."""
         await self.devices(fleet)
-        models = list(fleet.models.values())
-        digests = {}
-        for begin in range(0, len(models), AT_ONCE):
-            part = models[begin : begin + AT_ONCE]
-            found = await asyncio.gather(*(self.digest(model) for model in part))
-            digests.update({model.name: digest for model, digest in zip(part, found, strict=True)})
-        footprints = await asyncio.to_thread(self._measure, models, digests)
-        load_s = {
-            name: seconds
-            for name, digest in digests.items()
-            if (seconds := self._footprints.load_seconds(digest)) is not None
-        }
-        variants = {model.name: await self._variants(model) for model in models if model.fit is not None}
-        return FleetChanged(fleet, digests, footprints, load_s, variants)
+        return await asyncio.to_thread(self._of, fleet)
 
-    async def digest(self, model: ModelSpec) -> str:
-        """The load digest of a Model as it is now."""
+    def digest(self, model: ModelSpec) -> str:
+        """The load digest of a Model as it is now. Looks at files."""
         parts: dict[str, Any] = {
             "source": model.source.path, "engine": model.engine, "runtime": model.runtime, "binary": model.binary,
             "options": dict(model.options), "args": model.args, "env": model.env,
         }  # fmt: skip
-        return load_digest({**parts, "found": await self._engines[model.engine].digest_parts(model)})
+        return load_digest({**parts, "found": self._engines[model.engine].digest_parts(model)})
 
     def estimate(self, model: ModelSpec) -> Footprint:
         """What a load is expected to take, whatever earlier loads have shown. Raises StoreFailed. Reads files."""
@@ -86,14 +70,31 @@ class Survey:
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
+    def _of(self, fleet: Fleet) -> FleetChanged:
+        models = fleet.models.values()
+        digests = {model.name: self.digest(model) for model in models}
+        footprints = self._measure(models, digests)
+        load_s = {
+            name: seconds
+            for name, digest in digests.items()
+            if (seconds := self._footprints.load_seconds(digest)) is not None
+        }
+        variants = {model.name: self._variants(model) for model in models if model.fit is not None}
+        return FleetChanged(fleet, digests, footprints, load_s, variants)
+
     def _measure(self, models: Iterable[ModelSpec], digests: Mapping[str, str]) -> dict[str, Footprint]:
-        found = {}
+        found: dict[str, Footprint] = {}
+        known: dict[str, Footprint] = {}  # equal digests start the same, so they take the same
         for model in models:
-            try:
-                found[model.name] = self._footprint(model, digests[model.name])
-            except StoreFailed as error:  # its start will fail with the same sentence; the others can be served
-                logger.warning("%s cannot be served: %s", model.name, error.sentence())
-                found[model.name] = Footprint()
+            digest = digests[model.name]
+            if digest not in known:
+                try:
+                    known[digest] = self._footprint(model, digest)
+                except StoreFailed as error:  # its start will fail with the same sentence; the others can be served
+                    logger.warning("%s cannot be served: %s", model.name, error.sentence())
+                    found[model.name] = Footprint()
+                    continue
+            found[model.name] = known[digest]
         return found
 
     def _footprint(self, model: ModelSpec, digest: str) -> Footprint:
@@ -107,13 +108,13 @@ class Survey:
         counted = Footprint.of(self._charged(found.by_device()))
         return dataclasses.replace(counted, unnamed=found.unnamed)
 
-    async def _variants(self, model: ModelSpec) -> tuple[Variant, ...]:
+    def _variants(self, model: ModelSpec) -> tuple[Variant, ...]:
         found = []
-        for options, note in await asyncio.to_thread(self._ways, model):
+        for options, note in self._ways(model):
             smaller = dataclasses.replace(model, options={**model.options, **options})
-            digest = await self.digest(smaller)
+            digest = self.digest(smaller)
             try:
-                footprint = await asyncio.to_thread(self._footprint, smaller, digest)
+                footprint = self._footprint(smaller, digest)
             except StoreFailed:  # told already
                 return ()
             found.append(Variant(options, footprint, digest, note))

@@ -59,7 +59,7 @@ class TestEngine:
     async def host_warning(self, model: ModelSpec) -> str:
         return ""
 
-    async def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
+    def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
         return {}
 
     async def plan(self, model: ModelSpec, place: Place) -> LaunchPlan:

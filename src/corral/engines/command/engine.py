@@ -63,14 +63,14 @@ class CommandEngine:
         """Nothing is known of what it can use."""
         return ""
 
-    async def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
+    def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
         """The program, and every file that its command names."""
         options, _ = checked(model.options)
         words = [*words_of(options, "command"), *_flags(model.args, {})]
         if model.source.path:
             words.append(model.source.path)
         cwd = _cwd(options)
-        found = await asyncio.to_thread(program.identity, words, cwd=cwd, path=_path(model)) if words else []
+        found = program.identity(words, cwd=cwd, path=_path(model)) if words else []
         return {"files": found}
 
     def declared(self, model: ModelSpec) -> Footprint | None:

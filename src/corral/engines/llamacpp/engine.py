@@ -69,14 +69,13 @@ class LlamaCppEngine:
     ) -> None:
         self._headers = headers
         self._which = which
-        self._last: tuple[ModelSpec, Settings] | None = None  # thousands of Models are asked twice each, one by one
         self._default: tuple[float, str, bool] | None = None
         self._programs: dict[str, tuple[float, dict[str, object]]] = {}  # by `binary`, when it was looked for
         self._prober = Prober(cache=cache, deadline_s=deadline_s, hidden_env=hidden_env)
 
     def problems(self, model: ModelSpec) -> list[str]:
         """What cannot work together, or not with the engine that would be used (which is found by a look at PATH)."""
-        settings = self._settings(model)
+        settings = settings_of(model)
         found = list(settings.problems)
         if not model.source.path:
             found.append("A llamacpp Model needs a source: a path to a .gguf file.")
@@ -88,13 +87,7 @@ class LlamaCppEngine:
 
     def slots(self, model: ModelSpec) -> int:
         """The `parallel` option, wherever it is written."""
-        return self._settings(model).slots
-
-    def _settings(self, model: ModelSpec) -> Settings:
-        last = self._last
-        if last is None or last[0] is not model:
-            self._last = last = (model, settings_of(model))
-        return last[1]
+        return settings_of(model).slots
 
     def _uses_embedded(self, binary: str) -> bool:
         """A look at PATH for all Models that name no program, not for each of them."""
@@ -107,12 +100,20 @@ class LlamaCppEngine:
 
     def resolved(self, model: ModelSpec) -> ModelSpec:
         """See `contracts.engine.Engine.resolved`."""
-        settings = self._settings(model)
+        settings = settings_of(model)
         return dataclasses.replace(model, options=settings.options, args=settings.args)
 
-    async def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
+    def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
         """The program's and every file's identity. What is missing is part of the digest too, so nothing raises."""
-        return await asyncio.to_thread(self._identity, model)
+        at, program = self._programs.get(model.binary, (float("-inf"), {}))
+        if time.monotonic() - at > _LOOK_AGAIN_S:  # thousands of Models are asked about one after the other
+            try:
+                program = choose(model.binary, which=self._which).identity()
+            except StartFailed as error:
+                program = {"missing": error.message}
+            self._programs[model.binary] = time.monotonic(), program
+        files = [path for path in files_of(model, settings_of(model)) if path]
+        return {"program": program, "files": [[path, *identity_of(path).values()] for path in files]}
 
     async def plan(self, model: ModelSpec, place: Place) -> LaunchPlan | Attach:
         """Check the files, ask the binary what it knows, and say how to start it."""
@@ -185,18 +186,6 @@ class LlamaCppEngine:
             return gpu.gpu_warning(program, present, await self._prober.devices(program, dict(model.env)))
         except StartFailed:
             return ""  # the start itself will say what is wrong with the program
-
-    def _identity(self, model: ModelSpec) -> dict[str, object]:
-        settings = settings_of(model)
-        at, program = self._programs.get(model.binary, (float("-inf"), {}))
-        if time.monotonic() - at > _LOOK_AGAIN_S:  # thousands of Models are asked about one after the other
-            try:
-                program = choose(model.binary, which=self._which).identity()
-            except StartFailed as error:
-                program = {"missing": error.message}
-            self._programs[model.binary] = time.monotonic(), program
-        files = [path for path in files_of(model, settings) if path]
-        return {"program": program, "files": [[path, *identity_of(path).values()] for path in files]}
 
 
 def _environment(model: ModelSpec, place: Place) -> dict[str, str]:

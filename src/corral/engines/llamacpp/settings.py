@@ -20,6 +20,10 @@ from corral.engines.llamacpp.owned import OWNED, OWNED_ENV, OWNED_ENV_PREFIXES
 from corral.engines.llamacpp.spellings import recognised
 
 _KNOWN: Final = recognised(tuple(BY_NAME))
+_DEFAULTS: Final = with_defaults(OPTIONS, {})
+_PLACES: Final = {spec.name: place for place, spec in enumerate(OPTIONS)}
+_REMEMBERED: Final = 1024
+_remembered: Final[dict[str, Settings]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,22 @@ def flag_name(key: str) -> str:
 
 
 def settings_of(model: ModelSpec) -> Settings:
-    """Sort a Model's options and args. Never raises: what is wrong is in `problems`."""
+    """
+    Sort a Model's options and args. Never raises: what is wrong is in `problems`.
+
+    Thousands of Models are asked about several times each at every start, and most of them ask for the same: what was
+    found for one is remembered for all that are written like it. Written, because to Python 1 and True are equal.
+    """
+    written = repr((model.options, model.args, model.env, model.ttl_s))
+    found = _remembered.get(written)
+    if found is None:
+        if len(_remembered) >= _REMEMBERED:
+            _remembered.clear()
+        found = _remembered[written] = _settings_of(model)
+    return found
+
+
+def _settings_of(model: ModelSpec) -> Settings:
     chosen: dict[str, OptionValue] = {}
     problems: list[str] = []
     for name, value in model.options.items():
@@ -64,7 +83,7 @@ def settings_of(model: ModelSpec) -> Settings:
             problems.extend(_lift(key, arg, model.options, chosen))
         elif arg is not False:  # false omits the flag
             rest.append((flag_name(key), arg))
-    options = with_defaults(OPTIONS, chosen)
+    options = dict(sorted({**_DEFAULTS, **chosen}.items(), key=lambda option: _PLACES[option[0]]))
     problems += conflicts(options, chosen)
     problems += _lifetime(model, chosen)
     problems += _env_problems(model)

@@ -52,7 +52,7 @@ class RemoteEngine:
         """Nothing is known of its host."""
         return ""
 
-    async def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
+    def digest_parts(self, model: ModelSpec) -> Mapping[str, object]:
         """The options say it all."""
         return {}
 

@@ -182,9 +182,9 @@ async def test_the_digest_knows_the_files_of_the_command(tmp_path: Path) -> None
     script = tmp_path / "server.py"
     script.write_text("1")
     model = spec(("sh", "server.py", "--config=server.py", "{port}", "nothing"), options={"cwd": str(tmp_path)})
-    one = await ENGINE.digest_parts(model)
+    one = ENGINE.digest_parts(model)
     script.write_text("22")
-    two = await ENGINE.digest_parts(model)
+    two = ENGINE.digest_parts(model)
     assert one != two and [str(entry[0]) for entry in two["files"]][1:] == [str(script)] * 2  # type: ignore[attr-defined]
 
 

@@ -153,7 +153,7 @@ async def test_the_digest_changes_with_the_program_and_every_file(tmp_path: Path
     spec = model(source, options={"mmproj": str(projector)})
 
     async def digest(recorded: str = NEW) -> str:
-        return load_digest(await engine(tmp_path, recorded).digest_parts(spec))
+        return load_digest(engine(tmp_path, recorded).digest_parts(spec))
 
     seen = [await digest()]  # the projector is not there yet: no reason to raise
     projector.write_bytes(b"GGUF")
@@ -164,9 +164,9 @@ async def test_the_digest_changes_with_the_program_and_every_file(tmp_path: Path
     seen.append(await digest(""))
     assert len(set(seen)) == 5
     one = LlamaCppEngine(which=lambda name: str(tmp_path / "llama-server"))
-    assert await one.digest_parts(spec) == await one.digest_parts(spec)
+    assert one.digest_parts(spec) == one.digest_parts(spec)
 
 
 async def test_a_missing_program_is_part_of_the_digest(tmp_path: Path, source: Path) -> None:
-    parts = await LlamaCppEngine().digest_parts(model(source, binary="/gone/llama-server"))
+    parts = LlamaCppEngine().digest_parts(model(source, binary="/gone/llama-server"))
     assert "does not exist" in str(parts["program"])
