@@ -18,7 +18,6 @@ from typing import Final
 
 import msgspec
 
-from corral.domain.queue import WaitingView
 from corral.contracts.clock import Clock
 from corral.contracts.events import Publisher
 from corral.contracts.leases import Lease, Waiter

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from corral.domain.queue import WaitingView
 from corral.domain.commands import Command, Grant
 from corral.domain.events import (
     FleetChanged,
