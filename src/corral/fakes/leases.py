@@ -147,7 +147,7 @@ class FakeLeases:
     def view(self, model: str) -> InstanceView | None:
         """Ready where there is an endpoint, else stopped."""
         if model not in self.endpoints:
-            return InstanceView(model=model, instance="", state=InstanceState.STOPPED)
+            return InstanceView(model=model, instance="", state=InstanceState.STOPPED, wanted=True)
         leases = sum(lease.model == model for lease in self.held)
         return InstanceView(model=model, instance=self.instance(model), state=InstanceState.READY, leases=leases)
 
