@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +39,12 @@ def pytest_asyncio_loop_factories(
 
 
 REQUIRED = set(os.environ.get("CORRAL_REQUIRE", "").split())
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In the background of a shell pytest ignores Ctrl-C, and so would every program that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
