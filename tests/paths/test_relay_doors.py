@@ -125,13 +125,14 @@ async def test_who_asks_is_judged_for_each_request_of_a_connection() -> None:
 
 
 class Revocable(KeyRing):
-    """Keys that can be taken away."""
+    """Keys that can be taken away, or become somebody else's."""
 
     taken = False
+    other: Caller | None = None
 
     def caller(self, token: str) -> Caller | None:
         """Nobody, once taken."""
-        return None if self.taken else super().caller(token)
+        return None if self.taken else self.other or super().caller(token)
 
 
 async def test_a_key_that_is_taken_away_opens_nothing_on_a_connection_that_it_opened() -> None:
@@ -142,6 +143,20 @@ async def test_a_key_that_is_taken_away_opens_nothing_on_a_connection_that_it_op
             keys.taken = taken
             client.post(CHAT, {"model": "m"}, "Authorization: Bearer sk-user")
             assert (await client.got()).status == status
+
+
+async def test_what_a_key_may_do_is_asked_again_on_a_connection_that_it_opened() -> None:
+    keys = Revocable(ServerSpec(keys=KEYS))
+    async with stage(key_ring=keys) as scene:
+        client = await scene.client()
+        new, watcher = Caller("new", frozenset({Scope.INFERENCE})), Caller("watcher", frozenset())
+        # The last of them comes twice: a refusal must not be forgotten by the next request with the same head.
+        for other, status in ((None, 200), (new, 200), (watcher, 403), (watcher, 403), (new, 200)):
+            keys.other, before = other, scene.leases.asked
+            client.post(CHAT, {"model": "m"}, "Authorization: Bearer sk-user")
+            assert (await client.got()).status == status
+            allowed = [other.name if other is not None else "user"] if status == 200 else []
+            assert scene.leases.callers[before:] == allowed
 
 
 async def test_without_a_key_the_body_is_not_even_read() -> None:

@@ -269,8 +269,8 @@ class Gateway:
             raise ShuttingDown()
         caller = self._door.caller(connection.credential)
         if caller is not connection.caller:
-            connection.caller = caller
             _check_caller(caller)
+            connection.caller = caller  # not before: the next request with this head is to be refused as well
 
     def _allow_origin(self, connection: ClientConnection, fields: dict[bytes, bytes]) -> None:
         origin = self._door.cors_origin(fields)
