@@ -129,6 +129,19 @@ def test_a_connection_with_more_than_its_answer_is_not_used_again(kind: str, ext
         assert not site.idle
 
 
+def test_after_a_head_request_a_connection_is_not_used_again() -> None:
+    site = Still()
+    for _ in range(2):
+        link, user = link_of(site), User()
+        link.send(user, b"HEAD / HTTP/1.1\r\n\r\n", b"", bodiless=True)
+        wire, _, body = whole("json", b"{}", 1)
+        link.data_received(
+            wire.removesuffix(body)
+        )  # and the body may follow: the next request would take it for its own
+        assert (user.body, user.length, user.complete) == (b"", 2, True)
+        assert not site.idle
+
+
 def test_heads_are_known_again_and_forgotten_in_turn() -> None:
     site = Still()
     for date in range(10):
