@@ -446,3 +446,20 @@ async def test_models_have_their_own_engines() -> None:
                 assert (await scene.post(CHAT, {"model": name})).json() == {"i am": name}
     finally:
         await other.stop()
+
+
+async def test_an_event_without_an_end_is_not_collected_for_ever() -> None:
+    async def script(request: Heard, writer: asyncio.StreamWriter) -> None:
+        writer.write(SSE_HEAD + chunk(b"data: "))
+        for _ in range(32):
+            writer.write(chunk(b"x" * 32 * 1024))
+            await writer.drain()
+        await request.until_closed()
+
+    async with stage(script) as scene:
+        client = await scene.client()
+        client.post(CHAT, STREAM)
+        assert (await client.head())[0] == 200
+        seen = 0
+        while seen < 512 * 1024:  # of a megabyte, and the event still goes on
+            seen += len(await client.chunk())
