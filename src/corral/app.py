@@ -63,6 +63,7 @@ from corral.store.facts import FileFacts
 from corral.store.footprints import LoadFootprints
 from corral.store.gguf.memory import FileFootprints
 from corral.store.gguf.reader import read_header
+from corral.store.known import KnownFiles
 from corral.store.variants import smaller_ways
 from corral.version import __version__
 
@@ -124,8 +125,9 @@ class Corral:
         )
         self._runtimes: dict[str, Runtime] = {"process": self._process}
         self.devices = devices or this_host()
-        self._file_facts = FileFacts()
-        files = FileFootprints(self._file_facts.files)
+        self._files = KnownFiles(Path(cache_dir(os.environ)) / "headers")
+        self._file_facts = FileFacts(self._files)
+        files = FileFootprints(self._files)
         self._footprints = LoadFootprints(Path(settings.state_dir) / "loads.json", files=files)
         self._surveyor = Survey(
             self._engines, self._footprints, smaller=partial(smaller_ways, files), charged=self._charged
@@ -316,7 +318,9 @@ class Corral:
     async def _read_facts(self, fleet: Fleet) -> Mapping[str, ModelFacts]:
         def read() -> Mapping[str, ModelFacts]:
             models = {name: self._engines[model.engine].resolved(model) for name, model in fleet.models.items()}
-            return self._file_facts.of(models)
+            found = self._file_facts.of(models)
+            self._files.save()
+            return found
 
         return await asyncio.to_thread(read)
 

@@ -1,46 +1,31 @@
 """
 Facts of Models, from their files.
 
-A file is read once for all that want to know something of it: the footprints read through `files`, and what they have
-read is remembered here in its small form until the file changes.
+A file is read once for all that want to know something of it, footprints among them (`store.known`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from corral.domain.errors import StoreFailed
 from corral.domain.facts import NOTHING, ModelFacts
 from corral.domain.fleet import ModelSpec
-from corral.store.files import FileStamp, ModelFiles, resolve, stamp
-from corral.store.gguf.facts import FileSays, facts, says, template_abilities
+from corral.store.gguf.facts import FileSays, facts, template_abilities
+from corral.store.known import KnownFiles
 
 logger = logging.getLogger(__name__)
 
 _TEMPLATE_BYTES: Final = 1024**2
-_REMEMBERED: Final = 20_000
 
 
 class FileFacts:
     """The facts of a whole Fleet. Blocks on the disk: call it in a thread."""
 
-    def __init__(self) -> None:
-        self._seen: dict[str, tuple[tuple[FileStamp, ...], FileSays]] = {}
-
-    def files(self, path: str) -> ModelFiles:
-        """`store.files.resolve`, and what it read is remembered. Raises StoreFailed."""
-        return self._read(path)[0]
-
-    def _read(self, path: str) -> tuple[ModelFiles, FileSays]:
-        found = resolve(path)
-        said = says(found.header, found.tensors, size_bytes=found.total_bytes)
-        if len(self._seen) >= _REMEMBERED:
-            self._seen.clear()
-        self._seen[path] = (found.parts, said)
-        return found, said
+    def __init__(self, files: KnownFiles | None = None) -> None:
+        self._files = files or KnownFiles()
 
     def of(self, models: Mapping[str, ModelSpec]) -> dict[str, ModelFacts]:
         """The facts of every Model (with its options resolved). Never raises: nothing is known of a bad file."""
@@ -65,9 +50,7 @@ class FileFacts:
 
     def _says(self, path: str, fresh: dict[str, FileSays]) -> FileSays:
         if path not in fresh:
-            known = self._seen.get(path)
-            current = known is not None and all(_unchanged(part) for part in known[0])
-            fresh[path] = known[1] if known is not None and current else self._read(path)[1]
+            fresh[path] = self._files.of(path).says
         return fresh[path]
 
 
@@ -81,11 +64,3 @@ def _template(model: ModelSpec) -> frozenset[str] | None:
         except OSError:
             return frozenset()
     return template_abilities(str(text)) if text else None
-
-
-def _unchanged(part: FileStamp) -> bool:
-    path = Path(part.path)
-    try:
-        return stamp(path) == part
-    except StoreFailed:
-        return False

@@ -12,9 +12,11 @@ import pytest
 from corral.domain.facts import NOTHING, ModelFacts
 from corral.domain.fleet import ModelSpec, Source
 from corral.store.facts import FileFacts
+from corral.store.files import ModelFiles, resolve
 from corral.store.gguf.facts import FILE_TYPES, facts, says, template_abilities
 from corral.store.gguf.header import Header, LongArray, TensorInfo
 from corral.store.gguf.memory import FileFootprints
+from corral.store.known import KnownFiles
 from tests.models import ADA, EMBED, RERANK, SPLIT, THINKER, model
 
 CHAT = "{% if tools %}{{ tools }}{% endif %}{{ messages }}"
@@ -144,32 +146,39 @@ def test_from_real_files() -> None:
     assert read.of({"m": spec(model(SPLIT))})["m"].context_tokens == 32768
 
 
-def test_a_file_is_read_again_only_when_it_or_its_options_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Reads(list[str]):
+    """Reads files, and knows which."""
+
+    def __call__(self, path: str) -> ModelFiles:
+        self.append(path)
+        return resolve(path)
+
+
+def test_a_file_is_read_again_only_when_it_or_its_options_changed(tmp_path: Path) -> None:
     file, template = tmp_path / "m.gguf", tmp_path / "t.jinja"
     shutil.copy(model(ADA), file)
     template.write_text("plain")
-    read, spec_ = FileFacts(), spec(file, chat_template_file=str(template))
+    reads = Reads()
+    read, spec_ = FileFacts(KnownFiles(read=reads)), spec(file, chat_template_file=str(template))
     first = read.of({"m": spec_})["m"]
     assert first.capabilities == ("chat", "completion", "infill")
-    monkeypatch.setattr("corral.store.facts.resolve", lambda path: pytest.fail("the file was read again"))
     assert read.of({"m": spec_})["m"] == first
     template.write_text("plain tools")
     second = read.of({"m": spec_})["m"]
     assert "tools" in second.capabilities
     changed = dataclasses.replace(spec_, options={**spec_.options, "ctx_size": 256})
     assert read.of({"m": changed, "n": changed})["m"].context_tokens == 256
-    monkeypatch.undo()
+    assert len(reads) == 1
     shutil.copy(model(EMBED), file)
     assert read.of({"m": changed})["m"].task == "embeddings"
 
 
-def test_what_footprints_have_read_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = FileFacts()
-    FileFootprints(read.files).footprint(spec(model(ADA), ctx_size=512))
-    monkeypatch.setattr("corral.store.facts.resolve", lambda path: pytest.fail("the file was read again"))
-    assert read.of({"m": spec(model(ADA))})["m"].name == "Ada"
+def test_what_footprints_have_read_is_not_read_again() -> None:
+    reads = Reads()
+    files = KnownFiles(read=reads)
+    FileFootprints(files).footprint(spec(model(ADA), ctx_size=512))
+    assert FileFacts(files).of({"m": spec(model(ADA))})["m"].name == "Ada"
+    assert len(reads) == 1
 
 
 def test_of_a_bad_or_missing_file_nothing_is_known(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from corral.domain.fleet import ModelSpec, OptionValue, Source
 from corral.store.files import ModelFiles, resolve
 from corral.store.gguf.estimate import PROGRAM_BYTES
 from corral.store.gguf.memory import FileFootprints
+from corral.store.known import KnownFiles
 from tests.models import ADA, EMBED, SPLIT, model
 from tests.unit.store.shapes import gpu
 
@@ -97,7 +98,7 @@ def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path) -> None:
 
     path = tmp_path / "m.gguf"
     shutil.copy(model(ADA), path)
-    files = FileFootprints(counted)
+    files = FileFootprints(KnownFiles(read=counted))
     first = files.footprint(spec(path))
     assert files.footprint(spec(path)) == first
     assert len(reads) == 1

@@ -1,48 +1,33 @@
 """
-Estimates for Models: their files read, their options asked, companions counted. What has not changed is not read again.
-
-What is kept of a file is small (`ModelShape`), so that thousands of Models cost little memory and no second reading.
+Estimates for Models: their files read, their options asked, companions counted. What has not changed is not read again
+(`store.known`).
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.fleet import ModelSpec
 from corral.domain.launch import Footprint
-from corral.store.files import FileStamp, ModelFiles, resolve
 from corral.store.gguf.asked import Asked
 from corral.store.gguf.estimate import Estimate, estimate
 from corral.store.gguf.placement import gpus_of
 from corral.store.gguf.shape import ModelShape, shape_of
 from corral.store.gguf.weights import Weights
+from corral.store.known import KnownFiles
 
-_CACHED_FILES: Final = 20_000
 _COMPANIONS: Final = frozenset({"mmproj", "lora", "lora_scaled", "control_vector", "control_vector_scaled"})
 _SCALED: Final = ("lora_scaled", "control_vector_scaled")  # FILE:SCALE
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    parts: tuple[FileStamp, ...]
-    shape: ModelShape
-
-
 class FileFootprints:
-    """
-    Estimates from model files, for the scheduler.
+    """Estimates from model files, for the scheduler. Safe to call from several threads."""
 
-    Safe to call from several threads: at worst a file is read twice. `read` is how files are read.
-    """
-
-    def __init__(self, read: Callable[[str], ModelFiles] = resolve) -> None:
-        self._read = read
-        self._seen: dict[str, _Seen] = {}
+    def __init__(self, files: KnownFiles | None = None) -> None:
+        self._files = files or KnownFiles()
 
     def footprint(self, model: ModelSpec, devices: Sequence[DeviceMemory] = ()) -> Footprint:
         """The estimate for one load; nothing for a Model without a file. Raises StoreFailed."""
@@ -62,21 +47,13 @@ class FileFootprints:
 
     def shape(self, path: str) -> ModelShape:
         """What a footprint needs to know of the model at this path, remembered until a part changes."""
-        known = self._seen.get(path)
-        if known is not None and all(_unchanged(part) for part in known.parts):
-            return known.shape
-        found = self._read(path)
-        seen = _Seen(found.parts, shape_of(found.header, found.tensors))
-        if len(self._seen) >= _CACHED_FILES:
-            self._seen.clear()
-        self._seen[path] = seen
-        return seen.shape
+        return self._files.of(path).shape
 
     def _shape(self, path: str, asked: Asked) -> ModelShape:
         patterns = asked.patterns()
         if not patterns:
             return self.shape(path)
-        found = self._read(path)  # tensors by their names, which are not kept
+        found = self._files.read(path)  # tensors by their names, which are not kept
         shape = shape_of(found.header, found.tensors)
         weights = Weights.of(found.tensors, shape.layers, patterns)
         return ModelShape(shape.architecture, shape.layers, shape.numbers, shape.vocabulary, weights)
@@ -98,11 +75,3 @@ class FileFootprints:
         for path in (*plain, *scaled):
             found[first] += self.shape(path).weights.total_bytes
         return found
-
-
-def _unchanged(part: FileStamp) -> bool:
-    try:
-        status = os.stat(part.path)
-    except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (part.size, part.mtime_ns)

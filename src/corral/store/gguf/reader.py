@@ -30,7 +30,7 @@ MAX_DIMENSIONS: Final = 4
 MAX_NESTING: Final = 3  # arrays of arrays: allowed by the format, used by nobody
 MAX_KEPT: Final = 512  # longer arrays keep only their length
 MAX_ELEMENTS: Final = 1 << 63
-FIRST_READ: Final = 256 * 1024
+FIRST_READ: Final = 64 * 1024
 
 _STRING, _ARRAY = 8, 9
 _SCALARS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}

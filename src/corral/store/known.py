@@ -1,0 +1,161 @@
+"""
+Model files, each read once: what footprints and facts need of them is kept until a part changes, over restarts too.
+
+A header may have sixteen megabytes of vocabulary, whose walk takes as long as compiling a thousand Models; what
+is needed fits in two kilobytes. So the reading is kept in a file in the cache folder, by path, size and mtime of
+every part. It is a cache: one that is damaged, of another version or too large is ignored and written anew, and one
+that cannot be written costs time, nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from corral.store.files import FileStamp, ModelFiles, resolve
+from corral.store.gguf.facts import FileSays, says
+from corral.store.gguf.shape import ModelShape, shape_of
+from corral.version import __version__
+
+logger = logging.getLogger(__name__)
+
+MOST: Final = 20_000  # files that are remembered
+SAVED_AFTER: Final = 1_000  # readings: who ends a long start loses no more than these
+_VERSION: Final = f"corral {__version__} headers 1".encode()  # what follows from a header changes with the program
+_DIGEST_BYTES: Final = 16
+_LARGEST_FILE: Final = 128 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What one reading of all parts gave. `parts` are (path, size, mtime in ns)."""
+
+    parts: tuple[tuple[str, int, int], ...]
+    shape: ModelShape
+    says: FileSays
+
+    @property
+    def current(self) -> bool:
+        """True while no part has changed."""
+        for path, size, mtime_ns in self.parts:
+            try:
+                status = os.stat(path)
+            except OSError:
+                return False
+            if status.st_size != size or status.st_mtime_ns != mtime_ns:
+                return False
+        return True
+
+
+_decoder: Final = msgspec.msgpack.Decoder(dict[str, Known])
+
+
+class KnownFiles:
+    """
+    Blocks on the disk. Safe to call from several threads: at worst a file is read twice.
+
+    `path` is where readings are kept, None for as long as this lives. `read` is how files are read.
+    """
+
+    def __init__(
+        self, path: Path | None = None, *, read: Callable[[str], ModelFiles] = resolve, most: int = MOST
+    ) -> None:
+        self._path, self._read, self._most = path, read, most
+        self._lock = threading.Lock()
+        self._known: dict[str, Known] | None = None  # read when first wanted; what was read last comes last
+        self._unsaved = 0
+
+    def of(self, name: str) -> Known:
+        """What is known of the model at this path. Raises StoreFailed."""
+        files = self._files()
+        known = files.get(name)
+        if known is not None and known.current:
+            return known
+        return self._keep(name, self._read(name))
+
+    def read(self, name: str) -> ModelFiles:
+        """The whole of its headers, read anew. Raises StoreFailed."""
+        found = self._read(name)
+        self._keep(name, found)
+        return found
+
+    def save(self) -> None:
+        """Write what was read since the last time. A Corral beside this one may have written meanwhile."""
+        with self._lock:
+            if not self._unsaved or self._path is None:
+                return
+            self._unsaved = 0
+            mine = dict(self._known or {})
+            other = {name: known for name, known in _load(self._path).items() if name not in mine}
+            _write(self._path, dict(list({**other, **mine}.items())[-self._most :]))
+
+    def _files(self) -> dict[str, Known]:
+        with self._lock:
+            if self._known is None:
+                self._known = _load(self._path) if self._path is not None else {}
+            return self._known
+
+    def _keep(self, name: str, found: ModelFiles) -> Known:
+        known = Known(
+            tuple(_plain(part) for part in found.parts),
+            shape_of(found.header, found.tensors),
+            says(found.header, found.tensors, size_bytes=found.total_bytes),
+        )
+        files = self._files()
+        with self._lock:
+            files.pop(name, None)
+            files[name] = known
+            while len(files) > self._most:
+                del files[next(iter(files))]
+            self._unsaved += 1
+            many = self._unsaved >= SAVED_AFTER
+        if many:
+            self.save()
+        return known
+
+
+def _plain(part: FileStamp) -> tuple[str, int, int]:
+    return str(part.path), part.size, part.mtime_ns
+
+
+def _load(path: Path) -> dict[str, Known]:
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            return {}
+        data = path.read_bytes()
+        body = data[_DIGEST_BYTES:]
+        if data[:_DIGEST_BYTES] != _sum(body):
+            raise ValueError("it is damaged, or of another version")
+        return _decoder.decode(body)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+        logger.info("%s is not used (%s): model files are read anew", path, error)
+        return {}
+
+
+def _write(path: Path, known: dict[str, Known]) -> None:
+    """It appears whole or not at all; its sum tells what a machine that lost its power has made of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        body = msgspec.msgpack.encode(known)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(_sum(body) + body)
+        part.replace(path)
+    except (OSError, ValueError) as error:  # ValueError: a path that is no UTF-8
+        logger.info("what model files say cannot be kept in %s: %s", path, error)
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def _sum(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=_DIGEST_BYTES, key=_VERSION).digest()
