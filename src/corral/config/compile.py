@@ -15,6 +15,7 @@ from corral.config.document import EnvText, plain_value
 from corral.config.fields import hidden, shown
 from corral.config.problems import Keys, Problems, dotted
 from corral.config.schema import Config, FitSection, Memory, Model, TimeoutsSection, arg_items
+from corral.config.sentences import near_option
 from corral.config.serving import server_spec
 from corral.config.settings import LogSpec, Settings
 from corral.config.templates import MODEL_NAME
@@ -157,9 +158,7 @@ def check_options(
     for name, value in options.items():
         here = (*keys, name)
         if name not in specs:
-            near = near_names(name, specs, most=1)
-            hint = f"Did you mean {near[0]!r}?" if near else "A flag that is no option goes under `args:`."
-            problems.add(f"{engine} has no option {name!r}.", keys=here, hint=hint)
+            problems.add(f"{engine} has no option {name!r}.", keys=here, hint=near_option(name, specs))
         elif value is None:
             checked[name] = None
         else:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import copy
 import os
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +24,7 @@ from corral.domain.errors import ConfigError
 
 UNSET: Final = object()
 """In place of a value: take the key away."""
+_INDEX: Final = re.compile(r"\[\d+\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,15 @@ def judge(
     found = _problems(path, texts, check)
     if not found:
         return ()
-    had = {(each.file, each.key, each.bare) for each in _problems(path, was, check)} if was is not None else set()
-    if any((each.file, each.key, each.bare) not in had for each in found):
+    had = Counter(map(_sameness, _problems(path, was, check))) if was is not None else Counter()
+    if Counter(map(_sameness, found)) - had:
         raise ConfigErrors(found)
     return found
+
+
+def _sameness(problem: ConfigError) -> tuple[str, str, str]:
+    """What makes two problems one, before and after: items of a list may have moved."""
+    return problem.file, _INDEX.sub("[]", problem.key), _INDEX.sub("[]", problem.bare)
 
 
 def texts_of(path: str) -> dict[str, str]:

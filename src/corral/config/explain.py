@@ -12,8 +12,9 @@ from corral.config.kinds import kind_of
 from corral.config.load import Loaded
 from corral.config.problems import Keys, dotted
 from corral.config.schema import Config
-from corral.config.sentences import field_help
-from corral.contracts.options import OptionTable
+from corral.config.sentences import field_help, near_option
+from corral.contracts.options import OptionSpec, OptionTable
+from corral.domain.errors import ConfigError
 
 HIDDEN: Final = "(secret)"
 ENGINE_DEFAULT: Final = "default of the engine's options"
@@ -102,13 +103,18 @@ def _shared_keys(config: Config, keys: Keys) -> Keys:
     return ("defaults", *keys[2:])
 
 
-def _option(keys: Keys, config: Config, tables: Mapping[str, OptionTable]) -> Any:
+def _option(keys: Keys, config: Config, tables: Mapping[str, OptionTable]) -> OptionSpec | None:
     engine = ""
     if len(keys) == 4 and keys[0] == "models" and keys[2] == "options":
         engine = config.models[str(keys[1])].engine or config.defaults.engine
     elif len(keys) == 4 and keys[:2] == ("defaults", "options"):
         engine = str(keys[2])
-    return next((spec for spec in tables.get(engine, ()) if spec.name == keys[-1]), None)
+    if engine not in tables:
+        return None
+    table = {spec.name: spec for spec in tables[engine]}
+    if keys[-1] not in table:
+        raise ConfigError(f"{engine} has no option {keys[-1]!r}.", key=dotted(keys), hint=near_option(keys[-1], table))
+    return table[keys[-1]]
 
 
 def _origin(loaded: Loaded, keys: Keys) -> str | None:

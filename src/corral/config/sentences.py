@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -70,6 +70,12 @@ def unknown_key(keys: Keys, tables: Mapping[str, OptionTable]) -> tuple[str, str
         elif name in ("cmd", "command"):
             return message, "Corral writes the command line itself, from `source`, `options` and `args`."
     return message, f"Did you mean {near[0]!r}?" if near else f"Known here: {', '.join(known)}."
+
+
+def near_option(name: object, known: Iterable[str]) -> str:
+    """The hint for an option that an engine does not have."""
+    near = near_names(str(name), known, most=1)
+    return f"Did you mean {near[0]!r}?" if near else "A flag that is no option goes under `args:`."
 
 
 def add_errors(error: ValidationError, problems: Problems, tables: Mapping[str, OptionTable]) -> None:

@@ -137,6 +137,17 @@ def test_a_config_that_is_broken_already_can_be_repaired_step_by_step(tmp_path: 
         plan(file, ("log", "level"), "loud")
 
 
+def test_a_problem_that_only_moves_up_in_its_list_is_no_new_one(tmp_path: Path) -> None:
+    file = tmp_path / "corral.yaml"
+    file.write_text("models: {a: {source: a, aliases: [x, b, y]}, b: {source: b}}\n")
+    found = plan(file, ("models", "a", "aliases", 0), UNSET)
+    assert [each.key for each in found.remaining] == ["models.a.aliases[0]"]
+    with pytest.raises(ConfigErrors, match="'a' is this Model's own name"):
+        plan(file, ("models", "a", "aliases", 0), "a")
+    with pytest.raises(ConfigErrors, match="'b' is the name of a Model"):  # once more
+        plan(file, ("models", "a", "aliases", 0), "b")
+
+
 def test_an_edit_that_would_say_something_else_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "corral.yaml"
     file.write_text("x-t: &t 1h\nmodels: {a: {source: a, ttl: *t}, b: {source: b, ttl: *t}}\n")

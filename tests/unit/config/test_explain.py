@@ -70,6 +70,8 @@ def test_value_and_origin(config: Loader, tables: dict[str, OptionTable], key: s
         ("server.keys.7", "there is no item '7' in server.keys. It has items 0 to 0."),
         ("server.keys[x]", "'server.keys[x]' is no key."),
         ("", "'' is no key."),
+        ("models.qwen2.5.options.paralel", "llamacpp has no option 'paralel'. Did you mean 'parallel'?"),
+        ("defaults.options.llamacpp.zzz", "llamacpp has no option 'zzz'. A flag that is no option goes under `args:`."),
     ],
 )
 def test_a_key_that_is_not_there(config: Loader, tables: dict[str, OptionTable], key: str, part: str) -> None:
