@@ -16,6 +16,7 @@ from corral.engines.llamacpp import LlamaCppEngine
 from corral.store.gguf.demo import DemoSpec
 from corral.store.gguf.reader import read_header
 from tests import second_files
+from tests.architectures import architecture
 from tests.models import ADA, folder, model
 from tests.real.evidence import DRAFT
 from tests.real.llama import BINARY, EMBEDDED, spec, started
@@ -53,6 +54,9 @@ BY_ENGINE = {
     "a buffer type": Case("no buffer type", {"override_tensor": ("ffn=NOPE",)}),
     "a V cache": Case("V cache cannot be q8_0", {"cache_type_v": "q8_0"}),
     "a K cache": Case("K cache cannot be q4_0", {"cache_type_k": "q4_0"}),
+    "slots and mean pooling": Case(
+        "cannot lay out", {"embeddings": True, "pooling": "mean", "parallel": 3}, source=lambda: architecture("bert")
+    ),
     "no draft layers": Case("no layers that draft", {"spec_type": ("draft-mtp",)}),
     "no DFlash head": Case("not of the kind", {"spec_type": ("draft-dflash",), "model_draft": str(model(DRAFT))}),
     "no DSpark head": Case("not of the kind", {"spec_type": ("draft-dspark",), "model_draft": str(model(DRAFT))}),

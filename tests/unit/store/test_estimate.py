@@ -124,9 +124,11 @@ def test_finished_prompts_and_checkpoints_count_as_far_as_they_may_grow() -> Non
     assert growth(dense()) == 0
     assert growth(dense(), cache_ram=512) == 512 * MIB
     assert growth(dense(), cache_ram=512, embeddings=True) == 0
-    assert growth(MAMBA) == 2 * 2 * MAMBA_STATE
+    assert growth(MAMBA, ctx_checkpoints=2) == 2 * 2 * MAMBA_STATE
     assert growth(MAMBA, ctx_checkpoints=32) == 32 * 2 * MAMBA_STATE
-    assert growth(MAMBA, ctx_checkpoints=0) == 0
+    assert growth(MAMBA, ctx_checkpoints=0) == growth(MAMBA) == 0
+    draft = asked(parallel=2, ctx_checkpoints=3).of_draft(4096)  # what it has is in each checkpoint too
+    assert estimate(MAMBA, draft).growth == 3 * 2 * MAMBA_STATE
 
 
 def test_an_unset_context_shrinks_to_what_there_is() -> None:

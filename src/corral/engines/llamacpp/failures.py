@@ -56,6 +56,9 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(r"(?P<half>[KV]) cache type (?P<type>\S+) with block size (?P<block>\d+) does not divide \S+?=(?P<size>\d+)",
           "The {half} cache cannot be {type} for this model: its heads of {size} values do not divide into blocks of "
           "{block}.", "Set cache_type_k and cache_type_v to f16 or bf16."),
+    _rule(r"GGML_ASSERT\(ggml_can_mul_mat", "llama.cpp cannot lay out its computation for these settings.",
+          "For embeddings with mean pooling (of the file or set) make ubatch_size a multiple of `parallel`, or set "
+          "another `pooling`; else correct the adapters, or use another build."),
     _rule(r"n_seq_max must be <= (?P<most>\d+)", "This build serves at most {most} slots.", "Lower `parallel`."),
     _rule(r"draft (?:and target )?(?:model )?vocabs?.*not compatible|target and draft vocabs are not compatible"
           r"|draft model vocab type must match",

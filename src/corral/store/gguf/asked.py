@@ -31,7 +31,7 @@ _FOR_DRAFT: Final = {
     "cpu_moe_draft": "cpu_moe",
     "n_cpu_moe_draft": "n_cpu_moe",
 }
-_PLACES: Final = ("split_mode", "tensor_split", "main_gpu", "n_cpu_ffn", "cache_ram", "ctx_checkpoints", "spec_type")
+_PLACES: Final = ("split_mode", "tensor_split", "main_gpu", "n_cpu_ffn", "cache_ram", "spec_type")
 
 
 @dataclass(frozen=True, slots=True)

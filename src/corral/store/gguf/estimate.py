@@ -23,7 +23,6 @@ from corral.store.gguf.shape import ModelShape
 
 PROGRAM_BYTES: Final = 48 * MIB  # measured beside the buffers: 23 MiB for llama-server, 38 for the wheel
 DRIVER_BYTES: Final = 400 * MIB  # what a GPU's driver and libraries keep on it for each process
-_CHECKPOINTS: Final = 2  # for each slot, where the operator sets no bound: one turn of a chat makes two
 _FIT_CONTEXT: Final = 4096  # what `--fit` does not go below
 _FIT_STEP: Final = 256
 _IMPOSSIBLE: Final = 1 << 60
@@ -157,5 +156,5 @@ def _compute(shape: ModelShape, where: Placement, plan: ContextPlan, size: int) 
 def _growth(shape: ModelShape, asked: Asked, plan: ContextPlan) -> int:
     if not asked.generates or is_encoder(shape):
         return 0
-    checkpoints = asked.whole("ctx_checkpoints", _CHECKPOINTS) * plan.slots * state_bytes(shape, plan)
+    checkpoints = asked.whole("ctx_checkpoints") * plan.slots * state_bytes(shape, plan)
     return asked.whole("cache_ram") * MIB + checkpoints

@@ -18,7 +18,7 @@ NEW = parse_help((RECORDED / "b11434.txt").read_text())
 OLD = parse_help((RECORDED / "b5350.txt").read_text())
 NEW_DEFAULTS = [
     *("--parallel", "4"), "--kv-unified", *("--flash-attn", "auto"), *("--cache-ram", "512"),
-    *("--n-gpu-layers", "auto"), *("--verbosity", "4"),
+    *("--ctx-checkpoints", "2"),    *("--n-gpu-layers", "auto"), *("--verbosity", "4"),
 ]  # fmt: skip
 OLD_DEFAULTS = ["--parallel", "4"]
 

@@ -34,6 +34,15 @@ def told(build: int, options: dict[str, OptionValue], args: tuple[tuple[str, Any
     return line
 
 
+def test_a_default_is_told_in_the_words_of_the_build_too() -> None:
+    defaults = {
+        build: " ".join(argv_of(settings_of(ModelSpec("m", Source("/m.gguf"))), BUILDS[build])) for build in BUILDS
+    }
+    assert "checkpoints" not in defaults[B5350]
+    assert "--swa-checkpoints 2" in defaults[B6300]
+    assert "--ctx-checkpoints 2" in defaults[NEW]
+
+
 RENAMED: list[tuple[dict[str, OptionValue], dict[int, list[str] | str]]] = [
     ({"mlock": True}, {OLD: ["--mlock"], B5350: ["--mlock"], B9900: ["--mlock"],
                        B10500: ["--load-mode", "mmap+mlock"], NEW: ["--load-mode", "mmap+mlock"]}),
@@ -66,7 +75,7 @@ RENAMED: list[tuple[dict[str, OptionValue], dict[int, list[str] | str]]] = [
     ({"lora_scaled": ("/a:0.5",)}, {OLD: ["--lora-scaled", "/a", "0.5"], B6828: ["--lora-scaled", "/a", "0.5"],
                                     NEW: ["--lora-scaled", "/a:0.5"]}),
     ({"reasoning": "off"}, {B5350: LOST, B6300: ["--reasoning-budget", "0"], NEW: ["--reasoning", "off"]}),
-    ({"ctx_checkpoints": 3}, {B5350: LOST, B6300: ["--swa-checkpoints", "3"], NEW: ["--ctx-checkpoints", "3"]}),
+    ({"ctx_checkpoints": 3}, {B5350: LOST, B6300: ["3"], NEW: ["3"]}),
     ({"cache_ram": 77}, {B6300: LOST, B6828: ["77"], NEW: ["77"]}),
     ({"jinja": True}, {OLD: LOST, B5350: ["--jinja"], NEW: ["--jinja"]}),
     ({"jinja": False}, {OLD: LOST, B5350: [], NEW: ["--no-jinja"]}),

@@ -89,6 +89,7 @@ AFTER = [
          "json_schema_file"),
         ('error while handling argument "--override-tensor": unknown buffer type', "no buffer type", "CPU"),
         ("E common_speculative_init_result: failed to create MTP context", "no layers that draft", "model_draft"),
+        ("/x/ggml/src/ggml.c:3354: GGML_ASSERT(ggml_can_mul_mat(a, b)) failed", "cannot lay out", "multiple of `parallel`"),
         ('speculative.cpp:1033: GGML_ASSERT(target_layer_ids_n > 0 && "DFlash model has no target_layer_ids") failed',
          "not of the kind", "spec_type"),
         ("/x/speculative.cpp:2171: Couldn't read dynamic lookup cache", "lookup cache cannot be read",

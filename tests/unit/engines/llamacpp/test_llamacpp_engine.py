@@ -56,7 +56,8 @@ async def test_the_plan_for_a_binary(tmp_path: Path, source: Path, monkeypatch: 
         "--model", str(source), "--alias", "coder", "--host", "/run/x/i1.sock",
         "--metrics", "--slots", "--offline", "--no-agent", "--no-ui-mcp-proxy", "--no-cors-credentials",
         "--cors-origins", "localhost",
-        "--parallel", "4", "--kv-unified", "--flash-attn", "auto", "--cache-ram", "512", "--n-gpu-layers", "auto",
+        "--parallel", "4", "--kv-unified", "--flash-attn", "auto", "--cache-ram", "512", "--ctx-checkpoints", "2",
+        "--n-gpu-layers", "auto",
         "--verbosity", "4",
     )  # fmt: skip
     assert plan.endpoint.socket == "/run/x/i1.sock"
