@@ -252,3 +252,23 @@ def test_groups_thrash_no_less() -> None:
     s.release(1)
     assert s.ask(2, "b") == []
     assert s.wait(2.1) == ["stop a (swap)"]
+
+
+def test_whom_a_smaller_budget_makes_impossible_is_told_at_once_however_far_behind() -> None:
+    s = Script("a", "b", "c", "d", ram=10, sizes={"a": 6, "b": 8, "c": 8, "d": 9})
+    for request, model in enumerate("abcd"):
+        s.ask(request, model)
+        if model == "a":
+            s.ready("a")
+    assert s.memory(8) == ["refuse 3 no_memory"]
+
+
+def test_so_is_he_for_whom_a_pinned_one_turns_out_to_be_too_large() -> None:
+    sizes = {"pinned": 1, "a": 6, "b": 8, "c": 8, "d": 9}
+    s = Script(spec("pinned", pin=True), "a", "b", "c", "d", ram=10, sizes=sizes)
+    s.ready("pinned")
+    for request, model in enumerate("abcd"):
+        s.ask(request, model)
+        if model == "a":
+            s.ready("a")
+    assert s.measured("pinned", 2) == ["refuse 3 no_memory"]
