@@ -40,7 +40,8 @@ def test_a_whole_config(config: Loader) -> None:
         f"""
 version: 1
 server: {{host: 0.0.0.0, port: 8000, keys: [{{name: me, key: {KEY}, scopes: [admin]}},
-                                             {{name: you, sha256: {"AB" * 32}}}],
+                                             {{name: you, sha256: {"AB" * 32},
+                                               priority: -7, max_concurrent: 2, max_waiting: 9}}],
          body_limit: 1MiB, drain: 5s, cors_origins: https://a.example, allowed_hosts: [a.example, b.example]}}
 log: {{level: debug, format: json, file: logs/corral.log}}
 memory: {{ram: 8GiB, reserve: 0}}
@@ -86,7 +87,7 @@ keep_for: 2m
     assert (server.cors_origins, server.allowed_hosts) == (("https://a.example",), ("a.example", "b.example"))
     assert server.keys == (
         KeySpec("me", hashlib.sha256(KEY.encode()).hexdigest(), frozenset({Scope.ADMIN})),
-        KeySpec("you", "ab" * 32, frozenset({Scope.INFERENCE})),
+        KeySpec("you", "ab" * 32, frozenset({Scope.INFERENCE}), -7, 2, 9),
     )
     assert settings.log == LogSpec("debug", "json", f"{folder}/logs/corral.log")
     assert (settings.state_dir, settings.keep_engines_s) == (f"{folder}/state", 120.0)

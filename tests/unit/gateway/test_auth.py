@@ -25,6 +25,14 @@ def test_a_key_is_known_by_its_hash() -> None:
     assert not KeyRing(ServerSpec()).required
 
 
+def test_what_a_key_says_of_its_holder_goes_with_every_request_of_it() -> None:
+    key = KeySpec("batch", KEY.sha256, priority=-5, max_concurrent=2, max_waiting=30)
+    found = KeyRing(ServerSpec(keys=(key,))).caller("sk-1")
+    assert found is not None
+    assert (found.priority, found.max_concurrent, found.max_waiting) == (-5, 2, 30)
+    assert KeyRing(ServerSpec(keys=(key,))).caller("sk-1") == found
+
+
 @pytest.mark.parametrize(
     ("fields", "token"),
     [
