@@ -123,12 +123,17 @@ def edit(
             raise UsageError(f"Which file of {path}? It has: {', '.join(texts)}.")
     elif file and os.path.realpath(file) != os.path.realpath(path):
         path, texts = file, editing.texts_of(file)
+    editor = _editor()
     copy = _copy_of(chosen, texts[chosen])
-    after = _edited(copy, path, chosen, texts)
+    after = _edited(editor, copy, path, chosen, texts)
     if after == texts[chosen]:
         print("Nothing was changed.")
     else:
-        write.replace(chosen, texts[chosen], after)
+        try:
+            write.replace(chosen, texts[chosen], after)
+        except CorralError:
+            output.note(f"corral: your version is in {copy}.")
+            raise
         print(f"Changed {chosen}.")
         _tell_running(path, reload=reload)
     shutil.rmtree(os.path.dirname(copy), ignore_errors=True)
@@ -214,13 +219,13 @@ def _copy_of(file: str, text: str) -> str:
     return copy
 
 
-def _edited(copy: str, path: str, file: str, texts: Mapping[str, str]) -> str:
+def _edited(editor: list[str], copy: str, path: str, file: str, texts: Mapping[str, str]) -> str:
     """What the editor left in the copy, once it is good. Raises ConfigErrors where nobody can be asked again."""
     from corral.config import editing, files
     from corral.config.problems import ConfigErrors
 
     while True:
-        _run_editor(copy)
+        _run_editor(editor, copy, texts[file])
         try:
             text = files.text_of(copy)
             editing.judge(path, {**texts, file: text}, _check, was=texts)
@@ -233,16 +238,38 @@ def _edited(copy: str, path: str, file: str, texts: Mapping[str, str]) -> str:
             raise ConfigError(f"{file} was left as it is.", hint=f"Your version is in {copy}.") from None
 
 
-def _run_editor(copy: str) -> None:
-    command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+def _editor() -> list[str]:
+    chosen = os.environ.get("VISUAL", "").strip() or os.environ.get("EDITOR", "").strip() or "vi"
+    try:
+        return shlex.split(chosen)
+    except ValueError as error:
+        why = str(error).lower()
+        raise PlaceFailed(f"$VISUAL or $EDITOR is no command: {why} in {chosen}.", hint="Correct it.") from None
+
+
+def _run_editor(command: list[str], copy: str, original: str) -> None:
+    """Raises PlaceFailed where the editor could not do its work; then the copy goes, unless somebody changed it."""
+    hint = ""
     try:
         code = subprocess.run([*command, copy], check=False).returncode
+        failed = f"failed (code {code})" if code != 0 else "" if os.path.exists(copy) else "left no file behind"
     except OSError as error:
-        raise PlaceFailed(
-            f"The editor {command[0]} cannot be started: {error.strerror}.", hint="Set $EDITOR to another."
-        ) from None
-    if code != 0:
-        raise PlaceFailed(f"The editor {command[0]} failed (code {code}); the config was left as it is.")
+        failed, hint = f"cannot be started: {error.strerror}", "Set $EDITOR to another."
+    if not failed:
+        return
+    if _has_changed(copy, original):
+        hint = f"Your version is in {copy}."
+    else:
+        shutil.rmtree(os.path.dirname(copy), ignore_errors=True)
+    raise PlaceFailed(f"The editor {command[0]} {failed}; the config was left as it is.", hint=hint)
+
+
+def _has_changed(copy: str, original: str) -> bool:
+    try:
+        with open(copy, "rb") as opened:
+            return opened.read() != original.encode()
+    except OSError:  # it is gone
+        return False
 
 
 def _tell_running(path: str, *, reload: bool) -> None:

@@ -149,6 +149,33 @@ def test_edit_replaces_the_file_only_when_it_is_good(
     assert "cannot be started" in corral("config", "edit").err
 
 
+@pytest.mark.parametrize(
+    ("does", "says"),
+    [
+        ("sys.exit(3)", "failed (code 3)"),
+        ("file.unlink()", "left no file behind"),
+        ('"', "no command: no closing quotation"),
+        ("  ", ""),
+    ],
+)
+def test_an_editor_that_cannot_edit_leaves_nothing_behind(
+    corral: Command, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, says: str
+) -> None:
+    monkeypatch.setenv("EDITOR", editor(tmp_path, "sys.exit(3)"))
+    monkeypatch.setenv("VISUAL", editor(tmp_path, does) if len(does) > 2 else does)  # blank: the next is taken
+    ran = corral("config", "edit")
+    assert ran.code == 1 and (says or "failed (code 3)") in ran.err and file.read_text() == TEXT
+    assert list((tmp_path / "temp").iterdir()) == []
+
+
+def test_what_a_failing_editor_saved_is_named(
+    corral: Command, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISUAL", editor(tmp_path, "file.write_text('mine')\nsys.exit(3)"))
+    copy = Path(corral("config", "edit").err.split("Your version is in ")[1].strip().rstrip("."))
+    assert copy.read_text() == "mine"
+
+
 def test_what_changed_under_the_editor_is_not_lost(
     corral: Command, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +183,8 @@ def test_what_changed_under_the_editor_is_not_lost(
     monkeypatch.setenv("EDITOR", editor(tmp_path, f"{other}\nfile.write_text(text.replace('7777', '8888'))"))
     ran = corral("config", "edit")
     assert ran.code == 1 and "changed by another hand" in ran.err and file.read_text() == "server: {port: 5}\n"
+    copy = Path(ran.err.split("your version is in ")[1].splitlines()[0].rstrip("."))
+    assert "8888" in copy.read_text()
 
 
 def test_of_a_folder_one_file_is_edited(corral: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
