@@ -8,8 +8,9 @@ what was left then, because nobody behind can change what those ahead get.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from corral.domain.errors import Conflict, CorralError
 from corral.domain.fleet import GroupSpec
@@ -50,6 +51,7 @@ class Walk:
     ended: Rank | None = None  # it went no further than this: nobody behind could get anything
     idle: list[Candidate[Instance]] | None = None  # who could leave; None = not known at present
     in_use: list[Candidate[Instance]] | None = None
+    spent: int = 0  # so many at the begin of `in_use` are no candidates any more
 
     def blocks(self, group: GroupSpec | None, devices: Iterable[str]) -> bool:
         """True where a load ahead is in the way of one of this group that needs these devices."""
@@ -99,14 +101,21 @@ def victims_by_group(world: World, model: ModelState) -> Victims:
 def victims_by_memory(world: World, walk: Walk, short: Amounts, known: Victims) -> Victims | None:
     """Who else must leave so that as much as is short becomes free; None where that cannot be now."""
     idle, in_use = _candidates(world, walk)
-    spared = walk.taken.union(victim for victim, _ in known) if known else walk.taken
-    evictable = world.evictable
+    evictable, taken = world.evictable, walk.taken
+    # Those ahead took them from the front: to pass over all of them for each Model would be a square of their number.
+    while walk.spent < len(in_use) and _out(in_use[walk.spent].instance, taken, evictable):
+        walk.spent += 1
+    spared = taken.union(victim for victim, _ in known) if known else taken
     chosen = choose_victims(
         short,
-        [each for each in idle if each.instance not in spared and each.instance in evictable],
-        (each for each in in_use if each.instance not in spared and each.instance in evictable),
+        [each for each in idle if not _out(each.instance, spared, evictable)],
+        (each for each in islice(in_use, walk.spent, None) if not _out(each.instance, spared, evictable)),
     )
     return None if chosen is None else [(instance, "memory") for instance in chosen]
+
+
+def _out(instance: Instance, spared: Container[Instance], evictable: Container[Instance]) -> bool:
+    return instance in spared or instance not in evictable
 
 
 def all_idle(world: World, walk: Walk, model: ModelState, known: Victims) -> Victims:
@@ -139,6 +148,7 @@ def _candidates(world: World, walk: Walk) -> tuple[list[Candidate[Instance]], li
         every = [candidate(world, instance) for instance in world.evictable]
         walk.idle = [each for each in every if each.idle_s is not None]
         walk.in_use = least_needed(each for each in every if each.idle_s is None)
+        walk.spent = 0
     return walk.idle, walk.in_use
 
 

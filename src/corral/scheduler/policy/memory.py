@@ -122,7 +122,8 @@ def choose_victims(short: Amounts, idle: Iterable[Candidate[T]], in_use: Iterabl
     """
     left = {device: size for device, size in short.items() if size > 0}
     chosen: list[Candidate[T]] = []
-    for candidate in chain(_least_regret(left, idle), in_use):
+    cheap = _least_regret(left, idle)
+    for candidate in chain(cheap, in_use) if cheap else in_use:
         if not left:
             break
         holds, rest = candidate.holds, {}

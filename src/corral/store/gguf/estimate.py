@@ -41,7 +41,11 @@ class Estimate:
 
     def total(self) -> Counter[str]:
         """All of it."""
-        return self.weights + self.cache + self.compute + self.program + Counter({RAM: self.growth})
+        found = {RAM: self.growth}
+        for each in (self.weights, self.cache, self.compute, self.program):
+            for device, size in each.items():
+                found[device] = found.get(device, 0) + size
+        return Counter({device: size for device, size in found.items() if size})
 
     def plus(self, other: Estimate) -> Estimate:
         """Together with what another model of the same load takes; the program is there once."""
