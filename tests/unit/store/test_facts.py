@@ -73,6 +73,12 @@ def test_what_a_file_says_of_itself() -> None:
         ({"ctx_size": 8192, "parallel": 4}, 8192),
         ({"ctx_size": 8192, "parallel": 4, "kv_unified": False}, 2048),
         ({"ctx_size": 8192, "kv_unified": False}, 4096),
+        # as /props of b11434 says
+        ({"ctx_size": 40000, "parallel": 2}, 32768),
+        ({"ctx_size": 8192, "kv_unified_per_slot": 1000}, 1000),
+        ({"kv_unified_per_slot": 1000}, 1000),
+        ({"ctx_size": 5000, "parallel": 3, "kv_unified": False}, 1792),
+        ({"ctx_size": 5000, "parallel": 3}, 5120),
     ],
 )
 def test_the_context_of_one_request(options: dict[str, Any], context: int) -> None:

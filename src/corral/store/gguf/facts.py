@@ -16,6 +16,7 @@ from typing import Final
 
 from corral.domain.facts import ModelFacts
 from corral.domain.fleet import OptionValue
+from corral.store.gguf.cache import padded
 from corral.store.gguf.header import Header, TensorInfo
 
 FILE_TYPES: Final[dict[int, str]] = {
@@ -145,13 +146,19 @@ def _capabilities(
 
 
 def _context(trained: int | None, options: Mapping[str, OptionValue], slots: int) -> int | None:
-    """Tokens of one request: all of the context where slots share it, else a slot's part."""
-    wanted = options.get("ctx_size")
-    total = wanted if isinstance(wanted, int) and wanted > 0 else trained
-    if total is None or options.get("kv_unified", True) is not False:
-        return total
-    parallel = options.get("parallel")
-    return total // max(1, parallel if isinstance(parallel, int) else slots)
+    """Tokens of one request: all of the context where slots share it, else a slot's part; never more than trained."""
+    wanted, parallel, each = (_more_than_0(options, name) for name in ("ctx_size", "parallel", "kv_unified_per_slot"))
+    parallel = parallel or max(1, slots)
+    total = wanted or (each or 0) * parallel or trained
+    if total is None:
+        return None
+    one = padded(total if options.get("kv_unified", True) is not False else padded(total) // parallel)
+    return min(bound for bound in (one, each, trained) if bound)
+
+
+def _more_than_0(options: Mapping[str, OptionValue], name: str) -> int | None:
+    value = options.get(name)
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def _quantisation(header: Header, tensors: Sequence[TensorInfo]) -> str:
