@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from corral.domain import events
 from corral.domain.fleet import Limits
 from corral.domain.instance import InstanceState
 
@@ -214,3 +215,19 @@ def test_a_victim_that_two_wait_for_goes_to_the_one_ahead() -> None:
     s.wait(5)
     assert s.release(1) == ["stop x (memory)"]
     assert s.stopped("x") == ["start vip"]
+
+
+def test_a_clock_that_leaps_over_every_deadline_answers_everybody_once() -> None:
+    """A machine that slept, or a process that was stopped: hours pass between two events."""
+    s = Script(spec("a", ttl=60), "b", groups=[swap("a", "b")])
+    s.ask(1, "a")
+    s.ready("a", slots=1)
+    s.ask(2, "b", timeout=100.0)
+    s.ask(3, "a", timeout=50.0)
+    s.now += 50_000
+    assert sorted(s.step(events.Tick())) == ["refuse 2 queue_timeout", "refuse 3 queue_timeout"]
+    s.ask(4, "a")
+    assert s.release(1) == ["grant 4 a"]
+    s.release(4)
+    s.now += 50_000
+    assert s.step(events.Tick()) == ["stop a (ttl)"]
