@@ -24,9 +24,9 @@ from corral.domain.devices import Amount, MemorySpec
 from corral.domain.errors import CorralError, PlaceFailed
 from corral.domain.fleet import ModelSpec
 from corral.domain.serving import ServerSpec
-from corral.fakes.engine import FakeProgramEngine
+from corral.fakes.engine import CONTEXT, FakeProgramEngine
 from corral.scheduler.instances import Instances
-from tests.corrals import corral, fake, fleet
+from tests.corrals import Running, corral, fake, fleet
 
 GIB = 1024**3
 
@@ -191,3 +191,13 @@ async def test_the_servers_own_secrets_reach_no_engine(short_tmp: Path, monkeypa
         await running.text("a")
         (pid,) = running.engine_pids()
         assert "TEAM" not in psutil.Process(pid).environ()
+
+
+async def test_the_context_of_a_loaded_model_is_what_its_engine_says() -> None:
+    async def context(running: Running) -> object:
+        return (await running.http.get("/v1/models/a")).json().get("context_length")
+
+    async with corral({"a": fake()}) as running:
+        before = await context(running)
+        await running.text("a")
+        assert (before, await context(running)) == (None, CONTEXT)
