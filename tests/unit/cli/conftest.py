@@ -26,15 +26,16 @@ Command = Callable[..., Ran]
 
 
 @pytest.fixture
-def corral(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def corral(
+    tmp_path: Path, short_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
     """`corral("config", "path")` in an empty home and an empty working directory."""
     for name in [*os.environ]:
         if name.startswith(("CORRAL_", "XDG_")):
             monkeypatch.delenv(name)
     (tmp_path / "home").mkdir()
     (tmp_path / "work").mkdir()
-    (tmp_path / "temp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temp"))
+    monkeypatch.setattr(tempfile, "tempdir", str(short_tmp))  # control sockets may lie there
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path / "work")
 

@@ -159,13 +159,13 @@ def test_edit_replaces_the_file_only_when_it_is_good(
     ],
 )
 def test_an_editor_that_cannot_edit_leaves_nothing_behind(
-    corral: Command, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, says: str
+    corral: Command, file: Path, tmp_path: Path, short_tmp: Path, monkeypatch: pytest.MonkeyPatch, does: str, says: str
 ) -> None:
     monkeypatch.setenv("EDITOR", editor(tmp_path, "sys.exit(3)"))
     monkeypatch.setenv("VISUAL", editor(tmp_path, does) if len(does) > 2 else does)  # blank: the next is taken
     ran = corral("config", "edit")
     assert ran.code == 1 and (says or "failed (code 3)") in ran.err and file.read_text() == TEXT
-    assert list((tmp_path / "temp").iterdir()) == []
+    assert list(short_tmp.iterdir()) == []
 
 
 def test_what_a_failing_editor_saved_is_named(
