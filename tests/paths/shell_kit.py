@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -45,6 +47,24 @@ class Shell:
                 if process.environ().get("HOME") == str(self.home):
                     found.append(process)
         return found
+
+    def until_runs(self, word: str, child: subprocess.Popen[Any]) -> None:
+        """Wait for a process of `child` with this word in its command line."""
+        deadline = time.monotonic() + WAIT_S
+        while not any(word in process.cmdline() for process in self.processes()):
+            assert child.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def interrupted(self, argv: list[str], *, once_runs: str) -> int:
+        """The exit code of a command that gets Ctrl-C, with all of its group, once such a process runs."""
+        child = subprocess.Popen(argv, env=self.env, cwd=self.home, stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            self.until_runs(once_runs, child)
+            os.killpg(child.pid, signal.SIGINT)
+            return child.wait(WAIT_S)
+        finally:
+            child.kill()
+            child.wait()
 
     @contextlib.contextmanager
     def serving(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:

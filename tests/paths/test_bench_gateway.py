@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +13,7 @@ import pytest
 from corral.bench import peers, report, swap
 from corral.bench.measure import ROWS
 from corral.bench.processes import Cores
-from tests.paths.shell_kit import WAIT_S, Shell, shell
+from tests.paths.shell_kit import Shell, shell
 
 __all__ = ["shell"]
 
@@ -48,17 +46,7 @@ def test_it_measures_corral_beside_direct_and_tells_what_is_missing(shell: Shell
 
 def test_ctrl_c_leaves_nothing_running(shell: Shell) -> None:
     argv = shell.argv("bench", "gateway", "--only", "corral", "--seconds", "30")
-    child = subprocess.Popen(argv, env=shell.env, cwd=shell.home, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        deadline = time.monotonic() + WAIT_S
-        while not any("corral.bench.load" in process.cmdline() for process in shell.processes()):
-            assert child.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
-        os.killpg(child.pid, signal.SIGINT)
-        assert child.wait(WAIT_S) == 130
-    finally:
-        child.kill()
-        child.wait()
+    assert shell.interrupted(argv, once_runs="corral.bench.load") == 130
     assert shell.processes() == []
 
 
@@ -67,12 +55,10 @@ def test_even_a_killed_benchmark_leaves_nothing_running(shell: Shell) -> None:
         pytest.skip("parent-death signals are Linux's")
     argv = shell.argv("bench", "gateway", "--only", "corral", "--seconds", "30")
     child = subprocess.Popen(argv, env=shell.env, cwd=shell.home, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + WAIT_S
-    while not any("corral.bench.load" in process.cmdline() for process in shell.processes()):
-        assert child.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
+    shell.until_runs("corral.bench.load", child)
     child.kill()
     child.wait()
+    deadline = time.monotonic() + WAIT_S
     while shell.processes():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import yaml
 
 from corral.bench import sweep
 from tests.models import ENDLESS, model
-from tests.paths.shell_kit import WAIT_S, Shell, shell
+from tests.paths.shell_kit import Shell, shell
 
 __all__ = ["shell"]
 
@@ -124,15 +122,5 @@ def test_a_model_file_is_measured_by_a_corral_of_its_own(shell: Shell) -> None:
 def test_ctrl_c_leaves_no_model_of_a_file_behind(shell: Shell) -> None:
     config(shell.home, a={"chunks": 1000, "delay_s": 0.1})
     argv = shell.argv("bench", "a", "--output-tokens", "1000", "--prompt-tokens", "5")
-    child = subprocess.Popen(argv, env=shell.env, cwd=shell.home, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        deadline = time.monotonic() + WAIT_S
-        while not any("corral.fakes.engine_program" in process.cmdline() for process in shell.processes()):
-            assert child.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
-        os.killpg(child.pid, signal.SIGINT)
-        assert child.wait(WAIT_S) == 130
-    finally:
-        child.kill()
-        child.wait()
+    assert shell.interrupted(argv, once_runs="corral.fakes.engine_program") == 130
     assert shell.processes() == []

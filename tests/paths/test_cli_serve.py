@@ -14,12 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 
 from tests.models import ADA, BEN, model
 from tests.paths.shell_kit import WAIT_S, Shell, shell
-
-pytest.importorskip("xllamacpp")
 
 __all__ = ["shell"]  # a fixture
 

@@ -15,8 +15,6 @@ import pytest
 from tests.models import ADA, BEN, model
 from tests.paths.shell_kit import WAIT_S, Shell, shell
 
-pytest.importorskip("xllamacpp")
-
 __all__ = ["shell"]  # a fixture
 
 

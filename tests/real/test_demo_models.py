@@ -92,8 +92,6 @@ def _serving(kind: str, path: Path, *options: str) -> Iterator[str]:
 @pytest.fixture(params=[pytest.param("llama-server", marks=pytest.mark.llama_server), "wheel"])
 def serve(request: pytest.FixtureRequest) -> Serve:
     """Starts the engine of this parameter: `with serve(path, option...) as url`."""
-    if request.param == "wheel":
-        pytest.importorskip("xllamacpp")
     return lambda path, *options: _serving(request.param, path, *options)
 
 
