@@ -13,7 +13,7 @@ import pytest
 from corral.bench import peers, report, swap
 from corral.bench.measure import ROWS
 from corral.bench.processes import Cores
-from tests.paths.shell_kit import Shell, shell
+from tests.paths.shell_kit import WAIT_S, Shell, shell
 
 __all__ = ["shell"]
 
