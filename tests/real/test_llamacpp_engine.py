@@ -119,9 +119,9 @@ async def test_what_clients_say_is_not_in_its_log(program: str, short_tmp: Path)
     assert [word for word in ("quokka", "wombat", "numbat", "bilby", "potoroo", "I am Obey") if word in log] == []
 
 
-@both
-async def test_sigterm_ends_the_worker_with_a_stream_open(program: str, short_tmp: Path) -> None:
-    async with started(spec(model(ENDLESS), program, options={**SMALL, "ctx_size": 32768}), short_tmp) as engine:
+async def test_sigterm_ends_the_worker_with_a_stream_open(short_tmp: Path) -> None:
+    """llama-server may wait for its client or not, as its threads happen to stand: hence its grace of seconds."""
+    async with started(spec(model(ENDLESS), EMBEDDED, options={**SMALL, "ctx_size": 32768}), short_tmp) as engine:
         await engine.ready()
         reader, writer = await engine.open()
         try:
@@ -131,14 +131,9 @@ async def test_sigterm_ends_the_worker_with_a_stream_open(program: str, short_tm
                 await reader.readuntil(b"data: ")
             began = time.perf_counter()
             engine.process.send_signal(signal.SIGTERM)
-            if program == EMBEDDED:
-                async with asyncio.timeout(2):
-                    assert await engine.process.wait() == 0
-                assert time.perf_counter() - began < 0.5
-            else:  # the reason for stop_grace_s: llama-server waits for its clients
-                with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.3):
-                        await engine.process.wait()
+            async with asyncio.timeout(2):
+                assert await engine.process.wait() == 0
+            assert time.perf_counter() - began < 0.5
         finally:
             writer.close()
 
