@@ -34,7 +34,7 @@ from corral.kit.http_heads import (
     parse_request_head,
     parse_response_head,
 )
-from corral.kit.sse import payloads, whole_events
+from corral.kit.sse import payloads, take_whole, whole_events
 from corral.store.gguf.reader import read_header
 from tests.unit.config.conftest import Rules
 
@@ -100,14 +100,14 @@ def _decode(decoder: ChunkDecoder | AnswerChunks, parts: list[bytes]) -> tuple[b
 
 def events(data: bytes) -> None:
     """As the relay does it: hold back what is not whole."""
-    held, passed = b"", b""
+    held, passed = bytearray(), b""
     for part in pieces(data):
-        held += part
-        end = whole_events(held)
-        assert 0 <= end <= len(held)
-        if end:
-            assert held[:end].endswith((b"\n\n", b"\n\r\n"))
-        passed, held = passed + held[:end], held[end:]
+        whole = bytes(held) + part
+        whole = whole[: whole_events(whole)]
+        taken = take_whole(held, part)
+        assert taken == whole  # what is looked at only where it is new is looked at enough
+        assert not taken or taken.endswith((b"\n\n", b"\n\r\n"))
+        passed += taken
         assert b"\n\n" not in held
         assert b"\r\n\r\n" not in held
     assert passed + held == data.replace(CUT, b"")

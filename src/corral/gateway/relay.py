@@ -37,7 +37,7 @@ from corral.gateway.links import AnswerHead, Link, Site
 from corral.gateway.naming import addressed
 from corral.gateway.routes.table import FROM_PATH, Route
 from corral.gateway.usage import Watch
-from corral.kit.sse import whole_events
+from corral.kit.sse import take_whole, whole_events
 
 if TYPE_CHECKING:
     from corral.gateway.connection import ClientConnection
@@ -72,7 +72,7 @@ class Exchange:
     _link: Link | None = None
     _head = b""
     _events = False  # the answer is a stream of events
-    _held = b""  # the beginning of an event whose end has not come
+    _held: bytearray | None = None  # the beginning of an event whose end has not come
     _pieces_bytes = 0
     _bytes_out = 0
     _asked_again = False  # the engine died; a second lease was asked for
@@ -268,14 +268,19 @@ class Exchange:
             self._complete()
 
     def _whole_events(self, data: bytes, complete: bool) -> bytes:
-        if self._held:
-            data, self._held = self._held + data, b""
+        held = self._held
+        if held:
+            data = take_whole(held, data)
+            if complete or len(held) > HELD_EVENT_LIMIT:
+                data += held
+                held.clear()
+            return data
         if complete:
             return data
         end = whole_events(data)
         if end == len(data) or len(data) - end > HELD_EVENT_LIMIT:
             return data
-        self._held = data[end:]
+        self._held = bytearray(data[end:])
         return data[:end]
 
     def _look_at(self, link: Link, data: bytes, complete: bool) -> None:
