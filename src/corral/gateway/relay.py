@@ -68,6 +68,8 @@ class Exchange:
     _first_at: float | None = None  # when the first token came
     _ticket: Ticket | None = None
     _lease: Lease | None = None
+    _instance = ""  # the last one that it had a lease on
+    _slot_s = 0.0  # how long it had leases
     _site: Site | None = None
     _link: Link | None = None
     _head = b""
@@ -385,14 +387,12 @@ class Exchange:
     def _end(self, outcome: str, status: int) -> None:
         """Give everything back and publish; exactly once."""
         self._state = OVER
-        lease = self._lease
         if self._link is not None:
             self._drop_link(self._link)
         if self._timer is not None:
             self._timer.cancel()
         if self._ticket is not None:
             self._ticket.leave()
-        instance = lease.instance if lease is not None else ""
         self._release()
         client, watch = self._client, self._watch
         caller = client.caller
@@ -413,15 +413,17 @@ class Exchange:
                 prompt_tokens=watch.prompt_tokens,
                 cached_tokens=watch.cached_tokens,
                 completion_tokens=watch.completion_tokens,
-                instance=instance,
+                instance=self._instance,
                 bytes_out=self._bytes_out,
-                slot_s=now - self._since if lease is not None and self._route.weight else 0.0,
+                slot_s=self._slot_s if self._route.weight else 0.0,
             )
         )
 
     def _release(self, *, broken: bool = False) -> None:
         lease, self._lease = self._lease, None
         if lease is not None:
+            self._instance = lease.instance
+            self._slot_s += self._gateway.clock.now() - self._since
             lease.release(broken=broken)
 
     def _drop_link(self, link: Link) -> None:
