@@ -130,7 +130,11 @@ class Corral:
         files = FileFootprints(self._files)
         self._footprints = LoadFootprints(Path(settings.state_dir) / "loads.json", files=files)
         self._surveyor = Survey(
-            self._engines, self._footprints, smaller=partial(smaller_ways, files), charged=self._charged
+            self._engines,
+            self._footprints,
+            smaller=partial(smaller_ways, files),
+            charged=self._charged,
+            wall=self._clock.wall,
         )
         self._fleet = Fleet()
         self._budgets: Mapping[str, int] = {}
@@ -214,7 +218,9 @@ class Corral:
             estimated = self._surveyor.estimate(model)
         except StoreFailed:  # its file has gone since
             return
-        self._footprints.record(digest, estimated=estimated, measured=measured, load_s=load_s)
+        self._footprints.record(
+            digest, estimated=estimated, measured=measured, load_s=load_s, devices=self._surveyor.devices_of(model)
+        )
 
     def _counted(self) -> Mapping[str, int]:
         """What the scheduler counts on each device for all instances."""

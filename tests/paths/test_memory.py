@@ -207,6 +207,28 @@ async def test_what_a_load_has_shown_is_known_to_the_next_corral(host: FakeDevic
         assert again.load_s["a"] > 0
 
 
+async def test_a_measurement_that_rules_a_model_out_is_named_and_forgotten_by_hand(host: FakeDevices) -> None:
+    async with on(host, a=gguf(model(ADA))) as running:
+        await running.text("a")
+        found = running.app._instances.of_model("a")
+        assert found is not None and found.handle is not None
+        usage = await found.runtime.usage(found.handle)
+        assert usage is not None
+        host.use(usage.pids[0], {RAM: 40 * GIB})  # more than the host has: a leak, or a wrong reading
+        await running.until("a", "stopped")
+        host.use(usage.pids[0], {})
+        message = await refusal(running, "a")
+        assert message.startswith("'a' needs 40 GiB, 32 GiB free. That is what an earlier load held, measured on 20")
+        assert "`corral load a` forgets that and tries it as estimated" in message
+        survey = await running.app._surveyor.of(running.app.settings.fleet)
+        (known,) = survey.remembered.values()
+        assert 0 < known.estimated[RAM] < GIB and known.age_s < 60
+        await running.app.control.load("a", timeout_s=20)
+        assert await running.text("a")
+        view = running.app.scheduler.view("a")
+        assert view is not None and view.devices[RAM] < GIB
+
+
 async def _until_counted(running: Running, name: str, size: int) -> None:
     async with asyncio.timeout(10):
         while True:

@@ -13,12 +13,13 @@ from corral.domain.launch import Footprint
 
 @dataclass(frozen=True, slots=True)
 class SeenLoad:
-    """What the loads of one digest have shown. `load_s` is a moving average."""
+    """What the loads of one digest have shown. `load_s` is a moving average, `at` when it was last measured."""
 
     estimated: Footprint
     measured: Footprint
     load_s: float
     loads: int
+    at: float = 0.0  # seconds since the epoch; 0 = nobody knows
 
 
 class Footprints(Protocol):
@@ -29,13 +30,22 @@ class Footprints(Protocol):
         What one load will take: as measured at earlier loads of this digest, else estimated from its files.
 
         `model` has its options resolved (`Engine.resolved`). `devices` are the memories that the Model's program can
-        use; without a GPU among them everything is RAM. Raises StoreFailed for files that are missing or not GGUF.
+        use; without a GPU among them everything is RAM. What was measured beside other GPUs says nothing any more:
+        then it is estimated. Raises StoreFailed for files that are missing or not GGUF.
         """
         ...
 
-    def record(self, digest: str, *, estimated: Footprint, measured: Footprint, load_s: float | None) -> None:
+    def record(
+        self,
+        digest: str,
+        *,
+        estimated: Footprint,
+        measured: Footprint,
+        load_s: float | None,
+        devices: Sequence[DeviceMemory] = (),
+    ) -> None:
         """
-        Remember what a load has shown; with `load_s` None what the same load has shown since.
+        Remember what a load has shown, and beside which GPUs; with `load_s` None what the same load has shown since.
 
         A store that cannot be written costs a warning, never a load.
         """

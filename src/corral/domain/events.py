@@ -14,7 +14,7 @@ import msgspec
 from corral.domain.errors import CorralError
 from corral.domain.fleet import Fleet
 from corral.domain.instance import InstanceState
-from corral.domain.launch import Endpoint, ExitStatus, Footprint, Variant
+from corral.domain.launch import Endpoint, ExitStatus, Footprint, Remembered, Variant
 from corral.domain.serving import Caller
 
 # --- scheduler events ---------------------------------------------------------------------------------------------
@@ -25,7 +25,8 @@ class FleetChanged(msgspec.Struct, frozen=True):
     The operator wants another Fleet. `digests` and `footprints` have an entry for each Model of it.
 
     `load_s` has the seconds that a load took at an earlier time, for Models of which they are known; `variants` the
-    smaller ways to start a Model, the largest first, for those that may be made smaller.
+    smaller ways to start a Model, the largest first, for those that may be made smaller. `remembered` says of
+    measured footprints, by load digest, where they come from.
     """
 
     fleet: Fleet
@@ -33,6 +34,7 @@ class FleetChanged(msgspec.Struct, frozen=True):
     footprints: Mapping[str, Footprint]
     load_s: Mapping[str, float] = {}
     variants: Mapping[str, tuple[Variant, ...]] = {}
+    remembered: Mapping[str, Remembered] = {}
 
 
 class Requested(msgspec.Struct, frozen=True, gc=False):
@@ -133,10 +135,11 @@ class MemoryChanged(msgspec.Struct, frozen=True):
 
 
 class InstanceMeasured(msgspec.Struct, frozen=True):
-    """What an instance that is ready really holds. From now on this counts, not the estimate."""
+    """What an instance that is ready really holds. From now on this counts, not the estimate. `at`: wall seconds."""
 
     instance: str
     footprint: Footprint
+    at: float = 0.0
 
 
 class ShutdownWanted(msgspec.Struct, frozen=True):

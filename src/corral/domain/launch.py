@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import inf
 from typing import Any, Final
 
 from corral.domain.devices import RAM
@@ -129,6 +130,15 @@ class Footprint:
         needed = {name: size - (self.spare_bytes if name == RAM else 0) for name, size in held.items()}
         largest = {name: max(said.get(name, 0), needed.get(name, 0)) for name in (*said, *needed)}
         return Footprint.of(largest, measured=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What stands behind a measured footprint: when it was seen, and what the same load is estimated at."""
+
+    estimated: Mapping[str, int]  # bytes by device
+    at: float = 0.0  # seconds since the epoch; 0 = nobody knows any more
+    age_s: float = inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ class HostMemory:
                 continue
             first, told = not told, _largest(told, held)
             measured = Footprint.of(told, measured=True)
-            report(InstanceMeasured(each.instance, measured))
+            report(InstanceMeasured(each.instance, measured, self._clock.wall()))
             if first:
                 _tell(each, each.expected or estimated.by_device(), told)
             if not first or each.load_s is not None:

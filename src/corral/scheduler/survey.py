@@ -11,6 +11,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from corral.contracts.engine import Engine
@@ -19,7 +20,7 @@ from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StoreFailed
 from corral.domain.events import FleetChanged
 from corral.domain.fleet import Fleet, ModelSpec, OptionValue
-from corral.domain.launch import Footprint, Variant, load_digest
+from corral.domain.launch import Footprint, Remembered, Variant, load_digest
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +34,19 @@ class Survey:
     """`smaller` is the store's, `charged` that of the host's devices as they were read last."""
 
     def __init__(
-        self, engines: Mapping[str, Engine], footprints: Footprints, *, smaller: Smaller, charged: Charged
+        self,
+        engines: Mapping[str, Engine],
+        footprints: Footprints,
+        *,
+        smaller: Smaller,
+        charged: Charged,
+        wall: Callable[[], float],
     ) -> None:
         self._engines = engines
         self._footprints = footprints
         self._smaller = smaller
         self._charged = charged
+        self._wall = wall
         self._devices: dict[tuple[object, ...], tuple[DeviceMemory, ...]] = {}
 
     async def devices(self, fleet: Fleet) -> tuple[DeviceMemory, ...]:
@@ -50,6 +58,10 @@ class Survey:
                 self._devices[key] = await self._engines[model.engine].devices(model)
             found.update({device.name: device for device in self._devices[key]})
         return tuple(found.values())
+
+    def devices_of(self, model: ModelSpec) -> tuple[DeviceMemory, ...]:
+        """Those that its program can use, as it said last."""
+        return self._devices.get(_asked_as(model), ())
 
     async def of(self, fleet: Fleet) -> FleetChanged:
         """The event. A Model whose files cannot be read is in it with no needs: its start says why."""
@@ -80,7 +92,17 @@ class Survey:
             if (seconds := self._footprints.load_seconds(digest)) is not None
         }
         variants = {model.name: self._variants(model) for model in models if model.fit is not None}
-        return FleetChanged(fleet, digests, footprints, load_s, variants)
+        measured = {digests[name] for name, footprint in footprints.items() if footprint.measured}
+        measured |= {each.digest for ways in variants.values() for each in ways if each.footprint.measured}
+        return FleetChanged(fleet, digests, footprints, load_s, variants, self._remembered(measured))
+
+    def _remembered(self, digests: Iterable[str]) -> dict[str, Remembered]:
+        now, found = self._wall(), {}
+        for digest in digests:
+            if (seen := self._footprints.seen(digest)) is not None:
+                age_s = max(0.0, now - seen.at) if seen.at else inf  # a clock may have been put back
+                found[digest] = Remembered(seen.estimated.by_device(), seen.at, age_s)
+        return found
 
     def _measure(self, models: Iterable[ModelSpec], digests: Mapping[str, str]) -> dict[str, Footprint]:
         found: dict[str, Footprint] = {}
@@ -101,7 +123,7 @@ class Survey:
         engine = self._engines[model.engine]
         found = engine.declared(model)
         if found is None:
-            devices = self._devices.get(_asked_as(model), ())
+            devices = self.devices_of(model)
             found = self._footprints.footprint(engine.resolved(model), digest=digest, devices=devices)
         if found.measured:  # as it was counted then
             return found
@@ -123,7 +145,7 @@ class Survey:
     def _ways(self, model: ModelSpec) -> list[tuple[Mapping[str, OptionValue], str]]:
         try:
             resolved = self._engines[model.engine].resolved(model)
-            return list(self._smaller(resolved, self._devices.get(_asked_as(model), ())))
+            return list(self._smaller(resolved, self.devices_of(model)))
         except StoreFailed:
             return []
 

@@ -1,10 +1,11 @@
 """
 What earlier loads have shown, by load digest: one JSON file, so that an estimate is corrected once and for good.
 
-A digest is all that an instance is started with, so the same digest takes the same memory. The newest measurement
-counts, higher or lower than the one before: what a load really takes is known once it has been seen. Load times are
-averaged, because they depend on what the disk has cached. The file is a cache: one that is damaged or of another
-version is put aside with a warning, and one that cannot be written costs a warning, never a load.
+A digest is all that an instance is started with, so the same digest takes the same memory, as long as the GPUs are the
+same too: they decide over what `auto` puts where. The newest measurement counts, higher or lower than the one before:
+what a load really takes is known once it has been seen. Load times are averaged, because they depend on what the disk
+has cached. The file is a cache: one that is damaged or of another version is put aside with a warning, and one that
+cannot be written costs a warning, never a load.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from corral.contracts.footprint import SeenLoad
-from corral.domain.devices import DeviceMemory
+from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.fleet import ModelSpec
 from corral.domain.launch import Footprint
 from corral.store.gguf.memory import FileFootprints
@@ -30,7 +32,9 @@ logger = logging.getLogger(__name__)
 VERSION: Final = 1
 MOST: Final = 10_000  # digests that are remembered: about 2 MB
 NEWEST_SHARE: Final = 0.3  # of the newest load's seconds in the average
+DRIFT: Final = 0.06  # by which the total of one GPU may differ from driver to driver
 _ESTIMATED: Final = 20_000
+_LATEST: Final = 1e11  # seconds since the epoch: the year 5138
 _LARGEST_FILE: Final = 64 * 1024 * 1024
 
 
@@ -41,6 +45,8 @@ class _Entry(msgspec.Struct, gc=False):
     measured: dict[str, int]
     load_s: float
     loads: int
+    at: float = 0.0  # when it was measured, in seconds since the epoch; 0 in files of before
+    gpus: dict[str, int] | None = None  # that the program could use then: total bytes; None in files of before
 
 
 class _File(msgspec.Struct):
@@ -55,8 +61,16 @@ class LoadFootprints:
     Safe to call from several threads.
     """
 
-    def __init__(self, path: Path | None = None, *, files: FileFootprints | None = None, most: int = MOST) -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        files: FileFootprints | None = None,
+        most: int = MOST,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._path = path
+        self._wall = wall
         self._files = files or FileFootprints()
         self._most = most
         self._lock = threading.Lock()
@@ -67,9 +81,9 @@ class LoadFootprints:
         """See `contracts.footprint.Footprints.footprint`."""
         if not digest:
             return self._files.footprint(model, devices)
-        seen = self.seen(digest)
-        if seen:
-            return seen.measured
+        entry = self._entry(digest)
+        if entry is not None and _same_gpus(entry.gpus, _gpus(devices)):
+            return Footprint.of(entry.measured, measured=True)
         key = (digest, tuple(devices))
         found = self._estimated.get(key)  # the digest has the files' identity: nothing has changed
         if found is None:
@@ -83,7 +97,15 @@ class LoadFootprints:
         """What is estimated whatever was measured. Raises StoreFailed."""
         return self._files.footprint(model, devices)
 
-    def record(self, digest: str, *, estimated: Footprint, measured: Footprint, load_s: float | None) -> None:
+    def record(
+        self,
+        digest: str,
+        *,
+        estimated: Footprint,
+        measured: Footprint,
+        load_s: float | None,
+        devices: Sequence[DeviceMemory] = (),
+    ) -> None:
         """See `contracts.footprint.Footprints.record`."""
         with self._lock:
             loads = self._read()
@@ -98,6 +120,8 @@ class LoadFootprints:
                 measured.by_device(),
                 round(max(0.0, average), 3),
                 count,
+                max(0.0, self._wall()),
+                _gpus(devices),
             )
             while len(loads) > self._most:
                 del loads[next(iter(loads))]
@@ -105,18 +129,20 @@ class LoadFootprints:
 
     def seen(self, digest: str) -> SeenLoad | None:
         """See `contracts.footprint.Footprints.seen`."""
-        with self._lock:
-            entry = self._read().get(digest)
+        entry = self._entry(digest)
         if entry is None:
             return None
         measured = Footprint.of(entry.measured, measured=True)
-        return SeenLoad(Footprint.of(entry.estimated), measured, entry.load_s, entry.loads)
+        return SeenLoad(Footprint.of(entry.estimated), measured, entry.load_s, entry.loads, entry.at)
 
     def load_seconds(self, digest: str) -> float | None:
         """See `contracts.footprint.Footprints.load_seconds`."""
-        with self._lock:
-            entry = self._read().get(digest)
+        entry = self._entry(digest)
         return entry.load_s if entry else None
+
+    def _entry(self, digest: str) -> _Entry | None:
+        with self._lock:
+            return self._read().get(digest)
 
     def _read(self) -> dict[str, _Entry]:
         if self._loads is None:
@@ -141,6 +167,17 @@ class LoadFootprints:
                 part.unlink()
 
 
+def _gpus(devices: Sequence[DeviceMemory]) -> dict[str, int]:
+    return {device.name: device.total_bytes for device in devices if device.name != RAM}
+
+
+def _same_gpus(then: Mapping[str, int] | None, now: Mapping[str, int]) -> bool:
+    """The same names, and totals that differ by no more than another driver's reserve."""
+    if then is None or then == now:
+        return True
+    return then.keys() == now.keys() and all(abs(now[name] - size) <= DRIFT * size for name, size in then.items())
+
+
 def _load(path: Path) -> dict[str, _Entry]:
     try:
         if path.stat().st_size > _LARGEST_FILE:
@@ -162,4 +199,4 @@ def _load(path: Path) -> dict[str, _Entry]:
 
 def _plausible(entry: _Entry) -> bool:
     sizes = (*entry.estimated.values(), *entry.measured.values())
-    return all(size >= 0 for size in sizes) and entry.load_s >= 0 and entry.loads > 0
+    return all(size >= 0 for size in sizes) and entry.load_s >= 0 and entry.loads > 0 and 0 <= entry.at < _LATEST

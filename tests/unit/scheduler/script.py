@@ -19,7 +19,7 @@ from corral.domain import commands, events
 from corral.domain.errors import CorralError, StartFailed
 from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec
 from corral.domain.instance import InstanceState, InstanceView
-from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Footprint, Variant
+from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Footprint, Remembered, Variant
 from corral.domain.serving import Caller
 from corral.domain.units import FOREVER
 from corral.scheduler.machine import Machine
@@ -107,6 +107,7 @@ class Script:
         digests: dict[str, str] | None = None,
         variants: Mapping[str, tuple[Variant, ...]] | None = None,
         load_s: Mapping[str, float] | None = None,
+        remembered: Mapping[str, Remembered] | None = None,
     ) -> list[str]:
         """A Fleet; every Model has the digest `d` and 1 byte unless `digests` and `sizes` say otherwise."""
         limits = dataclasses.replace(limits or Limits(), min_loaded_s=self.min_loaded)
@@ -114,7 +115,9 @@ class Script:
         self.fleet = Fleet({s.name: s for s in specs}, {g.name: g for g in groups}, budgets(ram), limits)
         self.digests = {s.name: (digests or {}).get(s.name, "d") for s in specs}
         footprints = {s.name: footprint(self.sizes.get(s.name, 1)) for s in specs}
-        changed = events.FleetChanged(self.fleet, self.digests, footprints, load_s or {}, variants or {})
+        changed = events.FleetChanged(
+            self.fleet, self.digests, footprints, load_s or {}, variants or {}, remembered or {}
+        )
         return self.step(changed)
 
     def ask(
@@ -181,9 +184,9 @@ class Script:
     def memory(self, ram: Size | None) -> list[str]:
         return self.step(events.MemoryChanged(budgets(ram)))
 
-    def measured(self, model: str, size: Size) -> list[str]:
+    def measured(self, model: str, size: Size, *, at: float = 0.0) -> list[str]:
         """Its instance that is ready holds so much."""
-        return self.step(events.InstanceMeasured(self.instance(model, "ready"), footprint(size)))
+        return self.step(events.InstanceMeasured(self.instance(model, "ready"), footprint(size), at))
 
     def shut_down(self, within: float = 30.0) -> list[str]:
         return self.step(events.ShutdownWanted(self.now + within))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from corral.contracts.footprint import Footprints
+from corral.domain.devices import DeviceMemory
 from corral.domain.fleet import ModelSpec, Source
 from corral.domain.launch import Footprint
 from corral.store.footprints import LoadFootprints
@@ -50,6 +51,46 @@ def test_it_is_remembered_over_a_restart(path: Path) -> None:
     assert LoadFootprints(path).load_seconds("another") is None
 
 
+def test_it_is_known_when_it_was_measured(path: Path) -> None:
+    store = LoadFootprints(path, wall=lambda: 1234.5)
+    record(store, "d", LARGE)
+    seen = LoadFootprints(path).seen("d")
+    assert seen is not None and seen.at == 1234.5
+
+
+def gpu(name: str, total: int) -> DeviceMemory:
+    return DeviceMemory(name, total, total)
+
+
+@pytest.mark.parametrize(
+    ("now", "counts"),
+    [
+        ([gpu("ram", 7), gpu("CUDA0", 24_000)], True),
+        ([gpu("CUDA0", 24_500)], True),  # another driver hides more or less of it
+        ([gpu("CUDA0", 16_000)], False),
+        ([gpu("Vulkan0", 24_000)], False),
+        ([gpu("CUDA0", 24_000), gpu("CUDA1", 24_000)], False),
+        ([], False),
+    ],
+)
+def test_what_was_measured_beside_other_gpus_is_estimated_again(
+    path: Path, now: list[DeviceMemory], counts: bool
+) -> None:
+    then = [gpu("ram", 5), gpu("CUDA0", 24_000)]
+    LoadFootprints(path).record("d", estimated=SMALL, measured=LARGE, load_s=1.0, devices=then)
+    spec = ModelSpec("m", source=Source(str(model(ADA))), options={"ctx_size": 512})
+    assert LoadFootprints(path).footprint(spec, digest="d", devices=now).measured is counts
+
+
+def test_a_file_of_before_has_no_dates_and_no_gpus(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b'{"version":1,"loads":{"d":{"estimated":{},"measured":{"ram":5},"load_s":1,"loads":1}}}')
+    store = LoadFootprints(path)
+    seen = store.seen("d")
+    assert seen is not None and seen.at == 0
+    assert store.footprint(ModelSpec("m"), digest="d", devices=[gpu("CUDA0", 9)]).measured
+
+
 def test_load_times_are_averaged(path: Path) -> None:
     store = LoadFootprints(path)
     for seconds in (10.0, 20.0, 20.0):
@@ -78,6 +119,7 @@ def test_the_oldest_is_forgotten_when_there_are_too_many(path: Path) -> None:
         b'{"version":1,"loads":{"d":{"estimated":{},"measured":{"ram":-5},"load_s":1,"loads":1}}}',
         b'{"version":1,"loads":{"d":{"estimated":{},"measured":{"ram":"x"},"load_s":1,"loads":1}}}',
         b'{"version":1,"loads":{"d":{"estimated":{},"measured":{},"load_s":1e999,"loads":1}}}',
+        b'{"version":1,"loads":{"d":{"estimated":{},"measured":{},"load_s":1,"loads":1,"at":1e300}}}',
         b"[" * 100_000,
     ],
 )

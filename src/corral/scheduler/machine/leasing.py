@@ -10,6 +10,7 @@ from corral.domain.commands import Check, Grant, Refuse
 from corral.domain.errors import CorralError, QueueTimeout, ShuttingDown, UnknownModel
 from corral.domain.events import LeaseReleased, Requested
 from corral.domain.serving import Caller
+from corral.scheduler.machine import doubt
 from corral.scheduler.machine.state import READY, Instance, MakeError, ModelState, Waiter, World
 from corral.scheduler.policy.fair import UNKNOWN_COST_S
 from corral.scheduler.policy.queue import queue_full, retry_after_s
@@ -31,6 +32,8 @@ def request(world: World, event: Requested) -> None:
     elif (error := _no_place(world, model, event.caller, operator=event.operator)) is not None:
         refuse(world, event.request, error)
     else:
+        if event.operator:
+            doubt.by_hand(world, model)
         _enqueue(world, model, event)
 
 

@@ -26,7 +26,7 @@ from corral.domain.events import InstanceReady, LoadFinished, Shrunk
 from corral.domain.fleet import ModelSpec
 from corral.domain.instance import InstanceState
 from corral.domain.launch import Variant
-from corral.scheduler.machine import leasing, stopping
+from corral.scheduler.machine import doubt, leasing, stopping
 from corral.scheduler.machine.room import (
     Victims,
     Walk,
@@ -267,6 +267,7 @@ def _start(world: World, model: ModelState) -> None:
     old = InstanceState.FAILED if model.error is not None else InstanceState.STOPPED
     variant = model.variant
     digest = model.digest if variant is None else variant.digest
+    doubt.started(world, model, digest, needed)
     instance = Instance(world.next_id(), model, digest, needed, STARTING, world.now, last_try=model.cramped)
     world.line.loaded(model)
     model.current = instance

@@ -13,7 +13,7 @@ from math import inf
 from corral.domain.events import FleetChanged, InstanceAdopted, InstanceMeasured, InstanceReady, MemoryChanged
 from corral.domain.fleet import Fleet, GroupSpec, ModelSpec
 from corral.domain.instance import InstanceState
-from corral.scheduler.machine import leasing, loading, stopping
+from corral.scheduler.machine import doubt, leasing, loading, stopping
 from corral.scheduler.machine.state import READY, STARTING, Instance, ModelState, World
 from corral.scheduler.policy.groups import must_leave
 from corral.scheduler.policy.memory import fits
@@ -61,6 +61,7 @@ def _apply(world: World, model: ModelState, spec: ModelSpec, group: GroupSpec | 
     model.needs = event.footprints[spec.name].by_device()
     model.variant, model.variants = None, event.variants.get(spec.name, ())
     model.sizes = {model.digest: model.needs, **{each.digest: each.footprint.by_device() for each in model.variants}}
+    doubt.remember(world, model, event)
     world.recount(model)
     model.load_s = event.load_s.get(spec.name, model.load_s)
     model.measured.keep(model.sizes)
@@ -105,6 +106,7 @@ def measured(world: World, event: InstanceMeasured) -> None:
         return  # it ended while it was measured
     model, holds = instance.model, event.footprint.by_device()
     if instance.digest in model.sizes:
+        doubt.measured(world, model, instance.digest, event.at)
         model.sizes[instance.digest] = holds
         if instance.digest == model.next_digest:
             model.needs = holds

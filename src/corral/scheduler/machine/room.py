@@ -15,7 +15,7 @@ from itertools import islice
 from corral.domain.errors import Conflict, CorralError
 from corral.domain.fleet import GroupSpec
 from corral.domain.launch import Variant
-from corral.scheduler.machine import leasing
+from corral.scheduler.machine import doubt, leasing
 from corral.scheduler.machine.failing import note_failure
 from corral.scheduler.machine.state import STARTING, Instance, ModelState, World
 from corral.scheduler.policy.groups import Ahead
@@ -169,7 +169,7 @@ def fit(world: World, walk: Walk, model: ModelState) -> bool:
     """
     Choose the largest way to start it that fits beside what is pinned; False = there is none, it is refused.
 
-    Usually that is the Model as it was configured.
+    Usually that is the Model as it was configured, and as it was measured where it was.
     """
     if model.variants:
         ways: tuple[Variant | None, ...] = (None, *model.variants)
@@ -179,7 +179,13 @@ def fit(world: World, walk: Walk, model: ModelState) -> bool:
                 model.variant, model.needs = way, needs
                 return True
         model.variant, model.needs = None, model.sizes[model.digest]
-    elif fits(model.needs, world.budgets, walk.kept):
+    else:
+        if model.doubts and (size := model.sizes[model.digest]) is not model.needs:  # a try was counted otherwise
+            model.needs = size
+            world.recount(model)
+        if fits(model.needs, world.budgets, walk.kept):
+            return True
+    if model.doubts and doubt.find_way(world, model, walk.kept):
         return True
     _refuse(world, model, _never_fits(world, model, walk.kept))
     return False
@@ -187,7 +193,8 @@ def fit(world: World, walk: Walk, model: ModelState) -> bool:
 
 def _never_fits(world: World, model: ModelState, kept: Amounts) -> CorralError:
     """The sum, on the devices that are too small; of several ways to start it the smallest."""
-    needs = model.sizes[model.variants[-1].digest] if model.variants else model.needs
+    digest = model.variants[-1].digest if model.variants else model.digest
+    needs = model.sizes[digest] if model.variants else model.needs
     short = lacking(needs, world.budgets, kept)
     on_them = [i for i in world.instances.values() if i.model is not model and any(i.holds.get(d) for d in short)]
     return never_fits(
@@ -197,6 +204,7 @@ def _never_fits(world: World, model: ModelState, kept: Amounts) -> CorralError:
         unloading=[i.model.name for i in on_them if not i.model.pinned],
         pinned=[i.model.name for i in on_them if i.model.pinned],
         smallest=model.variants[-1].note if model.variants else "",
+        measured=doubt.behind(world, model, digest, kept),
     )
 
 

@@ -21,6 +21,7 @@ from corral.domain.instance import TRANSITIONS, InstanceState
 from corral.domain.launch import Endpoint, Variant
 from corral.domain.serving import Caller
 from corral.scheduler.machine.callers import Accounts
+from corral.scheduler.machine.doubt import Doubt
 from corral.scheduler.machine.measured import Measured
 from corral.scheduler.machine.timers import Timers
 from corral.scheduler.policy import memory
@@ -114,6 +115,7 @@ class ModelState:
     sizes: dict[str, Mapping[str, int]] = field(default_factory=dict)  # of every way, by load digest
     variants: tuple[Variant, ...] = ()  # smaller ways to start it, the largest first
     variant: Variant | None = None  # the one of them that would be taken; None = as it was configured
+    doubts: dict[str, Doubt] = field(default_factory=dict)  # of sizes that are measured, by load digest
     cramped: bool = False  # its last start failed for memory: everything idle leaves before the next
     group: GroupSpec | None = None
     queue: OrderedDict[int, Waiter] = field(default_factory=OrderedDict)  # want a slot, in order of arrival

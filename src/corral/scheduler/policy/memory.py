@@ -23,13 +23,15 @@ frees nothing of what is short is no candidate, and nobody leaves without need: 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from corral.domain.devices import RAM
 from corral.domain.errors import NoMemory
-from corral.domain.units import format_bytes
+from corral.domain.units import format_bytes, format_duration
 
 T = TypeVar("T")
 Amounts = Mapping[str, int]
@@ -169,6 +171,17 @@ def _pruned(short: Amounts, chosen: Sequence[Candidate[T]]) -> list[T]:
 # --- what cannot fit --------------------------------------------------------------------------------------------------
 
 
+class Measurement(NamedTuple):
+    """Where a size comes from that is no estimate."""
+
+    at: float  # wall seconds; 0 = nobody knows
+    estimated: Amounts
+    believed_s: float | None  # so long yet; None where even the estimate does not fit
+
+
+_LESS: Final = "Raise the memory budget, unpin a Model, or ask for less (context, slots, prompt cache)."
+
+
 def never_fits(
     model: str,
     needed: Amounts,
@@ -177,19 +190,35 @@ def never_fits(
     unloading: Sequence[str],
     pinned: Sequence[str],
     smallest: str = "",
+    measured: Measurement | None = None,
 ) -> NoMemory:
     """
     The answer for a Model that does not fit even with everything evictable gone.
 
     `could_be_free` has the devices with a budget. `unloading` would have to leave and would not suffice; the `pinned`
-    stay. `smallest` says what was tried to make it smaller.
+    stay. `smallest` says what was tried to make it smaller, `measured` how it is known what it needs.
     """
     after = f" after unloading {_names(unloading)}" if unloading else ""
     stay = f"; {_names(pinned)} {'stays' if len(pinned) == 1 else 'stay'} (pinned)" if pinned else ""
     even = f" even with {smallest}" if smallest else ""
     text = f"{model!r} needs {sizes_text(needed)}{even}, {sizes_text(could_be_free)} free{after}{stay}."
-    hint = "Raise the memory budget, unpin a Model, or ask for less (context, slots, prompt cache)."
-    return NoMemory(text, hint=hint, retry_after_s=None)
+    if measured is not None:
+        return NoMemory(f"{text} {_measured(measured, needed)}", hint=_tried(model, measured), retry_after_s=None)
+    return NoMemory(text, hint=_LESS, retry_after_s=None)
+
+
+def _measured(measured: Measurement, needed: Amounts) -> str:
+    when = f" on {datetime.fromtimestamp(measured.at, UTC):%Y-%m-%d %H:%M} UTC" if measured.at else ""
+    estimated = sizes_text({device: measured.estimated.get(device, 0) for device in needed})
+    return f"That is what an earlier load held, measured{when}; the estimate is {estimated}."
+
+
+def _tried(model: str, measured: Measurement) -> str:
+    if measured.believed_s is None:
+        return _LESS
+    wait = format_duration(math.ceil(measured.believed_s / 60) * 60)
+    now = f"`corral load {model}` forgets that and tries it as estimated"
+    return f"{now}; a request does so in {wait}. Else {_LESS[0].lower()}{_LESS[1:]}"
 
 
 def sizes_text(amounts: Amounts) -> str:
