@@ -158,6 +158,7 @@ class Corral:
                 lambda: self.watch.last,
                 lambda: self._budgets,
                 self.scheduler.present,
+                self.scheduler.held,
                 now=self._clock.now,
                 seen=self._footprints.seen,
             ),

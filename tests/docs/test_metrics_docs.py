@@ -11,7 +11,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_every_metric_stands_in_the_docs_and_every_documented_one_exists() -> None:
-    host = HostMetrics(Snapshot, dict, tuple, now=lambda: 0.0)
+    host = HostMetrics(Snapshot, dict, tuple, tuple, now=lambda: 0.0)
     names = set()
     for collector in (
         Metrics("1", lambda model: "x"),

@@ -12,12 +12,16 @@ from corral.contracts.footprint import SeenLoad
 from corral.domain.devices import Snapshot
 from corral.domain.instance import ALIVE, InstanceView
 
+Held = tuple[str, str, Mapping[str, int]]
+"""A Model, its instance, bytes by device."""
+
 
 class HostMetrics(Collector):
     """
     A collector for `Metrics.also`.
 
-    `budgets` are those in force, `now` is the clock of the readings, `seen` tells what loads of a digest have shown.
+    `budgets` are those in force, `held` is what all engines are counted with, `now` the clock of the readings, `seen`
+    tells what loads of a digest have shown.
     """
 
     def __init__(
@@ -25,6 +29,7 @@ class HostMetrics(Collector):
         reading: Callable[[], Snapshot],
         budgets: Callable[[], Mapping[str, int]],
         views: Callable[[], Sequence[InstanceView]],
+        held: Callable[[], Iterable[Held]],
         *,
         now: Callable[[], float],
         seen: Callable[[str], SeenLoad | None] = lambda digest: None,
@@ -32,6 +37,7 @@ class HostMetrics(Collector):
         self._reading = reading
         self._budgets = budgets
         self._views = views
+        self._held = held
         self._now = now
         self._seen = seen
 
@@ -41,13 +47,7 @@ class HostMetrics(Collector):
         yield from _memory(reading)
         yield from _activity(reading)
         yield _by_device("corral_device_budget_bytes", "What engines may take of it.", self._budgets())
-        counted = GaugeMetricFamily(
-            "corral_instance_memory_bytes", "What the scheduler counts for an instance.", labels=("model", "device")
-        )
-        for view in views:
-            for device, size in view.devices.items():
-                counted.add_metric((view.model, device), size)
-        yield counted
+        yield _counted(self._held())
         yield self._footprints(views)
         age = GaugeMetricFamily("corral_device_reading_age_seconds", "Since the devices were last read.")
         if reading.devices:
@@ -67,6 +67,18 @@ class HostMetrics(Collector):
                     for device, size in footprint_of.by_device().items():
                         footprint.add_metric((view.model, device, kind), size)
         return footprint
+
+
+def _counted(held: Iterable[Held]) -> Metric:
+    counted = GaugeMetricFamily(
+        "corral_instance_memory_bytes",
+        "What the scheduler counts for an instance.",
+        labels=("model", "instance_id", "device"),  # `instance` is what Prometheus calls whom it scrapes
+    )
+    for model, instance, devices in held:
+        for device, size in devices.items():
+            counted.add_metric((model, instance, device), size)
+    return counted
 
 
 def _memory(reading: Snapshot) -> Iterable[Metric]:

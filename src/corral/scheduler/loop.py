@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -140,6 +140,10 @@ class Scheduler:
     def states(self) -> list[tuple[str, InstanceState]]:
         """All Models' states and nothing else of them."""
         return self.machine.states()
+
+    def held(self) -> list[tuple[str, str, Mapping[str, int]]]:
+        """(Model, instance, bytes by device) that all engines are counted with."""
+        return self.machine.held()
 
     def used(self) -> dict[str, int]:
         """Bytes by device that all engines are counted with."""

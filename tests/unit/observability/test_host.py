@@ -10,8 +10,8 @@ from corral.observability.metrics import Metrics
 
 def text(snapshot: Snapshot) -> dict[tuple[str, ...], float]:
     metrics = Metrics("1", lambda model: "x")
-    views = [InstanceView("m", "i-1", InstanceState.READY, devices={RAM: 3, "CUDA0": 9})]
-    metrics.also(HostMetrics(lambda: snapshot, lambda: {RAM: 50, "CUDA0": 20}, lambda: views, now=lambda: 12.0))
+    held = [("m", "i-1", {RAM: 5}), ("m", "i-2", {RAM: 3, "CUDA0": 9})]  # the first ends beside the second
+    metrics.also(HostMetrics(lambda: snapshot, lambda: {RAM: 50, "CUDA0": 20}, tuple, lambda: held, now=lambda: 12.0))
     return {
         (sample.name.removeprefix("corral_"), *(sample.labels[name] for name in sorted(sample.labels))): sample.value
         for family in text_string_to_metric_families(metrics.render().decode())
@@ -34,7 +34,8 @@ def test_devices_with_what_they_do_and_what_is_counted() -> None:
         ("device_budget_bytes", RAM): 50, ("device_budget_bytes", "CUDA0"): 20,
         ("device_busy_ratio", "CUDA0"): 0.5, ("device_temperature_celsius", "CUDA0"): 60,
         ("device_reading_age_seconds",): 2,
-        ("instance_memory_bytes", RAM, "m"): 3, ("instance_memory_bytes", "CUDA0", "m"): 9,
+        ("instance_memory_bytes", RAM, "i-1", "m"): 5,
+        ("instance_memory_bytes", RAM, "i-2", "m"): 3, ("instance_memory_bytes", "CUDA0", "i-2", "m"): 9,
     }  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def test_estimates_stand_beside_what_was_measured_for_models_that_run() -> None:
         InstanceView("new", "i-2", InstanceState.STARTING, digest="other"),
         InstanceView("idle", "", InstanceState.STOPPED, digest="d"),
     ]
-    metrics.also(HostMetrics(Snapshot, dict, lambda: views, now=float, seen={"d": load}.get))
+    metrics.also(HostMetrics(Snapshot, dict, lambda: views, tuple, now=float, seen={"d": load}.get))
     lines = [line for line in metrics.render().decode().splitlines() if line.startswith("corral_footprint_bytes{")]
 
     assert lines == [

@@ -98,3 +98,4 @@ def test_used_counts_an_engine_that_leaves_beside_its_successor() -> None:
     s.configure("a", digests={"a": "new"})
     assert s.ask(2, "a") == ["start a"]
     assert (s.view("a").ram_bytes, s.machine.used()) == (5, {"ram": 12})
+    assert s.machine.held() == [("a", "i-1", {"ram": 7}), ("a", "i-2", {"ram": 5})]

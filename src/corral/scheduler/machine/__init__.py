@@ -9,7 +9,7 @@ starts, and who leaves for it), `stopping`, `failing`, `reload`, `timers`, `meas
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from corral.domain.commands import Command, Grant
@@ -109,6 +109,10 @@ class Machine:
         """All Models' states and nothing else of them, in the order of the Fleet."""
         models = self._world.models
         return [(name, views.state(models[name])) for name in self._world.order]
+
+    def held(self) -> list[tuple[str, str, Mapping[str, int]]]:
+        """(Model, instance, bytes by device) of all engines: those beside a successor, and those of removed Models."""
+        return [(each.model.name, each.id, each.holds) for each in self._world.instances.values()]
 
     def used(self) -> dict[str, int]:
         """Bytes by device that all engines are counted with, those that leave too."""
