@@ -178,7 +178,7 @@ class Corral:
             metrics=self._exposition,
         )
         self.bus.subscribe(self.gateway.notice, StateChanged)
-        self.control_socket = control_socket(settings.state_dir, os.environ)
+        self.control_socket = control_socket(settings.state_dir)
 
     def _engine_of(self, model: str) -> str:
         spec = self._fleet.models.get(model)
@@ -257,7 +257,6 @@ class Corral:
     async def start(self) -> AppInfo:
         """Raises PlaceFailed for an occupied port, a state folder in use or no place for engines."""
         _private_folder(self.settings.state_dir)
-        _private_folder(os.path.dirname(self.control_socket))
         async with self._changing:
             await self.gateway.bind()  # who connects from here on waits until all is wired
             await self.watch.look()

@@ -51,6 +51,23 @@ def test_run_with_a_file_needs_nothing_and_leaves_nothing(shell: Shell) -> None:
     assert list(shell.home.glob("**/*.sock")) == []
 
 
+def test_folders_with_long_paths(shell: Shell) -> None:
+    """No path below them is short enough for a unix socket."""
+    temp, state = shell.home / ("t" * 110), shell.home / ("s" * 110)
+    temp.mkdir()
+    shell.env["TMPDIR"] = str(temp)
+    ran = shell.run("run", str(model(ADA)), "who are you?")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "I am Ada. I say this sentence, whatever you ask.\n", "")
+    shell.env["CORRAL_STATE_DIR"] = str(state)
+    none = shell.run("ps")
+    assert (none.returncode, "No Corral runs here" in none.stderr) == (1, True), none.stderr
+    with shell.serving(str(model(ADA))):
+        shell.env["XDG_RUNTIME_DIR"] = str(shell.home)  # a login shell has one where a service has none
+        assert shell.run("load", model(ADA).stem).stdout == f"{model(ADA).stem} is ready.\n"
+        del shell.env["XDG_RUNTIME_DIR"]
+    assert not (state / "control.sock").is_symlink()
+
+
 def test_a_private_corral_dies_with_its_parent(shell: Shell) -> None:
     leader, follower = pty.openpty()
     child = subprocess.Popen(

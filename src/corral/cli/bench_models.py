@@ -103,9 +103,10 @@ def _before(path: str) -> Mapping[tuple[str, int], Level]:
 
 def _where(corral: connect.Corral, key: str) -> Where:
     from corral.bench.asking import Where
+    from corral.kit.sockets import reached
 
     if not corral.url:
-        return Where(socket=corral.socket_path)
+        return Where(socket=reached(corral.socket_path))
     parts = urlsplit(corral.url)
     tls = parts.scheme == "https"
     return Where(

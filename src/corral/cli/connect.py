@@ -149,7 +149,7 @@ def find(*, server: str = "", key: str = "", state_dir: str = "", config: str = 
     from corral.config import paths
 
     folder = os.path.abspath(state_dir) if state_dir else _state_dir(config)
-    return Corral(socket_path=paths.control_socket(folder, os.environ), key="")
+    return Corral(socket_path=paths.control_socket(folder), key="")
 
 
 def _state_dir(config: str) -> str:

@@ -51,7 +51,7 @@ def started(arguments: Sequence[str], *, key: str = "") -> Iterator[connect.Corr
 def _ready(child: subprocess.Popen[bytes], folder: str, log: str) -> connect.Corral:
     from corral.config import paths
 
-    corral = connect.Corral(socket_path=paths.control_socket(folder, os.environ))
+    corral = connect.Corral(socket_path=paths.control_socket(folder))
     deadline = time.monotonic() + START_S
     while not corral.running():
         if child.poll() is not None:

@@ -7,6 +7,7 @@ import socket
 from urllib.parse import urlsplit
 
 from corral.cli.usage import UsageError
+from corral.kit.sockets import reached
 
 UnknownHost = socket.gaierror
 
@@ -20,9 +21,10 @@ class UnixConnection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Connect to the unix socket."""
+        path = reached(self._path)
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        self.sock.connect(path)
 
 
 def connection(path: str, url: str, *, timeout_s: float) -> tuple[http.client.HTTPConnection, str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 from collections.abc import Mapping
 from typing import Final
 
@@ -12,7 +10,6 @@ from corral.domain.errors import ConfigError
 
 CONFIG_NAME: Final = "corral.yaml"
 TOML_NAME: Final = "corral.toml"
-MAX_SOCKET_BYTES: Final = 100  # the system's limit is 104 to 108, the final zero included
 
 
 def config_dir(env: Mapping[str, str]) -> str:
@@ -30,19 +27,9 @@ def cache_dir(env: Mapping[str, str]) -> str:
     return os.path.join(_xdg(env, "XDG_CACHE_HOME", ".cache"), "corral")
 
 
-def control_socket(state_dir: str, env: Mapping[str, str]) -> str:
-    """
-    Where the Corral of this state directory listens for its owner.
-
-    In the state directory, or where that path is too long for a unix socket in a runtime folder named after it.
-    """
-    path = os.path.join(state_dir, "control.sock")
-    if len(os.fsencode(path)) <= MAX_SOCKET_BYTES:
-        return path
-    runtime = env.get("XDG_RUNTIME_DIR", "")
-    parent = runtime if os.path.isabs(runtime) else os.path.join(tempfile.gettempdir(), f"corral-{os.getuid()}")
-    name = hashlib.sha256(os.fsencode(os.path.abspath(state_dir))).hexdigest()[:8]
-    return os.path.join(parent, "corral", name, "control.sock")
+def control_socket(state_dir: str) -> str:
+    """Where the Corral of this state directory listens for its owner."""
+    return os.path.join(state_dir, "control.sock")
 
 
 def _xdg(env: Mapping[str, str], variable: str, under_home: str) -> str:

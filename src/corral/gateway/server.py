@@ -8,10 +8,8 @@ relay, everything else to an ASGI app. There are no timers per request: one swee
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
-import os
 import re
 import secrets
 import socket
@@ -45,7 +43,7 @@ from corral.gateway.app import CorralRoutes, no_metrics
 from corral.gateway.auth import OWNER, Door, bind_problem
 from corral.gateway.body import BodyBudget
 from corral.gateway.connection import ClientConnection
-from corral.gateway.control_socket import private_socket
+from corral.gateway.control_socket import ControlSocket
 from corral.gateway.directory import ModelDirectory
 from corral.gateway.heads import SENT_TO_ENGINES
 from corral.gateway.links import LinkPool
@@ -111,7 +109,7 @@ class Gateway:
         self._connections: set[ClientConnection] = set()
         self._servers: list[asyncio.Server] = []
         self._listeners: list[socket.socket] = []
-        self._sockets: list[str] = []
+        self._sockets: list[ControlSocket] = []
         self._ticker: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._ids = 0
@@ -143,10 +141,11 @@ class Gateway:
     async def serve_unix(self, path: str) -> None:
         """Listen on a control socket that only this user can open: whoever does is the owner. Raises PlaceFailed."""
         loop = asyncio.get_running_loop()
-        listener = private_socket(path)
+        control = ControlSocket(path)
+        listener = control.bind()
+        self._sockets.append(control)
         server = await loop.create_unix_server(lambda: ClientConnection(self, local=True), sock=listener)
         self._servers.append(server)
-        self._sockets.append(path)
 
     def drain(self) -> None:
         """
@@ -175,9 +174,8 @@ class Gateway:
         if self._ticker is not None:
             self._ticker.cancel()
             self._ticker = None
-        for path in self._sockets:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+        for control in self._sockets:
+            control.remove()
         self._servers.clear()
         self._listeners.clear()
         self._sockets.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import subprocess
 import sys
@@ -63,7 +62,7 @@ def test_a_near_command_is_named(corral: Command) -> None:
 
 
 def test_nothing_runs_is_1_and_one_sentence(corral: Command) -> None:
-    socket = paths.control_socket(f"{Path.home()}/.local/state/corral", os.environ)
+    socket = paths.control_socket(f"{Path.home()}/.local/state/corral")
     for arguments in (["ps"], ["status"], ["load", "m"], ["unload", "--all"], ["logs", "m"]):
         ran = corral(*arguments)
         assert ran.code == 1

@@ -57,14 +57,6 @@ def test_paths_are_made_absolute(path: str, found: str) -> None:
     assert paths.resolve(path, "/base", HOME) == found
 
 
-def test_a_control_socket_fits_into_a_socket_address() -> None:
-    assert paths.control_socket("/state", {}) == "/state/control.sock"
-    long = "/" + "d" * 120
-    found = paths.control_socket(long, {"XDG_RUNTIME_DIR": "/run/user/1000"})
-    assert found.startswith("/run/user/1000/corral/") and len(found) <= paths.MAX_SOCKET_BYTES
-    assert found != paths.control_socket(f"{long}x", {"XDG_RUNTIME_DIR": "/run/user/1000"})
-
-
 def test_the_users_folder_may_have_toml_but_not_both(tmp_path: Path) -> None:
     home = tmp_path / "home"
     folder = home / ".config" / "corral"

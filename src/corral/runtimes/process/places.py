@@ -19,13 +19,11 @@ import os
 import re
 import secrets
 import shutil
-import stat
-import tempfile
 from pathlib import Path
 
 from corral.domain.errors import PlaceFailed
+from corral.kit.sockets import SOCKET_PATH_BYTES, fits, private_folder, short_folders
 
-SOCKET_PATH_BYTES = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")
 
 
@@ -91,9 +89,7 @@ class Places:
         if self.sockets is None:
             return ""
         path = str(self.sockets / f"{slug(instance)}.sock")
-        return (
-            path if len(os.fsencode(path)) <= SOCKET_PATH_BYTES else str(self.sockets / f"{short_slug(instance)}.sock")
-        )
+        return path if fits(path) else str(self.sockets / f"{short_slug(instance)}.sock")
 
     def fresh_scratch(self, name: str) -> Path:
         """An empty private folder."""
@@ -129,26 +125,13 @@ class Places:
 
     def _socket_folder(self) -> Path | None:
         name = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:8]
-        run = os.environ.get("XDG_RUNTIME_DIR", "")
         bases = [self._wanted_runtime_dir] if self._wanted_runtime_dir else []
-        bases += [Path(run) / "corral"] if os.path.isabs(run) else []
-        bases += [Path(folder) / f"corral-{os.getuid()}" for folder in (tempfile.gettempdir(), "/tmp")]
-        for base in bases:
+        for base in bases + short_folders(os.environ):
             folder = base.absolute() / name
             # Room for a name of 16 hex digits and the suffix: longer names fall back to a hash.
-            if len(os.fsencode(folder)) + 22 <= SOCKET_PATH_BYTES and _private(base) and _private(folder):
+            if len(os.fsencode(folder)) + 22 <= SOCKET_PATH_BYTES and private_folder(base) and private_folder(folder):
                 return folder
         return None
-
-
-def _private(folder: Path) -> bool:
-    """Make it 0700; False when it cannot be made, or somebody else made it or can write to it."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 def write_private(path: Path, text: str) -> None:
