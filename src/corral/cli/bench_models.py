@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
 
 from corral.cli import connect, options, output, reading
+from corral.cli.serving import Serving, serving
 from corral.cli.usage import UsageError
 from corral.domain.errors import CorralError
 
 if TYPE_CHECKING:
     from corral.bench.asking import Where
     from corral.bench.levels import Level
+    from corral.domain.fleet import ModelSpec
 
 MOST = 1024
 
@@ -56,9 +56,10 @@ def models(
 
     wanted = sweep.Wanted(_levels(concurrency), prompt_tokens, output_tokens, requests, seconds, not keep_loaded)
     before = _before(compare) if compare else {}
-    with _corral(names, option or [], server=server, key=key, state_dir=state_dir, config=config) as found:
-        corral, own, known = found
-        report = sweep.run(corral, _where(corral, key if server else ""), own, wanted, known, output.note)
+    with serving(names, option or [], server=server, key=key, state_dir=state_dir, config=config) as found:
+        where = _where(found.corral, key if server else "")
+        known = {} if server else _configured(config) if found.models is None else _options(found.models)
+        report = sweep.run(found.corral, where, _own_names(found), wanted, known, output.note)
     if as_json:
         import msgspec
 
@@ -114,45 +115,11 @@ def _where(corral: connect.Corral, key: str) -> Where:
     )
 
 
-Found = tuple[connect.Corral, list[str], dict[str, Mapping[str, object]]]
-
-
-@contextlib.contextmanager
-def _corral(
-    names: list[str], engine_options: list[str], *, server: str, key: str, state_dir: str, config: str
-) -> Iterator[Found]:
-    """The Corral to measure, the Models' own names there, and their configured options where they can be read."""
-    from corral.cli import private
-
-    files = [name for name in names if not server and (name.lower().endswith(".gguf") or os.path.isfile(name))]
-    if files and len(files) < len(names):
-        raise UsageError("Give model files or Models of a Corral, not both: files are served by a Corral of their own.")
-    if files:
-        served = reading.read(files=files, options=engine_options).settings.fleet.models
-        extra = [word for option in engine_options for word in ("-o", option)]
-        with private.started([*extra, "--", *map(os.path.abspath, files)]) as corral:
-            yield corral, [*served], {name: model.options for name, model in served.items()}
-        return
-    if engine_options:
-        raise UsageError("-o is for model files; a Model's options are in the config.")
-    corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
-    known = {} if server else _configured(config)
-    if server or corral.running():
-        # An unknown name is an error here, before anything is unloaded.
-        yield corral, [str(corral.ask("GET", f"/v1/models/{name}")["id"]) for name in names], known
-        return
-    file = reading.find_file(config)
-    if not file:
-        raise connect.NotRunning(
-            f"No Corral runs here, and there is no config that could say what {names[0]!r} is.",
-            hint="Give a .gguf file, or start one: corral serve.",
-        )
-    from corral.domain import names as naming
-
-    fleet = reading.read(config).settings.fleet
-    own = [naming.resolve(name, naming.directory(fleet.models.values())) for name in names]
-    with private.started(["--config", file]) as corral:
-        yield corral, own, known
+def _own_names(found: Serving) -> list[str]:
+    """The Models' own names. An unknown one is an error here, before anything is unloaded."""
+    if found.models is not None:
+        return found.names
+    return [str(found.corral.ask("GET", f"/v1/models/{name}")["id"]) for name in found.names]
 
 
 def _configured(config: str) -> dict[str, Mapping[str, object]]:
@@ -160,6 +127,10 @@ def _configured(config: str) -> dict[str, Mapping[str, object]]:
     try:
         if not reading.find_file(config):
             return {}
-        return {name: model.options for name, model in reading.read(config).settings.fleet.models.items()}
+        return _options(reading.read(config).settings.fleet.models)
     except CorralError:
         return {}
+
+
+def _options(models: Mapping[str, ModelSpec]) -> dict[str, Mapping[str, object]]:
+    return {name: model.options for name, model in models.items()}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
-from corral.cli import chat, connect, options, reading
+from corral.cli import chat, options
 from corral.cli.conversation import Conversation
+from corral.cli.serving import serving
 from corral.cli.usage import UsageError
 from corral.domain.errors import BadRequest
 
@@ -46,8 +45,9 @@ def run(
     conversation = Conversation("", system=system)
     for setting in settings or []:
         _set(conversation, setting)
-    with _corral(model, option or [], server=server, key=key, state_dir=state_dir, config=config) as (corral, name):
-        conversation.model = chat.check_model(corral, name)
+    with serving([model], option or [], server=server, key=key, state_dir=state_dir, config=config) as found:
+        corral = found.corral
+        conversation.model = chat.check_model(corral, found.names[0])
         if interactive:
             with contextlib.suppress(ImportError):
                 import readline  # noqa: F401  line editing and history for input()
@@ -63,42 +63,3 @@ def _set(conversation: Conversation, setting: str) -> None:
         conversation.set(name.strip().replace("-", "_"), value.strip())
     except BadRequest as error:
         raise UsageError(f"--set: {error.message}", hint=error.hint) from None
-
-
-@contextlib.contextmanager
-def _corral(
-    model: str, engine_options: list[str], *, server: str, key: str, state_dir: str, config: str
-) -> Iterator[tuple[connect.Corral, str]]:
-    """The Corral to talk to, and the Model's name there."""
-    from corral.cli import private
-
-    extra = [word for option in engine_options for word in ("-o", option)]
-    if not server and (model.lower().endswith(".gguf") or os.path.isfile(model)):
-        loaded = reading_names(model, engine_options)
-        with private.started([*extra, "--", os.path.abspath(model)]) as corral:
-            yield corral, loaded
-        return
-    if engine_options:
-        raise UsageError("-o is for a model file; a Model's options are in the config.")
-    corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
-    if server or corral.running():
-        yield corral, model
-        return
-    file = reading.find_file(config)
-    if not file:
-        raise connect.NotRunning(
-            f"No Corral runs here, and there is no config that could say what {model!r} is.",
-            hint="Give a .gguf file, or start one: corral serve.",
-        )
-    # Checked here first: an unknown name or a broken file needs no server to be told.
-    from corral.domain import names
-
-    fleet = reading.read(config).settings.fleet
-    own = names.resolve(model, names.directory(fleet.models.values()))
-    with private.started(["--config", file]) as corral:
-        yield corral, own
-
-
-def reading_names(file: str, engine_options: list[str]) -> str:
-    """The name that a served file gets. Raises ConfigErrors for a file that cannot be served."""
-    return next(iter(reading.read(files=[file], options=engine_options).settings.fleet.models))
