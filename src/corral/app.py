@@ -15,7 +15,7 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,15 +28,14 @@ from corral.config.settings import Settings
 from corral.contracts.devices import Devices
 from corral.contracts.engine import Engine
 from corral.contracts.runtime import Runtime
-from corral.devices import HostDevices, budgets, charged, this_host
+from corral.devices import HostBudgets, HostDevices, this_host
 from corral.devices.report import rows as device_rows
 from corral.devices.watch import DeviceWatch
 from corral.domain.devices import RAM, Snapshot
-from corral.domain.errors import CorralError, PlaceFailed, StoreFailed
-from corral.domain.events import FleetChanged, MemoryChanged, ShutdownWanted, StateChanged
+from corral.domain.errors import CorralError, PlaceFailed
+from corral.domain.events import MemoryChanged, ShutdownWanted, StateChanged
 from corral.domain.facts import ModelFacts
 from corral.domain.fleet import Fleet, ModelSpec
-from corral.domain.launch import Footprint
 from corral.engines.command import CommandEngine
 from corral.engines.llamacpp import LlamaCppEngine
 from corral.engines.remote import RemoteEngine
@@ -59,6 +58,7 @@ from corral.scheduler.loop import Scheduler
 from corral.scheduler.machine import Machine
 from corral.scheduler.memory import HostMemory
 from corral.scheduler.survey import Survey
+from corral.scheduler.surveying import Surveying
 from corral.store.facts import FileFacts
 from corral.store.footprints import LoadFootprints
 from corral.store.gguf.memory import FileFootprints
@@ -77,8 +77,6 @@ _SECTIONS: Final = {
     "keep_engines_s": "on_exit and keep_for",
 }
 FILES_BESIDE: Final = 500  # logs, pipes, sockets of our own
-FACTS_S: Final = 0.5
-"""How long a start waits for what files say of their models: a second reading of thousands of headers takes minutes."""
 CLOSE_S: Final = 2.0  # after the last lease: for clients to take the rest of their answers
 
 
@@ -129,26 +127,29 @@ class Corral:
         self._file_facts = FileFacts(self._files)
         files = FileFootprints(self._files)
         self._footprints = LoadFootprints(Path(settings.state_dir) / "loads.json", files=files)
-        self._surveyor = Survey(
+        self._budgets = HostBudgets(settings.memory, lambda: self.watch.last)
+        charged = self._budgets.charged
+        self._survey = Survey(
             self._engines,
             self._footprints,
             smaller=partial(smaller_ways, files),
-            charged=self._charged,
+            charged=charged,
             wall=self._clock.wall,
         )
         self._fleet = Fleet()
-        self._budgets: Mapping[str, int] = {}
         self._changing = asyncio.Lock()  # one Fleet at a time: the start's, then reloads
         self.bus = Bus()
         self.metrics = Metrics(__version__, self._engine_of, (key.name for key in settings.server.keys))
         self.bus.subscribe(self.metrics)
         memory = HostMemory(
-            self.devices, self._remember, clock=self._clock, estimate=self._estimate, charged=self._charged
+            self.devices, self._survey.remember, clock=self._clock, estimate=self._survey.estimate, charged=charged
         )
         self._instances = Instances(self._engines, self._runtimes, clock=self._clock, memory=memory)
         machine = Machine(id_prefix=secrets.token_hex(3))
         self.scheduler = Scheduler(machine, self._instances, clock=self._clock, publisher=self.bus)
-        self.watch = DeviceWatch(self.devices, self._memory_changed, pids=self._instances.pids, counted=self._counted)
+        self.watch = DeviceWatch(
+            self.devices, self._memory_changed, pids=self._instances.pids, counted=self.scheduler.used
+        )
         self.scrape = EngineScrape(self._engine_metrics, now=self._clock.now)
         self.metrics.watch(self.scheduler.present, self.scheduler.states, self.scheduler.callers)
         self.metrics.also(
@@ -156,7 +157,7 @@ class Corral:
             WaitingMetrics(self.scheduler.waiters),
             HostMetrics(
                 lambda: self.watch.last,
-                lambda: self._budgets,
+                lambda: self._budgets.in_force,
                 self.scheduler.present,
                 self.scheduler.held,
                 now=self._clock.now,
@@ -164,6 +165,14 @@ class Corral:
             ),
         )
         self.directory = ModelDirectory(context_of=self._context_of)
+        self._surveying = Surveying(
+            self._survey,
+            self._read_facts,
+            submit=self.scheduler.submit,
+            told=self.directory.learn,
+            over=self._files.save,
+        )
+        self.scheduler.survey = self._surveying.ask
         self.control = SchedulerControl(
             self.scheduler, self._instances, clock=self._clock, feed=self.bus.feed, facts=self._facts
         )
@@ -201,34 +210,10 @@ class Corral:
 
     def _memory_changed(self, seen: Snapshot) -> None:
         """The poll found the host changed: a neighbour came, a limit fell, a GPU went."""
-        self._budgets = budgets(self.settings.memory, seen.devices, seen.ours, gone=seen.gone)
-        self.scheduler.submit(MemoryChanged(self._budgets))
-
-    def _charged(self, needs: Mapping[str, int]) -> Mapping[str, int]:
-        return charged(needs, self.watch.last.devices)
-
-    def _estimate(self, model: ModelSpec) -> Footprint:
-        try:
-            return self._surveyor.estimate(model)
-        except StoreFailed:  # its file has gone since
-            return Footprint()
-
-    def _remember(self, model: ModelSpec, digest: str, measured: Footprint, load_s: float | None) -> None:
-        """What a load has shown, for the next one."""
-        try:
-            estimated = self._surveyor.estimate(model)
-        except StoreFailed:  # its file has gone since
-            return
-        self._footprints.record(
-            digest, estimated=estimated, measured=measured, load_s=load_s, devices=self._surveyor.devices_of(model)
-        )
-
-    def _counted(self) -> Mapping[str, int]:
-        """What the scheduler counts on each device for all instances."""
-        return self.scheduler.used()
+        self.scheduler.submit(MemoryChanged(self._budgets.renew()))
 
     def _facts(self) -> Mapping[str, object]:
-        counted = self._counted()
+        counted, budgets = self.scheduler.used(), self._budgets.in_force
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -236,8 +221,8 @@ class Corral:
             "address": self.address,
             "config_file": self.settings.config_file,
             "state_dir": self.settings.state_dir,
-            "memory": {"budget_bytes": self._budgets.get(RAM), "used_bytes": counted.get(RAM, 0)},
-            "devices": device_rows(self.watch.last, self._budgets, counted),
+            "memory": {"budget_bytes": budgets.get(RAM), "used_bytes": counted.get(RAM, 0)},
+            "devices": device_rows(self.watch.last, budgets, counted),
         }
 
     @property
@@ -260,14 +245,13 @@ class Corral:
         async with self._changing:
             await self.gateway.bind()  # who connects from here on waits until all is wired
             await self.watch.look()
-            survey = await self._survey(self.settings)
             # What an earlier Corral left is told first: a pinned Model that runs already is taken over.
-            await self._instances.adopt(survey.fleet.models)
-            await self._announce(survey)
+            await self._instances.adopt(self.settings.fleet.models)
+            await self._announce(self.settings)
             await self.gateway.serve_unix(self.control_socket)
             await self.gateway.start()
         self._tasks.start(self.watch.run(), name="watch the devices")
-        self._tasks.start(self._warn(survey.fleet), name="warn of what this host has")
+        self._tasks.start(self._warn(self.settings.fleet), name="warn of what this host has")
         return AppInfo(self.address, self.control_socket, self.settings)
 
     async def _warn(self, fleet: Fleet) -> None:
@@ -285,50 +269,32 @@ class Corral:
         """
         async with self._changing:
             settings = await asyncio.to_thread(read)
-            survey = await self._survey(settings)
-            old = self.settings
-            kept = {name: getattr(old, name) for name in NEED_A_RESTART}
-            self.settings = dataclasses.replace(settings, **kept)
-            await self._announce(survey)
+            kept = {name: getattr(self.settings, name) for name in NEED_A_RESTART}
+            await self._announce(dataclasses.replace(settings, **kept))
         changed = [name for name in NEED_A_RESTART if getattr(settings, name) != kept[name]]
         if changed:
             words = ", ".join(_SECTIONS[name] for name in changed)
             logger.warning("changed, but in force only after a restart: %s", words)
         return settings
 
-    async def _announce(self, survey: FleetChanged) -> None:
-        """Serve from this Fleet now. What only the list of Models shows may follow a little later."""
-        old, new = self._fleet.models, survey.fleet.models
-        self._fleet = survey.fleet
-        self.scheduler.submit(survey)
-        known = {name: facts for name, facts in self.directory.facts.items() if new.get(name) == old.get(name)}
-        self.directory.replace(new.values(), known)
-        reading = self._tasks.start(self._tell_facts(survey.fleet), name="read what the files say")
-        await asyncio.wait({reading}, timeout=FACTS_S)
-
-    async def _tell_facts(self, fleet: Fleet) -> None:
-        facts = await self._read_facts(fleet)
-        if fleet is self._fleet:  # else another one has come meanwhile
-            self.directory.replace(fleet.models.values(), facts)
-
-    async def _survey(self, settings: Settings) -> FleetChanged:
-        listed = await self._surveyor.devices(settings.fleet)
+    async def _announce(self, settings: Settings) -> None:
+        """Serve from this Fleet now. What its Models take that nobody asks for may follow a little later."""
+        listed = await self._survey.devices(settings.fleet)
         if listed and isinstance(self.devices, HostDevices):
             self.devices.engine_says(listed)
             await self.watch.look()
-        survey = await self._surveyor.of(settings.fleet)
-        seen = self.watch.last
-        self._budgets = budgets(settings.memory, seen.devices, seen.ours, gone=seen.gone)
-        return msgspec.structs.replace(survey, fleet=dataclasses.replace(survey.fleet, budgets=self._budgets))
+        survey, facts = await self._surveying.of(settings.fleet, self._instances.models())
+        self.settings, self._budgets.spec = settings, settings.memory
+        fleet = dataclasses.replace(settings.fleet, budgets=self._budgets.renew())
+        old, new = self._fleet.models, fleet.models
+        self._fleet = fleet
+        self.scheduler.submit(msgspec.structs.replace(survey, fleet=fleet))
+        known = {name: each for name, each in self.directory.facts.items() if new.get(name) == old.get(name)}
+        self.directory.replace(new.values(), {**known, **facts})
+        self._surveying.go_on()
 
-    async def _read_facts(self, fleet: Fleet) -> Mapping[str, ModelFacts]:
-        def read() -> Mapping[str, ModelFacts]:
-            models = {name: self._engines[model.engine].resolved(model) for name, model in fleet.models.items()}
-            found = self._file_facts.of(models)
-            self._files.save()
-            return found
-
-        return await asyncio.to_thread(read)
+    def _read_facts(self, models: Sequence[ModelSpec]) -> Mapping[str, ModelFacts]:
+        return self._file_facts.of({model.name: self._engines[model.engine].resolved(model) for model in models})
 
     async def stop(self) -> None:
         """End everything; harmless when called again."""
@@ -343,6 +309,7 @@ class Corral:
                 await self.scheduler.shutdown(drain_s=drain_s)
             except TimeoutError:
                 logger.error("engines did not stop in time; the keeper ends them")
+        await self._surveying.aclose()
         await self.gateway.close(drain_s if keep_s is not None else CLOSE_S)
         await self.scheduler.aclose()
         await self.scrape.aclose()

@@ -199,8 +199,8 @@ async def test_what_a_load_has_shown_is_known_to_the_next_corral(host: FakeDevic
         assert usage is not None
         host.use(usage.pids[0], {RAM: 3 * GIB})
         await _until_counted(running, "a", 3 * GIB)
-        digest = app._surveyor.digest(spec)
-        again = await app._surveyor.of(app.settings.fleet)
+        digest = app._survey.digest(spec)
+        again = app._survey.of([spec])
         seen = app._footprints.seen(digest)
         assert seen is not None and seen.measured.ram_bytes == 3 * GIB
         assert again.footprints["a"].by_device() == {RAM: 3 * GIB}
@@ -220,7 +220,7 @@ async def test_a_measurement_that_rules_a_model_out_is_named_and_forgotten_by_ha
         message = await refusal(running, "a")
         assert message.startswith("'a' needs 40 GiB, 32 GiB free. That is what an earlier load held, measured on 20")
         assert "`corral load a` forgets that and tries it as estimated" in message
-        survey = await running.app._surveyor.of(running.app.settings.fleet)
+        survey = running.app._survey.of(running.app.settings.fleet.models.values())
         (known,) = survey.remembered.values()
         assert 0 < known.estimated[RAM] < GIB and known.age_s < 60
         await running.app.control.load("a", timeout_s=20)

@@ -5,11 +5,11 @@ The memories of this host, read: RAM with its cgroup, NVIDIA by NVML, AMD by sys
 """
 
 from corral.devices.amd import AmdSysfs
-from corral.devices.budget import budgets, charged
+from corral.devices.budget import HostBudgets, budgets, charged
 from corral.devices.host import HostDevices
 from corral.devices.nvml import Nvml
 
-__all__ = ["HostDevices", "budgets", "charged", "this_host"]
+__all__ = ["HostBudgets", "HostDevices", "budgets", "charged", "this_host"]
 
 
 def this_host() -> HostDevices:

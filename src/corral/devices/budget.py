@@ -7,9 +7,9 @@ budget smaller, and idle Models yield to it. What ours use is not subtracted: th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from corral.domain.devices import RAM, DeviceMemory, MemorySpec
+from corral.domain.devices import RAM, DeviceMemory, MemorySpec, Snapshot
 
 
 def budgets(
@@ -67,3 +67,22 @@ def _held(device: DeviceMemory, devices: Sequence[DeviceMemory], ours: Mapping[s
     if device.name == RAM:
         return held + sum(ours.get(each.name, 0) for each in devices if each.part_of == RAM)
     return max(held, ours.get(device.part_of, 0)) if device.part_of != RAM else held
+
+
+class HostBudgets:
+    """What the scheduler may spend on this host: what the operator allows (`spec`) of what was read `last`."""
+
+    def __init__(self, spec: MemorySpec, last: Callable[[], Snapshot]) -> None:
+        self.spec = spec
+        self.in_force: Mapping[str, int] = {}
+        self._last = last
+
+    def renew(self) -> Mapping[str, int]:
+        """After another reading, or for another `spec`."""
+        seen = self._last()
+        self.in_force = budgets(self.spec, seen.devices, seen.ours, gone=seen.gone)
+        return self.in_force
+
+    def charged(self, needs: Mapping[str, int]) -> Mapping[str, int]:
+        """See `charged`."""
+        return charged(needs, self._last().devices)

@@ -12,6 +12,12 @@ from corral.domain.fleet import ModelSpec
 from corral.domain.launch import Endpoint
 
 
+class Survey(msgspec.Struct, frozen=True):
+    """Find out what starting this Model takes, before everything that nobody asks for -> ModelsSurveyed."""
+
+    model: ModelSpec
+
+
 class Start(msgspec.Struct, frozen=True):
     """
     Plan and start an instance -> InstanceReady | InstanceFailed.
@@ -78,4 +84,4 @@ class Finished(msgspec.Struct, frozen=True):
     """The shutdown is complete: no instance is left."""
 
 
-Command = Start | Stop | Check | Grant | Refuse | Wake | Tell | Finished
+Command = Survey | Start | Stop | Check | Grant | Refuse | Wake | Tell | Finished

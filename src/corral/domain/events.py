@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from corral.domain.errors import CorralError
-from corral.domain.fleet import Fleet
+from corral.domain.fleet import Fleet, ModelSpec
 from corral.domain.instance import InstanceState
 from corral.domain.launch import Endpoint, ExitStatus, Footprint, Remembered, Variant
 from corral.domain.serving import Caller
@@ -22,7 +22,8 @@ from corral.domain.serving import Caller
 
 class FleetChanged(msgspec.Struct, frozen=True):
     """
-    The operator wants another Fleet. `digests` and `footprints` have an entry for each Model of it.
+    The operator wants another Fleet. A Model that is in `digests` and `footprints` is surveyed; the others can be
+    asked for as well, and start when a ModelsSurveyed has told what their starts take.
 
     `load_s` has the seconds that a load took at an earlier time, for Models of which they are known; `variants` the
     smaller ways to start a Model, the largest first, for those that may be made smaller. `remembered` says of
@@ -30,6 +31,22 @@ class FleetChanged(msgspec.Struct, frozen=True):
     """
 
     fleet: Fleet
+    digests: Mapping[str, str]
+    footprints: Mapping[str, Footprint]
+    load_s: Mapping[str, float] = {}
+    variants: Mapping[str, tuple[Variant, ...]] = {}
+    remembered: Mapping[str, Remembered] = {}
+
+
+class ModelsSurveyed(msgspec.Struct, frozen=True):
+    """
+    More Models are surveyed, as a Survey command asked or because it was their turn.
+
+    `models` are the specs that were looked at: what was found for a spec that is not the Model's any more is ignored.
+    The rest is as in FleetChanged.
+    """
+
+    models: Mapping[str, ModelSpec]
     digests: Mapping[str, str]
     footprints: Mapping[str, Footprint]
     load_s: Mapping[str, float] = {}
@@ -154,6 +171,7 @@ class Tick(msgspec.Struct, frozen=True):
 
 SchedulerEvent = (
     FleetChanged
+    | ModelsSurveyed
     | Requested
     | RequestsLeft
     | LeaseReleased

@@ -25,7 +25,7 @@ class ModelDirectory:
         self, models: Iterable[ModelSpec] = (), *, context_of: Callable[[str], int | None] = lambda model: None
     ) -> None:
         self.context_of = context_of
-        self.facts: Mapping[str, ModelFacts] = {}
+        self.facts: dict[str, ModelFacts] = {}
         self.models: dict[str, ModelSpec] = {}
         self._by_name: dict[str, ModelSpec] = {}
         self.only: ModelSpec | None = None
@@ -33,11 +33,15 @@ class ModelDirectory:
 
     def replace(self, models: Iterable[ModelSpec], facts: Mapping[str, ModelFacts] | None = None) -> None:
         """Take the Models of a new Fleet, and what their files say."""
-        self.facts = facts or {}
+        self.facts = dict(facts or {})
         fresh = {model.name: model for model in models}
         self.models = fresh
         self._by_name = {name: fresh[own] for name, own in names.directory(fresh.values()).items()}
         self.only = next(iter(fresh.values())) if len(fresh) == 1 else None
+
+    def learn(self, facts: Mapping[str, ModelFacts]) -> None:
+        """What files of this Fleet say that were not read yet when it came."""
+        self.facts.update(facts)
 
     def find(self, name: str) -> ModelSpec | None:
         """The Model of a name or alias."""

@@ -90,6 +90,10 @@ class Instances:
         found = [running for running in self._running.values() if running.model.name == model]
         return found[-1] if found else None
 
+    def models(self) -> set[str]:
+        """Whose instances have not ended."""
+        return {running.model.name for running in self._running.values()}
+
     def alive(self, instance: str) -> bool:
         """True until everything of it is gone."""
         return instance in self._running

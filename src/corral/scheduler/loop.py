@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -23,6 +23,7 @@ from corral.contracts.events import Publisher
 from corral.contracts.leases import Lease, Waiter
 from corral.domain import commands, events
 from corral.domain.errors import CorralError
+from corral.domain.fleet import ModelSpec
 from corral.domain.instance import InstanceState, InstanceView
 from corral.domain.launch import Endpoint
 from corral.domain.queue import CallerView, WaitingView
@@ -75,6 +76,8 @@ class Scheduler:
     def __init__(self, machine: Machine, instances: Instances, *, clock: Clock, publisher: Publisher) -> None:
         self.machine = machine
         self.finished = asyncio.Event()
+        self.survey: Callable[[ModelSpec], None] = lambda model: None
+        """Where Models go of which the machine wants to know what their start takes; who wires it sets it."""
         self._instances = instances
         self._clock = clock
         self._publisher = publisher
@@ -197,6 +200,8 @@ class Scheduler:
                 self._publisher.publish(command.notice)
             case commands.Wake():
                 self._set_timer(command.at)
+            case commands.Survey():
+                self.survey(command.model)
             case commands.Start():
                 self._instances.start(command)
             case commands.Stop():

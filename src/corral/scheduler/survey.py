@@ -1,13 +1,13 @@
 """
-The survey: what the machine has to be told with a Fleet. Digests, footprints, load times, smaller ways to start.
+The survey: what the machine has to be told of Models. Digests, footprints, load times, smaller ways to start.
 
 All of it is read here, off the loop and before the event, because the machine reads nothing. It is done again with
-every reload, so what has not changed must be cheap: engines and store remember their files by size and mtime.
+every reload, so what has not changed must be cheap: engines and store remember their files by size and mtime. When
+which Model has its turn is `surveying`'s question.
 """
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from corral.contracts.engine import Engine
 from corral.contracts.footprint import Footprints
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StoreFailed
-from corral.domain.events import FleetChanged
+from corral.domain.events import ModelsSurveyed
 from corral.domain.fleet import Fleet, ModelSpec, OptionValue
 from corral.domain.launch import Footprint, Remembered, Variant, load_digest
 
@@ -63,38 +63,65 @@ class Survey:
         """Those that its program can use, as it said last."""
         return self._devices.get(_asked_as(model), ())
 
-    async def of(self, fleet: Fleet) -> FleetChanged:
-        """The event. A Model whose files cannot be read is in it with no needs: its start says why."""
-        await self.devices(fleet)
-        return await asyncio.to_thread(self._of, fleet)
+    def of(self, models: Iterable[ModelSpec]) -> ModelsSurveyed:
+        """
+        The event. A Model whose files cannot be read is in it with no needs: its start says why.
+
+        Blocks on the disk, one Model after the other. The `devices` of their Fleet must have been asked for.
+        """
+        specs: dict[str, ModelSpec] = {}
+        digests: dict[str, str] = {}
+        footprints: dict[str, Footprint] = {}
+        load_s: dict[str, float] = {}
+        variants: dict[str, tuple[Variant, ...]] = {}
+        for model in models:
+            name = model.name
+            specs[name], digest = model, self.digest(model)
+            digests[name], footprints[name] = digest, self._measure(model, digest)
+            seconds = self._footprints.load_seconds(digest)
+            if seconds is not None:
+                load_s[name] = seconds
+            if model.fit is not None:
+                variants[name] = self._variants(model)
+        measured = {digests[name] for name, footprint in footprints.items() if footprint.measured}
+        measured |= {each.digest for ways in variants.values() for each in ways if each.footprint.measured}
+        return ModelsSurveyed(specs, digests, footprints, load_s, variants, self._remembered(measured))
+
+    def nothing_of(self, model: ModelSpec) -> ModelsSurveyed:
+        """The event for one at which the look itself broke: no needs, as for files that cannot be read."""
+        return ModelsSurveyed(
+            {model.name: model}, {model.name: load_digest(self._parts(model))}, {model.name: Footprint()}
+        )
 
     def digest(self, model: ModelSpec) -> str:
         """The load digest of a Model as it is now. Looks at files."""
-        parts: dict[str, Any] = {
+        return load_digest({**self._parts(model), "found": self._engines[model.engine].digest_parts(model)})
+
+    @staticmethod
+    def _parts(model: ModelSpec) -> dict[str, Any]:
+        return {
             "source": model.source.path, "engine": model.engine, "runtime": model.runtime, "binary": model.binary,
             "options": dict(model.options), "args": model.args, "env": model.env,
         }  # fmt: skip
-        return load_digest({**parts, "found": self._engines[model.engine].digest_parts(model)})
 
     def estimate(self, model: ModelSpec) -> Footprint:
-        """What a load is expected to take, whatever earlier loads have shown. Raises StoreFailed. Reads files."""
-        return self._footprint(model, "")
+        """What a load is expected to take, whatever earlier loads have shown; nothing of a file that has gone."""
+        try:
+            return self._footprint(model, "")
+        except StoreFailed:
+            return Footprint()
+
+    def remember(self, model: ModelSpec, digest: str, measured: Footprint, load_s: float | None) -> None:
+        """What a load has shown, for the next one."""
+        try:
+            estimated = self._footprint(model, "")
+        except StoreFailed:  # its file has gone since
+            return
+        self._footprints.record(
+            digest, estimated=estimated, measured=measured, load_s=load_s, devices=self.devices_of(model)
+        )
 
     # --- inside ---------------------------------------------------------------------------------------------------
-
-    def _of(self, fleet: Fleet) -> FleetChanged:
-        models = fleet.models.values()
-        digests = {model.name: self.digest(model) for model in models}
-        footprints = self._measure(models, digests)
-        load_s = {
-            name: seconds
-            for name, digest in digests.items()
-            if (seconds := self._footprints.load_seconds(digest)) is not None
-        }
-        variants = {model.name: self._variants(model) for model in models if model.fit is not None}
-        measured = {digests[name] for name, footprint in footprints.items() if footprint.measured}
-        measured |= {each.digest for ways in variants.values() for each in ways if each.footprint.measured}
-        return FleetChanged(fleet, digests, footprints, load_s, variants, self._remembered(measured))
 
     def _remembered(self, digests: Iterable[str]) -> dict[str, Remembered]:
         now, found = self._wall(), {}
@@ -104,20 +131,12 @@ class Survey:
                 found[digest] = Remembered(seen.estimated.by_device(), seen.at, age_s)
         return found
 
-    def _measure(self, models: Iterable[ModelSpec], digests: Mapping[str, str]) -> dict[str, Footprint]:
-        found: dict[str, Footprint] = {}
-        known: dict[str, Footprint] = {}  # equal digests start the same, so they take the same
-        for model in models:
-            digest = digests[model.name]
-            if digest not in known:
-                try:
-                    known[digest] = self._footprint(model, digest)
-                except StoreFailed as error:  # its start will fail with the same sentence; the others can be served
-                    logger.warning("%s cannot be served: %s", model.name, error.sentence())
-                    found[model.name] = Footprint()
-                    continue
-            found[model.name] = known[digest]
-        return found
+    def _measure(self, model: ModelSpec, digest: str) -> Footprint:
+        try:
+            return self._footprint(model, digest)
+        except StoreFailed as error:  # its start will fail with the same sentence; the others can be served
+            logger.warning("%s cannot be served: %s", model.name, error.sentence())
+            return Footprint()
 
     def _footprint(self, model: ModelSpec, digest: str) -> Footprint:
         engine = self._engines[model.engine]

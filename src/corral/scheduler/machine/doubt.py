@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from corral.domain.events import FleetChanged
+from corral.domain.events import FleetChanged, ModelsSurveyed
 from corral.scheduler.policy.memory import Amounts, Measurement, fits
 
 if TYPE_CHECKING:
@@ -32,13 +32,15 @@ class Doubt:
     at: float  # when it was measured, in wall seconds; 0 = nobody knows
 
 
-def remember(world: World, model: ModelState, event: FleetChanged) -> None:
-    """With another Fleet: what was measured of each way to start it, here or by an earlier Corral."""
+def remember(world: World, model: ModelState, event: FleetChanged | ModelsSurveyed) -> None:
+    """With its survey: what was measured of each way to start it, here or by an earlier Corral."""
     known, model.doubts = model.doubts, {}
     for digest in model.sizes:
         if (seen := event.remembered.get(digest)) is not None:
             fresh = Doubt(seen.estimated, world.now + BELIEVED_S - seen.age_s, seen.at)
             model.doubts[digest] = known.get(digest, fresh)
+    if model.doubted:
+        by_hand(world, model)
 
 
 def measured(world: World, model: ModelState, digest: str, at: float) -> None:
@@ -49,7 +51,8 @@ def measured(world: World, model: ModelState, digest: str, at: float) -> None:
 
 
 def by_hand(world: World, model: ModelState) -> None:
-    """An operator wants it loaded whatever is remembered."""
+    """An operator wants it loaded whatever is remembered, or will be told to have been."""
+    model.doubted = not model.surveyed
     for doubt in model.doubts.values():
         doubt.believed_until = min(doubt.believed_until, world.now)
 

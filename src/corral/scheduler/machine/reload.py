@@ -1,16 +1,26 @@
 """
-Reload: another Fleet, another budget, and engines of an earlier Corral.
+Reload: another Fleet, what its Models take, another budget, and engines of an earlier Corral.
 
 What an instance was started with is its load digest. Unchanged: the instance stays and the new spec applies to it at
 once. Changed: it drains, and those who wait are served by a new one, which may start beside it where memory and groups
 allow. A Model that is not in the Fleet any more serves those it has.
+
+A Fleet may come before all of it is surveyed. A Model of which its digest is not known yet is as it was: its instance
+serves, and who waits stays in line. Whatever depends on the digest is asked for at once and decided when it is known.
 """
 
 from __future__ import annotations
 
 from math import inf
 
-from corral.domain.events import FleetChanged, InstanceAdopted, InstanceMeasured, InstanceReady, MemoryChanged
+from corral.domain.events import (
+    FleetChanged,
+    InstanceAdopted,
+    InstanceMeasured,
+    InstanceReady,
+    MemoryChanged,
+    ModelsSurveyed,
+)
 from corral.domain.fleet import Fleet, GroupSpec, ModelSpec
 from corral.domain.instance import InstanceState
 from corral.scheduler.machine import doubt, leasing, loading, stopping
@@ -33,7 +43,13 @@ def fleet_changed(world: World, event: FleetChanged) -> None:
         model = world.models.get(name)
         if model is None:
             model = world.models[name] = ModelState(spec, world.next_arrival(), preload=spec.preload)
-        _apply(world, model, spec, groups.get(name), event)
+        _apply(world, model, spec, groups.get(name))
+        if name in event.digests:
+            _learn(world, model, event)
+        else:
+            _follow(world, model)
+            if model.current is not None:  # is it still what it should be?
+                world.ask_about(model)
     for name, model in world.models.items():
         if name not in fleet.models and not model.removed:
             model.removed = True
@@ -53,24 +69,53 @@ def _group_index(fleet: Fleet) -> dict[str, GroupSpec]:
     return {member: group for group in fleet.groups.values() for member in group.members}
 
 
-def _apply(world: World, model: ModelState, spec: ModelSpec, group: GroupSpec | None, event: FleetChanged) -> None:
-    """One Model of the new Fleet, new, known or coming back."""
-    changed = model.digest != event.digests[spec.name] or model.spec != spec
+def _apply(world: World, model: ModelState, spec: ModelSpec, group: GroupSpec | None) -> None:
+    """One Model of the new Fleet, new, known or coming back: all that needs no survey."""
+    if model.spec != spec:
+        _forgive(model)
     model.spec, model.group = spec, group
-    model.digest = event.digests[spec.name]
-    model.needs = event.footprints[spec.name].by_device()
-    model.variant, model.variants = None, event.variants.get(spec.name, ())
-    model.sizes = {model.digest: model.needs, **{each.digest: each.footprint.by_device() for each in model.variants}}
-    doubt.remember(world, model, event)
-    world.recount(model)
-    model.load_s = event.load_s.get(spec.name, model.load_s)
-    model.measured.keep(model.sizes)
-    if spec.name in event.load_s:
-        model.measured.remembered(model.digest, event.load_s[spec.name])
+    model.surveyed = model.asked_about = False
     model.removed = model.held = False
     world.retiring.pop(model, None)
-    if changed:  # whatever made it fail may be mended
-        model.failures, model.retry_at, model.error, model.cramped = 0, None, None, False
+    world.recount(model)
+
+
+def surveyed(world: World, event: ModelsSurveyed) -> None:
+    """More of the Fleet is known: most of it nobody waits for, and nothing else changes."""
+    for name, spec in event.models.items():
+        model = world.models.get(name)
+        if model is not None and model.spec is spec and not model.surveyed:
+            _learn(world, model, event)
+            if model.wants_start():
+                world.touch(model)
+    adopt_found(world)
+
+
+def _learn(world: World, model: ModelState, event: FleetChanged | ModelsSurveyed) -> None:
+    """What its start takes is known now."""
+    name, digest = model.name, event.digests[model.name]
+    if model.digest != digest:
+        _forgive(model)
+    model.surveyed, model.digest = True, digest
+    model.needs = event.footprints[name].by_device()
+    model.variant, model.variants = None, event.variants.get(name, ())
+    model.sizes = {digest: model.needs, **{each.digest: each.footprint.by_device() for each in model.variants}}
+    doubt.remember(world, model, event)
+    world.recount(model)
+    model.load_s = event.load_s.get(name, model.load_s)
+    model.measured.keep(model.sizes)
+    if name in event.load_s:
+        model.measured.remembered(digest, event.load_s[name])
+    _follow(world, model)
+
+
+def _forgive(model: ModelState) -> None:
+    """It is another now: whatever made it fail may be mended."""
+    model.failures, model.retry_at, model.error, model.cramped = 0, None, None, False
+
+
+def _follow(world: World, model: ModelState) -> None:
+    """Its instance goes by the new spec, or goes."""
     instance = model.current
     if instance is not None and instance.digest not in model.sizes:
         stopping.send_away(world, instance, "reload")
@@ -124,12 +169,17 @@ def adopt(world: World, event: InstanceAdopted) -> None:
     """
     An engine of an earlier Corral: it serves, where the Fleet wants exactly this and has room for it, else it stops.
 
-    Before the first Fleet it is only noted, so that a pinned Model is not started beside its own living engine.
+    Before the first Fleet, and until its Model is surveyed, it is only noted, so that a pinned Model is not started
+    beside its own living engine.
     """
     if not world.has_fleet and world.closing is None:
         world.found.append(event)
         return
     model = world.models.get(event.model)
+    if model is not None and not (model.surveyed or model.removed or world.closing is not None):
+        world.ask_about(model)
+        world.found.append(event)
+        return
     if model is None:  # like a Model that was just removed: known until its engine is gone
         model = ModelState(ModelSpec(event.model), world.next_arrival(), digest=event.digest, removed=True)
         world.models[event.model] = model

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from corral.domain.commands import Command, Tell, Wake
+from corral.domain.commands import Command, Survey, Tell, Wake
 from corral.domain.errors import CorralError
 from corral.domain.events import InstanceAdopted, Notice, StateChanged
 from corral.domain.fleet import GroupSpec, Limits, ModelSpec
@@ -110,12 +110,15 @@ class ModelState:
     spec: ModelSpec
     wanted_arrival: int  # with `wanted_since`: its place in the line while no request waits for it
     wanted_since: float = 0.0
+    surveyed: bool = False  # what its start takes is known; until then it is in no line
+    asked_about: bool = False  # a Survey is under way
     digest: str = ""
     needs: Mapping[str, int] = field(default_factory=dict)  # bytes by device, of the way in which it would be started
     sizes: dict[str, Mapping[str, int]] = field(default_factory=dict)  # of every way, by load digest
     variants: tuple[Variant, ...] = ()  # smaller ways to start it, the largest first
     variant: Variant | None = None  # the one of them that would be taken; None = as it was configured
     doubts: dict[str, Doubt] = field(default_factory=dict)  # of sizes that are measured, by load digest
+    doubted: bool = False  # an operator has asked before it was surveyed: what is measured is not believed
     cramped: bool = False  # its last start failed for memory: everything idle leaves before the next
     group: GroupSpec | None = None
     queue: OrderedDict[int, Waiter] = field(default_factory=OrderedDict)  # want a slot, in order of arrival
@@ -293,6 +296,9 @@ class World:
         was_in = model in self.line
         if not model.wants_start():
             changed = self.line.remove(model)
+        elif not model.surveyed:
+            changed = self.line.remove(model)
+            self.ask_about(model)
         elif model.has_waiters:
             if was_in and caller is not None and not self.line.wants(model, model):
                 changed = self.line.place(model, caller, model.place_for(caller))
@@ -315,6 +321,12 @@ class World:
         if not is_in:
             model.cramped = False
         return changed
+
+    def ask_about(self, model: ModelState) -> None:
+        """It is time to know what its start takes."""
+        if not (model.surveyed or model.asked_about):
+            model.asked_about = True
+            self.out.append(Survey(model.spec))
 
     def recount(self, model: ModelState) -> None:
         """Its group, or the devices that it needs, are others now."""
