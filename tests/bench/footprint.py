@@ -34,6 +34,11 @@ SETTINGS: Final[dict[str, dict[str, OptionValue]]] = {
     },
     "32k, 1 slot, batch 256": {"ctx_size": 32768, "parallel": 1, "ubatch_size": 256, "swa_full": True},
 }  # fmt: skip
+RARE: Final[dict[str, dict[str, OptionValue]]] = {  # not in the table: what is right only by a rule of its own
+    "no context chosen, 3 slots apart": {"parallel": 3, "kv_unified": False},
+    "the whole context, 3 slots apart": {"ctx_size": 0, "parallel": 3, "kv_unified": False},
+    "4k, no flash attention": {"ctx_size": 4096, "parallel": 1, "flash_attn": "off"},
+}
 PURPOSES: Final = ("weights", "cache", "compute", "process")
 BEGIN, END = "<!-- python -m tests.bench.footprint -->", "<!-- end -->"
 
@@ -80,7 +85,7 @@ def spec(name: str, settings: dict[str, OptionValue], binary: str) -> ModelSpec:
 
 async def measure(name: str, settings: str, binary: str, folder: Path, *, used: bool = True) -> Row:
     """Estimate it, load it, read what it says and holds: after a request, if it is to be `used`."""
-    model = spec(name, SETTINGS[settings], binary)
+    model = spec(name, {**SETTINGS, **RARE}[settings], binary)
     async with started(model, folder) as running:
         estimate = FileFootprints().estimate(running.engine.resolved(model))
         await running.ready()

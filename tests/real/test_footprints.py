@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.architectures import ALL
-from tests.bench.footprint import BEGIN, END, PURPOSES, SETTINGS, error, measure
+from tests.bench.footprint import BEGIN, END, PURPOSES, RARE, SETTINGS, error, measure
 from tests.real.llama import BINARY, EMBEDDED
 
 PROGRAMS = [pytest.param(BINARY, id="llama-server", marks=pytest.mark.llama_server), pytest.param(EMBEDDED, id="wheel")]
@@ -31,6 +31,16 @@ async def test_weights_and_cache_are_estimated_within_5_percent(
     assert -0.05 < error(row.pair("compute")) < 0.25
     estimated, held = row.pair("process")
     assert held * 0.95 < estimated < held + 100 * 1024 * 1024
+
+
+@pytest.mark.parametrize("binary", PROGRAMS)
+@pytest.mark.parametrize(
+    ("name", "settings"), [*(("llama", each) for each in RARE), ("deci", "4k, no flash attention")]
+)
+async def test_rules_that_few_loads_meet(name: str, settings: str, binary: str, short_tmp: Path) -> None:
+    row = await measure(name, settings, binary, short_tmp, used=False)
+    assert abs(error(row.pair("cache"))) < 0.05, row.pair("cache")
+    assert -0.05 < error(row.pair("compute")) < 0.25
 
 
 def test_the_table_in_the_docs_has_every_load() -> None:

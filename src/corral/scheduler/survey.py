@@ -171,4 +171,11 @@ class Survey:
 
 def _asked_as(model: ModelSpec) -> tuple[object, ...]:
     """What decides over the devices that a program can use."""
-    return model.engine, model.binary, model.env, model.options.get("device"), model.args
+    return (
+        model.engine,
+        model.binary,
+        model.env,
+        model.options.get("device"),
+        "model_draft" in model.options,
+        model.args,
+    )

@@ -209,3 +209,17 @@ def test_what_no_model_has_is_refused(numbers: dict[str, Value]) -> None:
 def test_what_makes_no_sense_counts_as_not_said(numbers: dict[str, Value]) -> None:
     for arch in ("llama", "gemma3", "jamba", "qwen3next", "deepseek4", "rwkv7", "minimax-01", ""):
         assert 0 <= kv(shape_of(header(arch, **numbers), ()), 4096) < 1 << 40
+
+
+def test_without_flash_attention_values_are_as_wide_as_the_widest() -> None:
+    """llama.cpp keeps them turned round there, and says "padding V cache"."""
+    model = shape(
+        "deci", block_count=3, embedding_length=1024, attention__head_count=8, attention__head_count_kv=(8, 0, 2)
+    )
+
+    def sizes(**options: OptionValue) -> tuple[int, ...]:
+        return cache_bytes(model, asked(ctx_size=256, **options).context(model))
+
+    token = 256 * 128 * 2  # one head of a key or a value in f16
+    assert sizes() == sizes(flash_attn="on") == (16 * token, 0, 4 * token)
+    assert sizes(flash_attn="off") == (16 * token, 8 * token, 10 * token)

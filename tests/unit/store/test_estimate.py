@@ -112,7 +112,7 @@ def test_a_gpu_in_use_has_its_driver_and_buffers() -> None:
     found = estimate(dense(), asked(ctx_size=4096), [gpu("CUDA0", 20 * GIB), ram(64 * GIB)])
     assert found.program["CUDA0"] == DRIVER_BYTES
     assert found.compute["CUDA0"] > found.compute[RAM] > 0
-    alone = estimate(dense(), asked(ctx_size=4096, n_gpu_layers=0), [gpu("CUDA0", 20 * GIB)])
+    alone = estimate(dense(), asked(ctx_size=4096, device="none"), [gpu("CUDA0", 20 * GIB)])
     assert alone.total().keys() == {RAM}
 
 
@@ -181,3 +181,100 @@ def test_what_no_machine_has_is_refused() -> None:
     )
     with pytest.raises(BadGguf, match="no machine has"):
         estimate(huge, asked()).footprint()
+
+
+# --- what `--fit` does, and where it gives up -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"n_cpu_moe": 1}, {"cpu_moe": True}, {"n_cpu_ffn": 1}, {"override_tensor": ("blk.0.ffn=CPU",)}],
+)
+def test_beside_overrides_of_the_operator_automatic_is_every_layer_whether_it_fits_or_not(
+    options: dict[str, OptionValue],
+) -> None:
+    assert weights(dense(), GIB, **options)["CUDA0"] >= OUTPUT + 3 * LAYER
+    assert weights(dense(), GIB).get("CUDA0", 0) == 0
+
+
+def test_beside_a_split_of_the_operator_automatic_is_every_layer_too() -> None:
+    everything = OUTPUT + 4 * LAYER
+
+    def on_gpus(*gpus: int, **options: OptionValue) -> int:
+        found = weights(dense(), *gpus, **options)
+        return sum(size for name, size in found.items() if name != RAM)
+
+    assert on_gpus(GIB, GIB, tensor_split=("1", "1")) == everything
+    assert on_gpus(GIB, GIB, split_mode="row") == pytest.approx(everything, abs=2)
+    assert on_gpus(GIB, split_mode="tensor") == everything
+    assert on_gpus(GIB, tensor_split=("1",)) == 0, "of one GPU there is nothing to split"
+    assert on_gpus(GIB, GIB, tensor_split=("0", "0")) == 0, "nothing was chosen"
+
+
+def roomy() -> ModelShape:
+    """Llama 3.1 8B: 16 GiB of keys and values at its 128k tokens, and hardly any weights."""
+    return LLAMA_8B
+
+
+def context(*gpus: int, **options: OptionValue) -> int:
+    devices = [gpu(f"CUDA{index}", free) for index, free in enumerate(gpus)]
+    plan = estimate(roomy(), asked(**options), devices).context
+    assert plan is not None
+    return plan.total_cells
+
+
+def test_a_context_that_is_not_chosen_shrinks_to_what_the_gpu_has() -> None:
+    assert context(24 * GIB) == 131072
+    assert 32768 < context(10 * GIB) < 131072
+    assert context(GIB + 256 * MIB) == 4096
+    assert context(2 * GIB, fit_ctx=8192) == 8192
+    assert context(10 * GIB, fit_target=("4096",)) < context(10 * GIB) < context(10 * GIB, fit_target=("0",))
+
+
+def test_zero_is_a_choice_the_whole_of_what_it_was_trained_for() -> None:
+    assert context(2 * GIB, ctx_size=0) == 131072
+
+
+def test_only_what_is_on_gpus_decides_over_the_context() -> None:
+    assert context(3 * GIB, n_gpu_layers=0) == 131072
+    assert context(6 * GIB, n_gpu_layers=5) == 131072
+    assert context(6 * GIB, n_gpu_layers=33) < 131072
+
+
+def test_what_fits_with_a_smaller_context_is_on_the_gpu_as_a_whole() -> None:
+    found = estimate(roomy(), asked(), [gpu("CUDA0", 10 * GIB)])
+    assert found.cache[RAM] == 0
+
+
+def test_slots_apart_have_the_whole_context_each_where_none_is_chosen() -> None:
+    def total(**options: OptionValue) -> int:
+        plan = estimate(roomy(), asked(3, **options)).context
+        assert plan is not None
+        return plan.total_cells
+
+    assert total(kv_unified=False) == 3 * 131072
+    assert total(kv_unified=False, ctx_size=0) == 3 * 131072
+    assert total(kv_unified=False, ctx_size=6144) == 6144
+    assert total(kv_unified=True) == 131072
+    assert total(kv_unified=False, fit="off") < 131072 + 3 * 256
+
+
+# --- GPUs without layers ----------------------------------------------------------------------------------------------
+
+
+def test_a_gpu_that_has_no_layers_still_has_the_driver_and_computes_large_batches() -> None:
+    found = estimate(dense(), asked(ctx_size=4096, n_gpu_layers=0), [gpu("CUDA0", 20 * GIB), gpu("CUDA1", 20 * GIB)])
+    assert found.program["CUDA0"] == found.program["CUDA1"] == DRIVER_BYTES
+    assert found.compute["CUDA0"] > OUTPUT, "weights are copied there for as long as a batch takes"
+    assert found.compute["CUDA1"] == found.weights["CUDA0"] == found.cache["CUDA0"] == 0
+
+
+def test_without_that_it_only_has_the_driver() -> None:
+    wanted = asked(ctx_size=4096, n_gpu_layers=0, op_offload=False)
+    found = estimate(dense(), wanted, [gpu("CUDA0", 20 * GIB)])
+    assert (found.program["CUDA0"], found.compute["CUDA0"]) == (DRIVER_BYTES, 0)
+
+
+def test_devices_are_in_the_order_in_which_they_are_asked_for() -> None:
+    found = weights(dense(), 20 * GIB, 20 * GIB, device=("CUDA1", "CUDA0"), tensor_split=("1", "0"))
+    assert set(found) == {RAM, "CUDA1"}

@@ -69,6 +69,29 @@ def test_a_draft_model_has_weights_a_cache_and_places_of_its_own() -> None:
     assert apart.cache[RAM] == apart.cache["CUDA0"] == alone.cache[RAM]
 
 
+def test_a_draft_model_has_devices_of_its_own_and_all_where_none_are_named() -> None:
+    path = model(ADA)
+    devices = [gpu("CUDA0", 20 * GIB), gpu("CUDA1", 20 * GIB)]
+
+    def on(**options: OptionValue) -> set[str]:
+        wanted = spec(path, ctx_size=4096, device=("CUDA0",), model_draft=str(path), **options)
+        return set(+FileFootprints().estimate(wanted, devices).weights)
+
+    assert on(device_draft=("CUDA0",)) == {RAM, "CUDA0"}
+    assert on() == on(device_draft=("CUDA1",)) == {RAM, "CUDA0", "CUDA1"}
+
+
+def test_a_model_that_is_placed_automatically_leaves_room_for_its_draft() -> None:
+    path = model(ADA)
+    draft = FileFootprints().estimate(spec(path, ctx_size=4096, n_gpu_layers="all"), [gpu("CUDA0", 20 * GIB)])
+    alone = spec(path, ctx_size=4096)
+    with_draft = spec(path, ctx_size=4096, model_draft=str(path))
+    room = gpu("CUDA0", GIB + draft.total()["CUDA0"])  # for one of the two beside the margin
+    assert FileFootprints().estimate(alone, [room]).weights["CUDA0"] == draft.weights["CUDA0"]
+    found = FileFootprints().estimate(with_draft, [room])
+    assert found.weights["CUDA0"] == draft.weights["CUDA0"], "the draft has it all"
+
+
 def test_tensors_put_on_a_device_by_name() -> None:
     path = model(ADA)
     found = FileFootprints().estimate(

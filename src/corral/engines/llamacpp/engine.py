@@ -161,8 +161,11 @@ class LlamaCppEngine:
 
     async def devices(self, model: ModelSpec) -> tuple[DeviceMemory, ...]:
         """See `contracts.engine.Engine.devices`: its program's list, with the Model's `env` and `device` applied."""
-        asked = settings_of(model).options.get("device", ())
+        options = settings_of(model).options
+        asked = options.get("device", ())
         names = asked if isinstance(asked, tuple) else (str(asked),)
+        if "model_draft" in options:  # which has devices of its own, and all where none are named
+            names = ()
         if names == (gpu.NO_DEVICE,):
             return ()
         try:

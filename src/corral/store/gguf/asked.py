@@ -70,7 +70,9 @@ class Asked:
         slots = min(max(1, self.whole("parallel") or self.slots), 1 << 16)
         unified = self.flag("kv_unified", True)
         each = self.whole("kv_unified_per_slot")
-        wanted = tokens or self.whole("ctx_size") or each * slots or shape.whole("context_length") or _CONTEXT
+        # Where none is chosen `--fit` gives each slot that has a cache of its own the whole training context.
+        trained = shape.whole("context_length") * (1 if unified or self.text("fit") == "off" else slots)
+        wanted = tokens or self.whole("ctx_size") or each * slots or trained or _CONTEXT
         total = padded(min(wanted, MAX_CONTEXT))
         ubatch = min(self.whole("ubatch_size") or _UBATCH, self.whole("batch_size") or _BATCH, total)
         kinds = self.listed("spec_type")
@@ -83,6 +85,7 @@ class Asked:
             type_k=self.text("cache_type_k", "f16"),
             type_v=self.text("cache_type_v", "f16"),
             swa_full=self.flag("swa_full", False),
+            flash=self.text("flash_attn", "auto") != "off",
             drafts_itself="draft-mtp" in kinds,
             rollback=(self.whole("draft_max") or _DRAFTED) if drafts and shape.architecture in _ROLLS_BACK else 0,
         )
@@ -91,7 +94,14 @@ class Asked:
         """The same for the draft model: as much context, its own types and places."""
         kept = {name: value for name, value in self.options.items() if name not in (*_FOR_DRAFT.values(), *_PLACES)}
         own = {_FOR_DRAFT[name]: value for name, value in self.options.items() if name in _FOR_DRAFT}
-        return Asked({**kept, **own, "ctx_size": tokens}, self.slots)
+        # What `--fit` does to the model it does not do to its draft: all of that is on GPUs unless said otherwise.
+        return Asked({**kept, **own, "ctx_size": tokens}, self.slots).with_every_layer()
+
+    def with_every_layer(self) -> Asked:
+        """The same with all layers on GPUs, unless their number was chosen: what `--fit` begins with."""
+        if isinstance(self.options.get("n_gpu_layers"), int):
+            return self
+        return Asked({**self.options, "n_gpu_layers": "all"}, self.slots)
 
     def patterns(self) -> tuple[tuple[re.Pattern[str], str], ...]:
         """`override_tensor` and its like, as patterns and buffer types. What is no pattern fails the load, not us."""

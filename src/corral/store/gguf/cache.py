@@ -36,6 +36,7 @@ class ContextPlan:
     type_k: str = "f16"
     type_v: str = "f16"
     swa_full: bool = False
+    flash: bool = True  # attention by the fused kernel, which decides over the layout of values too
     drafts_itself: bool = False  # the model's own layers for further tokens have a cache too
     rollback: int = 0  # recurrent states kept beside the newest, for drafts that are taken back
 
@@ -76,11 +77,7 @@ def state_bytes(shape: ModelShape, plan: ContextPlan) -> int:
     window = window_of(shape)
     if not window or plan.swa_full:
         return recurrent
-    rows = [
-        row
-        for row, narrow in zip(_rows(shape, plan.type_k, plan.type_v, plan.drafts_itself), windowed(shape), strict=True)
-        if narrow
-    ]
+    rows = [row for row, narrow in zip(_rows_of(shape, plan), windowed(shape), strict=True) if narrow]
     return recurrent + min(window, plan.cells) * sum(rows)
 
 
@@ -89,7 +86,7 @@ def _keys(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:
     narrow_cells = plan.window_cells(window) if window else plan.cells
     kept = [
         row * plan.streams * (narrow_cells if narrow else plan.cells)
-        for row, narrow in zip(_rows(shape, plan.type_k, plan.type_v, plan.drafts_itself), windowed(shape), strict=True)
+        for row, narrow in zip(_rows_of(shape, plan), windowed(shape), strict=True)
     ]
     indexed = [row * plan.total_cells for row in indexer_rows(shape, plan.type_k, plan.type_v)]
     compressed = [
@@ -99,8 +96,12 @@ def _keys(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:
     return tuple(map(sum, zip(kept, indexed, compressed, strict=True)))
 
 
+def _rows_of(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:
+    return _rows(shape, plan.type_k, plan.type_v, plan.drafts_itself, plan.flash)
+
+
 @functools.lru_cache(REMEMBERED)
-def _rows(shape: ModelShape, type_k: str, type_v: str, drafts_itself: bool) -> tuple[int, ...]:
+def _rows(shape: ModelShape, type_k: str, type_v: str, drafts_itself: bool, flash: bool) -> tuple[int, ...]:
     """Bytes for one token in each layer; 0 for layers that keep no keys."""
     heads = shape.by_layer("attention.head_count")
     key_heads = shape.by_layer("attention.head_count_kv") if shape.has("attention.head_count_kv") else heads
@@ -111,12 +112,16 @@ def _rows(shape: ModelShape, type_k: str, type_v: str, drafts_itself: bool) -> t
     narrow_value = shape.whole("attention.value_length_swa", value)
     compressed = _is_compressed(shape)
     used = _keyed_layers(shape, drafts_itself)
+    windows = windowed(shape)
+    widths = [heads * (narrow_value if narrow else value) for heads, narrow in zip(key_heads, windows, strict=True)]
+    if not flash:  # values are kept turned round, all as wide as the widest, also where a layer has none
+        widths = [max(widths, default=0)] * shape.layers
     rows = []
-    for layer, narrow in enumerate(windowed(shape)):
+    for layer, narrow in enumerate(windows):
         count = key_heads[layer] if used[layer] else 0
         row = row_bytes(count * (narrow_key if narrow else key), type_k)
-        if not compressed:
-            row += row_bytes(count * (narrow_value if narrow else value), type_v)
+        if not compressed and used[layer]:
+            row += row_bytes(widths[layer], type_v)
         rows.append(row)
     return tuple(rows)
 

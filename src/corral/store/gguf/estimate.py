@@ -18,7 +18,7 @@ from corral.domain.launch import Footprint
 from corral.store.gguf.asked import MIB, Asked
 from corral.store.gguf.cache import ContextPlan, cache_bytes, is_encoder, state_bytes
 from corral.store.gguf.compute import compute_bytes, mask_bytes, output_bytes
-from corral.store.gguf.placement import Placement, gpus_of, place
+from corral.store.gguf.placement import Placement, gpus_of, margins, place
 from corral.store.gguf.shape import ModelShape
 
 PROGRAM_BYTES: Final = 48 * MIB  # measured beside the buffers: 23 MiB for llama-server, 38 for the wheel
@@ -72,7 +72,8 @@ def estimate(shape: ModelShape, asked: Asked, devices: Sequence[DeviceMemory] = 
     gpus = gpus_of(asked, devices)
     plan = asked.context(shape)
     found = _estimate(shape, asked, gpus, plan)
-    if asked.whole("ctx_size") or asked.whole("kv_unified_per_slot") or asked.text("fit") == "off":
+    # A 0 that is said means the whole of what it was trained for, which llama.cpp then leaves alone.
+    if "ctx_size" in asked.options or asked.whole("kv_unified_per_slot") or asked.text("fit") == "off":
         return found
     return _shrunk(shape, asked, gpus, devices, found)
 
@@ -81,11 +82,12 @@ def _estimate(shape: ModelShape, asked: Asked, gpus: Sequence[DeviceMemory], pla
     cache = cache_bytes(shape, plan)
     compute = _computing(shape, asked, plan)
     where = place(shape, asked, gpus, cache, compute + DRIVER_BYTES)
-    program = Counter({RAM: PROGRAM_BYTES}) + Counter(dict.fromkeys(where.gpus, DRIVER_BYTES))
+    # The driver is there on every GPU that it may use: `--fit` and the split by what is free ask all of them.
+    program = Counter({RAM: PROGRAM_BYTES}) + Counter({gpu.name: DRIVER_BYTES for gpu in gpus})
     return Estimate(
         _weights(shape, where),
         _spread(cache, where) if asked.flag("kv_offload", True) else Counter({RAM: sum(cache)}),
-        _compute(shape, where, plan, compute),
+        _compute(shape, where, plan, compute) + _on_loan(shape, asked, gpus, where, compute),
         program,
         _growth(shape, asked, plan),
         plan,
@@ -99,25 +101,34 @@ def _shrunk(
     devices: Sequence[DeviceMemory],
     found: Estimate,
 ) -> Estimate:
-    """Where no context was chosen, llama.cpp takes the training context, or as much of it as there is room for."""
+    """
+    Where no context was chosen, llama.cpp takes the training context, or as much of it as there is room for.
+
+    It looks at GPUs alone where there are some, and at first with every layer there unless their number was chosen.
+    """
     ram = [device.total_bytes for device in devices if device.name == RAM]
     room = sum(gpu.free_bytes for gpu in gpus) if gpus else sum(ram)
-    room -= MIB * 1024 * max(1, len(gpus))
+    room -= sum(margins(asked, max(1, len(gpus))))
     if room <= 0 or found.context is None:
         return found
+    whole = asked.with_every_layer()
 
-    def needs(each: Estimate) -> int:  # what `--fit` compares: buffers, all on the GPUs where there are some
-        return sum((each.weights + each.cache + each.compute).values())
+    def at(tokens: int) -> tuple[Estimate, int]:
+        each = _estimate(shape, whole, gpus, asked.context(shape, tokens))
+        buffers = each.weights + each.cache + each.compute
+        return each, sum(buffers[gpu.name] for gpu in gpus) if gpus else sum(buffers.values())
 
     most = found.context.total_cells
-    least = min(most, _FIT_CONTEXT * found.context.streams)
-    if needs(found) <= room or least >= most:
+    step, least = _FIT_STEP * found.context.streams, asked.whole("fit_ctx") or _FIT_CONTEXT
+    least = min(most, least * found.context.streams)
+    needs_most = at(most)[1]
+    if needs_most <= room or least >= most:
         return found
-    small = _estimate(shape, asked, gpus, asked.context(shape, least))
-    if needs(small) >= room:
-        return small
-    tokens = least + (most - least) * (room - needs(small)) // max(1, needs(found) - needs(small))
-    return _estimate(shape, asked, gpus, asked.context(shape, max(least, tokens - tokens % _FIT_STEP)))
+    needs_least = at(least)[1]
+    if needs_least >= room:  # layers have to go as well
+        return _estimate(shape, asked, gpus, asked.context(shape, least))
+    tokens = least + (most - least) * (room - needs_least) // max(1, needs_most - needs_least)
+    return at(max(least, tokens - tokens % step))[0]
 
 
 def _weights(shape: ModelShape, where: Placement) -> Counter[str]:
@@ -146,8 +157,7 @@ def _spread(sizes: Sequence[int], where: Placement) -> Counter[str]:
 
 
 def _computing(shape: ModelShape, asked: Asked, plan: ContextPlan) -> int:
-    flash = asked.text("flash_attn", "auto") != "off"
-    return compute_bytes(shape, plan, flash=flash, every_token=not asked.generates)
+    return compute_bytes(shape, plan, flash=plan.flash, every_token=not asked.generates)
 
 
 def _compute(shape: ModelShape, where: Placement, plan: ContextPlan, size: int) -> Counter[str]:
@@ -155,6 +165,15 @@ def _compute(shape: ModelShape, where: Placement, plan: ContextPlan, size: int) 
     found = Counter(dict.fromkeys(where.gpus, size))
     host = output_bytes(shape, plan) + (size if RAM in where.layers[:-1] else mask_bytes(shape, plan))
     return found + Counter({RAM: host})
+
+
+def _on_loan(
+    shape: ModelShape, asked: Asked, gpus: Sequence[DeviceMemory], where: Placement, compute: int
+) -> Counter[str]:
+    """Without layers on GPUs the first of them computes large batches all the same, on copies of the weights."""
+    if where.gpus or not gpus or not asked.flag("op_offload", True):
+        return Counter()
+    return Counter({gpus[0].name: compute + shape.weights.output_bytes + shape.weights.tied_bytes})
 
 
 def _growth(shape: ModelShape, asked: Asked, plan: ContextPlan) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from corral.domain.devices import RAM, DeviceMemory
@@ -21,6 +22,15 @@ from corral.store.known import KnownFiles
 
 _COMPANIONS: Final = frozenset({"mmproj", "lora", "lora_scaled", "control_vector", "control_vector_scaled"})
 _SCALED: Final = ("lora_scaled", "control_vector_scaled")  # FILE:SCALE
+
+
+def _beside(other: Estimate, devices: Sequence[DeviceMemory]) -> list[DeviceMemory]:
+    """The devices with that much less room."""
+    buffers = other.weights + other.cache + other.compute
+    return [
+        each if each.name == RAM else replace(each, free_bytes=max(0, each.free_bytes - buffers[each.name]))
+        for each in devices
+    ]
 
 
 class FileFootprints:
@@ -41,7 +51,13 @@ class FileFootprints:
         if draft:
             assert main.context is not None
             own = asked.of_draft(main.context.total_cells)
-            main = main.plus(estimate(self._shape(draft, own), own, devices))
+            small = estimate(self._shape(draft, own), own, devices)
+            if asked.options.get("n_gpu_layers", "auto") == "auto":  # `--fit` leaves room for the draft
+                left = _beside(small, devices)
+                main = estimate(self._shape(model.source.path, asked), asked, left)
+                own = asked.of_draft(main.context.total_cells if main.context else 0)
+                small = estimate(self._shape(draft, own), own, devices)
+            main = main.plus(small)
         others = self._companions(asked, devices)
         return main.plus(Estimate(weights=others)) if others else main
 

@@ -32,11 +32,12 @@ class Placement:
 
 
 def gpus_of(asked: Asked, devices: Sequence[DeviceMemory]) -> list[DeviceMemory]:
-    """The GPUs that a load may use."""
+    """The GPUs that a load may use, in the order in which it counts them."""
     gpus = [device for device in devices if device.name != RAM]
     wanted = asked.listed("device")
     if wanted:
-        gpus = [device for device in gpus if device.name in wanted]
+        named = {device.name: device for device in gpus}
+        gpus = [named[name] for name in wanted if name in named]
     if asked.text("split_mode") == "none" and gpus:
         gpus = [gpus[min(asked.whole("main_gpu"), len(gpus) - 1)]]
     return gpus
@@ -69,14 +70,14 @@ def _counts(
     layers = asked.options.get("n_gpu_layers", "auto")
     if isinstance(layers, int):
         return min(asked.whole("n_gpu_layers"), shape.layers + 1), cold
-    if layers == "all" or asked.text("fit") == "off":
+    if layers == "all" or asked.text("fit") == "off" or _is_chosen(asked, gpus):
         return shape.layers + 1, cold
     weights = shape.weights
     kept = cache if asked.flag("kv_offload", True) else [0] * shape.layers
     dense = [size + keys for size, keys in zip(weights.layers, kept, strict=True)]
     dense.append(weights.output_bytes + weights.tied_bytes)
-    margins = _margins(asked, gpus)
-    free = [gpu.free_bytes - fixed_bytes - margin for gpu, margin in zip(gpus, margins, strict=True)]
+    kept_free = margins(asked, len(gpus))
+    free = [gpu.free_bytes - fixed_bytes - margin for gpu, margin in zip(gpus, kept_free, strict=True)]
     return _fitting(dense, weights.experts, cold, sum(each for each in free if each > 0))
 
 
@@ -98,23 +99,39 @@ def _fitting(dense: Sequence[int], experts: Sequence[int], cold: int, free: int)
     return count, len(experts) if any(experts) else cold
 
 
-def _margins(asked: Asked, gpus: Sequence[DeviceMemory]) -> list[int]:
-    """`fit_target`: one for all, or one for each."""
+def _is_chosen(asked: Asked, gpus: Sequence[DeviceMemory]) -> bool:
+    """
+    Where the operator has placed anything himself, `--fit` gives up, and `auto` is every layer whether it fits or not.
+
+    That is better known before: the start fails where it does not fit.
+    """
+    if asked.text("split_mode") == "tensor" or asked.flag("cpu_moe", False) or asked.listed("override_tensor"):
+        return True
+    if asked.whole("n_cpu_moe") or asked.whole("n_cpu_ffn"):
+        return True
+    return len(gpus) > 1 and (asked.text("split_mode") == "row" or any(_said_shares(asked) or ()))
+
+
+def margins(asked: Asked, count: int) -> list[int]:
+    """What `--fit` leaves free on each device. `fit_target`: one for all, or one for each."""
     said = [int(each) for each in asked.listed("fit_target") if each.isdecimal()] or [_MARGIN_MIB]
-    return [said[min(index, len(said) - 1)] * MIB for index in range(len(gpus))]
+    return [said[min(index, len(said) - 1)] * MIB for index in range(count)]
 
 
 def _shares(asked: Asked, gpus: Sequence[DeviceMemory]) -> tuple[float, ...]:
     """Of the whole for each GPU: `tensor_split`, or by what is free."""
-    said: list[float] = []
-    for each in asked.listed("tensor_split"):
-        try:
-            said.append(max(0.0, float(each)))
-        except ValueError:
-            return _normal([float(gpu.free_bytes) for gpu in gpus])
-    if not sum(said):
+    said = _said_shares(asked)
+    if not said or not sum(said):
         return _normal([float(gpu.free_bytes) for gpu in gpus])
     return _normal((said + [0.0] * len(gpus))[: len(gpus)])
+
+
+def _said_shares(asked: Asked) -> list[float] | None:
+    """`tensor_split`; None where it makes no sense."""
+    try:
+        return [max(0.0, float(each)) for each in asked.listed("tensor_split")]
+    except ValueError:
+        return None
 
 
 def _normal(parts: Sequence[float]) -> tuple[float, ...]:
