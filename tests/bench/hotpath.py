@@ -120,7 +120,7 @@ class Relay:
     def __init__(self, models: int = 1, *, key: str = KEY) -> None:
         clock = SystemClock()
         self.bus = Bus()
-        self.metrics = Metrics("bench", lambda name: "remote")
+        self.metrics = Metrics("bench", lambda name: "remote", ["bench"])
         self.bus.subscribe(self.metrics)
         instances = NoInstances({}, {}, clock=clock)
         scheduler = Scheduler(Machine(id_prefix="i"), instances, clock=clock, publisher=self.bus)

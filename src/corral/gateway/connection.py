@@ -168,15 +168,9 @@ class ClientConnection(asyncio.Protocol):
         end = again.end(data) if again is not None else 0
         if again is None or not end:
             return self._take_new_head(data)
-        head = self.head = again.head
+        head = again.head
         head.length = again.length
-        self._buffer = data[end:]
-        try:
-            self._begin(head)
-            self.gateway.admit_again(self)
-            self._take_rest(head)
-        except CorralError as error:
-            self._refuse_request(error)
+        self._begin(head, data[end:])
         return True
 
     def _take_new_head(self, data: bytes) -> bool:
@@ -188,40 +182,46 @@ class ClientConnection(asyncio.Protocol):
         if end < 0 or end > spec.header_limit_bytes:
             return self._no_head(data, spec.header_limit_bytes)
         try:
-            self.head = head = parse_request_head(data[: end + 4], count_limit=spec.header_count_limit)
+            head = parse_request_head(data[: end + 4], count_limit=spec.header_count_limit)
         except BadHead as error:
             self._refuse_connection(BadRequest(str(error)), error.status)
             return False
-        self._buffer = data[end + 4 :]
-        try:
-            self._begin(head)
-            self._limit = self.gateway.admit(self, head)
-            if self.route is not None:
-                self._again = SameHead(data[: end + 4], head)
-            self._take_rest(head)
-        except CorralError as error:
-            self._refuse_request(error)
+        self._begin(head, data[end + 4 :], data[: end + 4])
         return True
 
-    def _begin(self, head: RequestHead) -> None:
-        self.arrived = self.gateway.clock.now()
+    def _begin(self, head: RequestHead, rest: bytes, block: bytes = b"") -> None:
+        """
+        A head has come; its body follows, and usually it has come together with it.
+
+        `block` are the head's bytes when it is a new one, none when it is the last one again.
+        """
+        gateway = self.gateway
+        self.head = head
+        self._buffer = rest
+        self.arrived = gateway.clock.now()
         self._bodiless = head.method == b"HEAD"
         self._closing = not head.keep_alive
         self._phase = BODY
-
-    def _take_rest(self, head: RequestHead) -> None:
-        """The body follows; usually it has come together with the head."""
-        length = head.length or 0
-        if length > self._limit:
-            raise BodyTooLarge(f"The request body is larger than {self._limit} bytes.")
-        buffer = self._buffer
-        if head.chunked or len(buffer) < length:
-            self._await_body(head, self._limit)
+        try:
+            if block:
+                self._limit = gateway.admit(self, head)
+                if self.route is not None:
+                    self._again = SameHead(block, head)
+            else:
+                gateway.admit_again(self)
+            length, here = head.length or 0, len(rest)
+            if length > self._limit:
+                raise BodyTooLarge(f"The request body is larger than {self._limit} bytes.")
+            if head.chunked or here < length:
+                self._await_body(head, self._limit)
+                return
+            gateway.bodies.take(length)
+        except CorralError as error:
+            self._refuse_request(error)
             return
-        self.gateway.bodies.take(length)
         self.held = length
-        body, self._buffer = (buffer, b"") if len(buffer) == length else (buffer[:length], buffer[length:])
-        self._serve(body)
+        self._buffer = rest[length:]
+        self._serve(rest if here == length else rest[:length])
 
     def _no_head(self, data: bytes, limit: int) -> bool:
         if len(data) > limit:

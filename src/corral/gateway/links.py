@@ -43,7 +43,7 @@ class LinkUser(Protocol):
 
     def answered(self, link: Link, data: bytes, complete: bool) -> None:
         """
-        A part of the answer: `link.head_is_new` the first time, then body bytes without framing.
+        A part of the answer: body bytes without framing. The first call comes with the head, in `link.head`.
 
         With `complete` the link is already on its way back to the pool.
         """
@@ -73,8 +73,8 @@ class Link(asyncio.Protocol):
     """One connection to an engine; carries one request at a time."""
 
     __slots__ = (
-        "_bodiless", "_buffer", "_chunks", "_head_left", "_left", "head", "head_is_new", "heard", "idle_since",
-        "length", "reused", "site", "transport", "user", "was_stream",
+        "_bodiless", "_buffer", "_chunks", "_head_left", "_left", "head", "idle_since", "length", "reused", "site",
+        "transport", "user",
     )  # fmt: skip
     transport: asyncio.Transport
 
@@ -83,26 +83,32 @@ class Link(asyncio.Protocol):
         self.user: LinkUser | None = None
         self.reused = False
         self.idle_since = 0.0
-        self._reset(bodiless=False)
-
-    def _reset(self, *, bodiless: bool) -> None:
-        self.head: AnswerHead | None = None
-        self.head_is_new = False
-        self.heard = False
-        self.was_stream = False
+        self.head: AnswerHead | None = None  # of the present answer, and then of the last one
         self.length: int | None = None  # of the whole body, None where it is not known
-        self._bodiless = bodiless
+        self._bodiless = False
         self._buffer = b""  # a head that is not complete
         self._head_left = _HEAD_LIMIT
         self._chunks: AnswerChunks | None = None
         self._left = _UNTIL_CLOSE  # bytes of the body still to come
+
+    @property
+    def heard(self) -> bool:
+        """Anything of an answer has come."""
+        return self.head is not None or bool(self._buffer) or self._head_left < _HEAD_LIMIT
+
+    @property
+    def was_stream(self) -> bool:
+        """The last answer was a stream of events."""
+        return self.head is not None and self.head.stream
 
     # --- for the user ---
 
     def send(self, user: LinkUser, head: bytes, body: bytes, *, bodiless: bool = False) -> None:
         """Send a request. `bodiless`: it is a HEAD request, so the answer has no body whatever its head says."""
         self.user = user
-        self._reset(bodiless=bodiless)
+        self.head = self._chunks = None
+        self._left = _UNTIL_CLOSE
+        self._bodiless = bodiless
         if len(body) < 65536:
             self.transport.write(head + body)
         else:
@@ -127,9 +133,9 @@ class Link(asyncio.Protocol):
         if user is None:
             self.drop()  # an idle engine has nothing to say
             return
-        self.heard = True
+        begins = self.head is None
         try:
-            if self.head is None:
+            if begins:
                 data = self._read_head(data)
                 if self.head is None:
                     return
@@ -148,37 +154,41 @@ class Link(asyncio.Protocol):
             return
         if complete:
             self._finished(user, body, clean=clean)
-        elif body or self.head_is_new:
+        elif body or begins:
             user.answered(self, body, False)
 
     def _read_head(self, data: bytes) -> bytes:
         """Take the head, when it is complete; what follows it. Raises BadHead."""
         if self._buffer:
             data, self._buffer = self._buffer + data, b""
-        head, length, end = self.site.known_head(data)
-        while head is None:
+        for same, known in self.site.heads:  # what this engine has sent before
+            end = same.end(data)
+            if end:
+                self._begin(known, same.length)
+                return data[end:]
+        while True:
             end = data.find(END_OF_HEAD) + 4
             if end < 4 or end > self._head_left:
                 self._buffer = self._no_head(data)
                 return b""
-            parsed = parse_response_head(data[:end])
-            if parsed.status < 200:  # an interim answer
-                self._head_left -= end
-                data = data[end:]
-            else:
-                head = self.site.learn_head(data[:end], parsed)
-                length = head.length
+            block, data = data[:end], data[end:]
+            parsed = parse_response_head(block)
+            if parsed.status >= 200:
+                head = self.site.learn_head(block, parsed)
+                self._begin(head, head.length)
+                return data
+            self._head_left -= end  # an interim answer
+
+    def _begin(self, head: AnswerHead, length: int | None) -> None:
         self.head = head
-        self.head_is_new = True
-        self.was_stream = head.stream
         self.length = length
+        self._head_left = _HEAD_LIMIT
         if self._bodiless:
             self._left = 0
         elif head.chunked:
             self._chunks = AnswerChunks()
         elif length is not None:
             self._left = length
-        return data[end:]
 
     def _no_head(self, data: bytes) -> bytes:
         """It is not complete: whether it can still become one."""
@@ -281,14 +291,6 @@ class Site:
             self.put_back(link, fresh=True)
         else:
             user.linked(link)
-
-    def known_head(self, data: bytes) -> tuple[AnswerHead | None, int | None, int]:
-        """A head that this engine has sent before: itself, the length of the body, and where it ends in `data`."""
-        for same, head in self.heads:
-            end = same.end(data)
-            if end:
-                return head, same.length, end
-        return None, None, 0
 
     def learn_head(self, block: bytes, parsed: ResponseHead) -> AnswerHead:
         """Read a head and know it the next time."""

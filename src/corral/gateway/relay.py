@@ -75,6 +75,7 @@ class Exchange:
     _head = b""
     _events = False  # the answer is a stream of events
     _held: bytearray | None = None  # the beginning of an event whose end has not come
+    _pieces: list[bytes] | None = None  # of an answer that is no stream, for its token counts
     _pieces_bytes = 0
     _bytes_out = 0
     _asked_again = False  # the engine died; a second lease was asked for
@@ -96,7 +97,6 @@ class Exchange:
         self._request_id = client.gateway.request_id(client.head)
         self._since = client.arrived  # when the present state began
         self._watch = Watch()
-        self._pieces: list[bytes] = []
 
     # --- the lease ---
 
@@ -106,7 +106,6 @@ class Exchange:
         self._state = WAITING
         self._since = now = self._gateway.clock.now()
         timeout_s = self._model.timeouts.queue_s
-        client.deadline = now + timeout_s + QUEUE_GRACE_S
         ticket = self._gateway.leases.ask(
             self,
             model=self._model.name,
@@ -116,6 +115,7 @@ class Exchange:
         )
         if self._state == WAITING:
             self._ticket = ticket
+            client.deadline = now + timeout_s + QUEUE_GRACE_S
 
     def granted(self, lease: Lease) -> None:
         """The lease is there: on to a connection."""
@@ -198,23 +198,33 @@ class Exchange:
 
     def answered(self, link: Link, data: bytes, complete: bool) -> None:
         """Forward what there is of the answer."""
-        if self._state == OVER or link is not self._link:
+        if link is not self._link:
             return None
         if complete:
             self._link = None
-        out = b""
+        if self._state == STREAMING:
+            return self._forward(b"", data, complete)
         head = link.head
-        if link.head_is_new and head is not None:
-            link.head_is_new = False
-            if not 200 <= head.status <= 599:
-                return self._bad_answer(link, f"status {head.status}")
-            if (head.status == 503 and self._loading_left) or (self.head_sent and not head.stream):
-                self._looked_at = []
-            else:
-                out = self._take_head(head, link.length)
-        if self._looked_at is not None:
+        assert head is not None
+        if not 200 <= head.status <= 599:
+            return self._bad_answer(link, f"status {head.status}")
+        if (head.status == 503 and self._loading_left) or (self.head_sent and not head.stream):
             return self._look_at(link, data, complete)
-        return self._forward(out, data, complete)
+        if complete and not head.stream:
+            return self._answer_whole(head, link.length, data)
+        return self._forward(self._take_head(head, link.length), data, complete)
+
+    def _answer_whole(self, head: AnswerHead, length: int | None, body: bytes) -> None:
+        """An answer that has come in one piece, as most do that are no streams."""
+        client = self._client
+        self._status = status = head.status
+        self.head_sent = True
+        self._bytes_out = len(body)
+        out = client.head_bytes(status, client_fields(head, self._request_id, self._queue_s), length)
+        client.transport.write(out + client.framed(body, last=True))
+        if status < 400:
+            self._watch.body((body,))
+        self._complete()
 
     def _bad_answer(self, link: Link, what: str) -> None:
         self._drop_link(link)
@@ -260,6 +270,7 @@ class Exchange:
                 if not self._watch.started and self._watch.saw_first_token(data):
                     self._first_at = self._gateway.clock.now()
         elif self._pieces_bytes <= USAGE_BODY_LIMIT:
+            self._pieces = self._pieces or []
             self._pieces.append(data)
             self._pieces_bytes += len(data)
         self._bytes_out += len(data)
@@ -290,8 +301,7 @@ class Exchange:
         An answer whose body decides what becomes of it: a 503 right after `ready` may mean that the engine still
         loads, and after an early head an answer that is no stream can only become an error event.
         """
-        held = self._looked_at or []
-        self._looked_at = held
+        held = self._looked_at = self._looked_at or []
         held.append(data)
         body = b"".join(held)
         if not complete and len(body) <= LOOK_LIMIT:
@@ -359,12 +369,12 @@ class Exchange:
     # --- the end ---
 
     def _complete(self) -> None:
-        if not self._events and self._status < 400:
+        status = self._status
+        if self._pieces and status < 400:
             self._watch.body(self._pieces)
         self._watch.finish()
-        client = self._client
-        self._end("ok" if self._status < 400 else "engine_error", self._status)
-        client.finish()
+        self._end("ok" if status < 400 else "engine_error", status)
+        self._client.finish()
 
     def _fail(self, error: CorralError) -> None:
         """Tell the client, in the way that is still possible, and end."""
@@ -394,28 +404,27 @@ class Exchange:
         if self._ticket is not None:
             self._ticket.leave()
         self._release()
-        client, watch = self._client, self._watch
-        caller = client.caller
-        first_at = self._first_at
-        now = self._gateway.clock.now()
-        self._gateway.publisher.publish(
+        gateway, route, arrived = self._gateway, self._route, self._client.arrived
+        caller, watch, first_at = self._client.caller, self._watch, self._first_at
+        now = gateway.clock.now()
+        gateway.publisher.publish(
             RequestFinished(
                 model=self._model.name,
-                route=self._route.label,
+                route=route.label,
                 status=status,
                 caller=caller.name if caller is not None else "",
                 stream=self._stream or self._events,
                 outcome=outcome,
-                duration_s=now - client.arrived,
+                duration_s=now - arrived,
                 queue_s=self._queue_s,
                 request_id=self._request_id.decode("latin-1"),
-                ttft_s=first_at - client.arrived if first_at is not None else None,
+                ttft_s=first_at - arrived if first_at is not None else None,
                 prompt_tokens=watch.prompt_tokens,
                 cached_tokens=watch.cached_tokens,
                 completion_tokens=watch.completion_tokens,
                 instance=self._instance,
                 bytes_out=self._bytes_out,
-                slot_s=self._slot_s if self._route.weight else 0.0,
+                slot_s=self._slot_s if route.weight else 0.0,
             )
         )
 

@@ -282,25 +282,26 @@ class Gateway:
         """Give a complete request to whoever answers it."""
         route = connection.route
         try:
-            if head.method == b"OPTIONS" and (route is not None or b"access-control-request-method" in head.fields):
-                self._options(connection, head)
-            elif route is _RAW:
-                self._serve_raw(connection, head, body)
-            elif route is not None:
-                self._serve_hot(connection, route, head, body)
-            else:
-                self._serve_app(connection, head, body)
+            if route is None or route is _RAW or head.method == b"OPTIONS":
+                self._serve_other(connection, route, head, body)
+                return
+            model, stream = wanted(route, head, body, self.directory)
+            if not route.loads:
+                self._must_run(model)
+            path = head.target if route.method == b"GET" else head.path
+            exchange = Exchange(connection, route, model, path, body, stream=stream)
+            connection.serve_with(exchange, exchange)
+            exchange.ask()
         except CorralError as error:
             self.refuse(connection, error)
 
-    def _serve_hot(self, connection: ClientConnection, route: Route, head: RequestHead, body: bytes) -> None:
-        model, stream = wanted(route, head, body, self.directory)
-        if not route.loads:
-            self._must_run(model)
-        path = head.target if route.method == b"GET" else head.path
-        exchange = Exchange(connection, route, model, path, body, stream=stream)
-        connection.serve_with(exchange, exchange)
-        exchange.ask()
+    def _serve_other(self, connection: ClientConnection, route: Route | None, head: RequestHead, body: bytes) -> None:
+        if head.method == b"OPTIONS" and (route is not None or b"access-control-request-method" in head.fields):
+            self._options(connection, head)
+        elif route is _RAW:
+            self._serve_raw(connection, head, body)
+        else:
+            self._serve_app(connection, head, body)
 
     def _serve_raw(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
         model, path, route = raw_target(head.method, head.path, self.directory)

@@ -8,7 +8,7 @@ objects. Quotes inside JSON strings are escaped, so `"usage":` in the bytes is a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -90,15 +90,12 @@ _timings = msgspec.json.Decoder(_Timings).decode
 class Watch:
     """The watch over one answer. Counts stay None where the engine said nothing."""
 
-    __slots__ = ("_first", "_last", "cached_tokens", "completion_tokens", "prompt_tokens", "started")
-
-    def __init__(self) -> None:
-        self.started = False  # a first token was seen
-        self._first = b""
-        self._last = b""
-        self.prompt_tokens: int | None = None
-        self.cached_tokens: int | None = None
-        self.completion_tokens: int | None = None
+    started = False  # a first token was seen
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    _first = b""
+    _last = b""
 
     def saw_first_token(self, events: bytes) -> bool:
         """True when these events hold the first non-empty delta; to be asked until it has said so."""
@@ -119,7 +116,7 @@ class Watch:
                 self._first = data
             self._last = data
 
-    def body(self, pieces: list[bytes]) -> None:
+    def body(self, pieces: Sequence[bytes]) -> None:
         """The same for an answer that is no stream. One that is long is looked at at its ends only."""
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if len(data) > 4 * _TAIL:

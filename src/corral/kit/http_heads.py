@@ -122,7 +122,7 @@ class SameHead(Generic[Head]):
     was found out about the rest of the head still holds.
     """
 
-    __slots__ = ("_after", "_before", "_start", "head", "length")
+    __slots__ = ("_after", "_before", "_reach", "_start", "head", "length")
 
     def __init__(self, block: bytes, head: Head) -> None:
         self.head: Head = head
@@ -133,6 +133,7 @@ class SameHead(Generic[Head]):
             if digits is not None:
                 self._before, self._after = block[: digits.start(1)], block[digits.end(1) :]
         self._start = len(self._before)
+        self._reach = self._start + _DIGITS_LIMIT + len(self._after)
 
     def end(self, data: bytes) -> int:
         """Where the same head ends in `data`, whose length is then in `length`; 0 when it is another head."""
@@ -141,9 +142,9 @@ class SameHead(Generic[Head]):
         start, after = self._start, self._after
         if not after:
             return start
-        end = data.find(b"\r\n", start, start + _DIGITS_LIMIT + 2)
+        end = data.find(after, start, self._reach)
         digits = data[start:end]
-        if not data.startswith(after, end) or end < 0 or not digits.isdigit():
+        if end < 0 or not digits.isdigit():
             return 0
         self.length = int(digits)
         return end + len(after)

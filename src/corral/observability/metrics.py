@@ -121,11 +121,16 @@ class Metrics:
         rows.requests[0] += 1
         enter(rows.duration, LATENCY, done.duration_s)
         if done.instance:
-            enter(rows.queue or rows.leased(self, done), LATENCY, done.queue_s)
+            by_model = rows.queue or rows.leased(self, done)
             rows.targets[0] += 1
-            slots, queue = self._by_caller.get(done.caller) or self._of_caller(done.caller)
+            slots, by_caller = self._by_caller.get(done.caller) or self._of_caller(done.caller)
             slots[0] += done.slot_s
-            enter(queue, LATENCY, done.queue_s)
+            if done.queue_s:
+                enter(by_model, LATENCY, done.queue_s)
+                enter(by_caller, LATENCY, done.queue_s)
+            else:  # most do not wait
+                by_model[0] += 1
+                by_caller[0] += 1
         if done.ttft_s is not None:
             self._streamed(done, done.ttft_s)
         if done.prompt_tokens is not None:

@@ -5,7 +5,8 @@ Everything that can change the scheduler's state goes through `submit`, one even
 thread. The machine answers with commands; quick ones are done here (grant, refuse, timer), slow ones become tasks of
 `Instances` and come back as events. A read that gates a change happens in the machine, never here.
 
-The hot path makes no task: `ask` on a ready Model steps the machine and calls the waiter before it returns.
+The hot path makes no task: `ask` on a ready Model calls the waiter before it returns. Where nothing has to be decided
+(a slot is free and nobody waits) it makes no event either: the machine is asked for just that.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class GrantedLease(msgspec.Struct, gc=False):
         """Give it back; a second call does nothing."""
         owner, self.owner = self.owner, None
         if owner is not None:
-            owner.submit(events.LeaseReleased(self.request, broken))
+            owner.release(self.request, broken)
 
 
 class Place:
@@ -98,8 +99,13 @@ class Scheduler:
         self, waiter: Waiter, *, model: str, caller: Caller, timeout_s: float, weight: int = 1, operator: bool = False
     ) -> Place:
         """See `contracts.leases.Leases.ask`. A waiter's own error leaves through here, after the state is whole."""
-        request = next(self._numbers)
-        deadline = self._clock.now() + timeout_s
+        request, now = next(self._numbers), self._clock.now()
+        if weight and not self._busy and not self._left:
+            instance = self.machine.grant(request, model, caller, now)
+            if instance is not None:
+                waiter.granted(GrantedLease(self, request, instance.id, instance.endpoint, 0.0))
+                return self._answered
+        deadline = now + timeout_s
         event = events.Requested(request, model, caller, deadline, weight, operator)
         if self._busy:  # asked from inside a command: the answer comes by the event loop
             self._waiters[request] = waiter
@@ -114,6 +120,12 @@ class Scheduler:
             return Place(self, request)
         self._deliver(waiter, answer)
         return self._answered
+
+    def release(self, request: int, broken: bool) -> None:
+        """A lease comes back."""
+        quick = not (broken or self._busy or self._left)
+        if not quick or not self.machine.give_back(request, self._clock.now()):
+            self.submit(events.LeaseReleased(request, broken))
 
     def left(self, request: int) -> None:
         """The caller is gone."""

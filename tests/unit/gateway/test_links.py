@@ -36,8 +36,7 @@ class User:
 
     def answered(self, link: Link, data: bytes, complete: bool) -> None:
         assert not self.complete and link.head is not None
-        if link.head_is_new:
-            link.head_is_new = False
+        if not self.status:
             self.status, self.length, self.lines = link.head.status, link.length, link.head.lines
         self.body += data
         self.complete = complete

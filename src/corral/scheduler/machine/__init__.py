@@ -34,9 +34,10 @@ from corral.domain.events import (
 )
 from corral.domain.instance import InstanceState, InstanceView
 from corral.domain.queue import CallerView, WaitingView
+from corral.domain.serving import Caller
 from corral.scheduler.machine import failing, leasing, loading, outlook, reload, stopping, views
 from corral.scheduler.machine.outlook import Outlook
-from corral.scheduler.machine.state import READY, Alarm, ModelState, World
+from corral.scheduler.machine.state import READY, Alarm, Instance, ModelState, World
 
 
 class Machine:
@@ -47,31 +48,48 @@ class Machine:
 
     def step(self, event: SchedulerEvent, now: float) -> list[Command]:
         """What is to be done about it, in order."""
-        world = self._world
-        # The hot path: nothing waits for this Model, so nothing but counters changes. Everything else is in `_step`.
         if type(event) is Requested:
-            model = world.models.get(event.model)
-            if model is not None:
-                instance, bound = model.serving, event.caller.max_concurrent
-                if instance is not None and instance.used < instance.slots and event.weight and not bound:
-                    instance.used += 1
-                    world.leases[event.request] = instance, event.caller, now
+            if event.weight:
+                instance = self.grant(event.request, event.model, event.caller, now)
+                if instance is not None:
                     return [Grant(event.request, instance.id, instance.endpoint, 0.0)]
-        elif type(event) is LeaseReleased and not event.broken:
-            held = world.leases.get(event.request)
-            if held is not None:
-                instance, caller, since = held
-                if instance.state is READY and not instance.model.queue and not caller.max_concurrent:
-                    last = instance.used == 1
-                    if not last or (instance.timed and not world.watch_idle):
-                        del world.leases[event.request]
-                        instance.used -= 1
-                        instance.returned += 1
-                        instance.slot_s += now - since
-                        if last:
-                            instance.idle_since = now
-                        return []
+        elif type(event) is LeaseReleased and not event.broken and self.give_back(event.request, now):
+            return []
         return self._step(event, now)
+
+    # The hot path: nothing waits for this Model, so nothing but counters changes. Everything else is in `_step`.
+
+    def grant(self, request: int, model: str, caller: Caller, now: float) -> Instance | None:
+        """`Requested`, where a slot is free and nothing has to be decided: whose slot it is. Else None, and no change."""
+        world = self._world
+        found = world.models.get(model)
+        if found is None or caller.max_concurrent:
+            return None
+        instance = found.serving
+        if instance is None or instance.used >= instance.slots:
+            return None
+        instance.used += 1
+        world.leases[request] = instance, caller, now
+        return instance
+
+    def give_back(self, request: int, now: float) -> bool:
+        """`LeaseReleased`, where nobody waits for the slot and nothing has to be decided. Else False, and no change."""
+        world = self._world
+        held = world.leases.get(request)
+        if held is None:
+            return False
+        instance, caller, since = held
+        if instance.state is not READY or instance.model.queue or caller.max_concurrent:
+            return False
+        if instance.used == 1:
+            if world.watch_idle or not instance.timed:
+                return False
+            instance.idle_since = now
+        del world.leases[request]
+        instance.used -= 1
+        instance.returned += 1
+        instance.slot_s += now - since
+        return True
 
     def _step(self, event: SchedulerEvent, now: float) -> list[Command]:
         world = self._world
