@@ -220,7 +220,7 @@ async def test_the_first_token_is_the_first_that_says_something() -> None:
         go.set()
         await client.chunk()
         done = await scene.record.one()
-        assert done.ttft_s is not None and done.ttft_s >= 0.1
+        assert done.ttft_s is not None and done.ttft_s >= 0.095  # uvloop counts whole milliseconds
 
 
 async def test_what_is_published_of_a_request() -> None:

@@ -130,9 +130,9 @@ class Revocable(KeyRing):
     taken = False
     other: Caller | None = None
 
-    def caller(self, token: str) -> Caller | None:
+    def caller(self, fingerprint: bytes) -> Caller | None:
         """Nobody, once taken."""
-        return None if self.taken else self.other or super().caller(token)
+        return None if self.taken else self.other or super().caller(fingerprint)
 
 
 async def test_a_key_that_is_taken_away_opens_nothing_on_a_connection_that_it_opened() -> None:

@@ -15,6 +15,10 @@ class Keys(Protocol):
         """True when requests without a key are refused."""
         ...
 
-    def caller(self, token: str) -> Caller | None:
-        """Who holds this key; None for an unknown one. Constant time for a given number of keys."""
+    def fingerprint(self, token: str) -> bytes:
+        """What a key is known by: its hash. Always the same for the same key, so it need not be worked out again."""
+        ...
+
+    def caller(self, fingerprint: bytes) -> Caller | None:
+        """Who holds the key with this fingerprint; None for an unknown one. To be asked for every request."""
         ...

@@ -29,7 +29,10 @@ _FORWARDED: Final = (b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via")
 
 
 class KeyRing:
-    """The keys of the server's settings. Only hashes are kept; a look-up compares hashes of what was sent."""
+    """
+    The keys of the server's settings. Only hashes are kept; a look-up compares hashes of what was sent: how long it
+    takes can tell something about hashes that nobody can choose, and nothing about keys.
+    """
 
     def __init__(self, spec: ServerSpec) -> None:
         self._callers = {
@@ -42,14 +45,13 @@ class KeyRing:
         """True when there is at least one key."""
         return bool(self._callers)
 
-    def caller(self, token: str) -> Caller | None:
-        """
-        Who holds this key.
+    def fingerprint(self, token: str) -> bytes:
+        """The hash of a key."""
+        return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
-        What a caller sends is hashed before it is looked up: how long a look-up takes can tell something about hashes
-        that nobody can choose, and nothing about keys.
-        """
-        return self._callers.get(hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest())
+    def caller(self, fingerprint: bytes) -> Caller | None:
+        """Who holds the key with this hash."""
+        return self._callers.get(fingerprint)
 
 
 def bind_problem(spec: ServerSpec) -> str | None:
@@ -95,8 +97,8 @@ def _basic_password(value: bytes) -> str:
         return ""
 
 
-Credential = str | Caller | None
-"""A key as it was sent; who asks, where no keys are needed; None for a key that is missing."""
+Credential = bytes | Caller | None
+"""The fingerprint of the key that was sent; who asks, where no keys are needed; None for a key that is missing."""
 
 
 class Door:
@@ -127,7 +129,8 @@ class Door:
         if b"origin" in fields or b"sec-fetch-site" in fields:
             self._check_browser(fields)
         if self._keys.required:
-            return token_of(fields)
+            token = token_of(fields)
+            return self._keys.fingerprint(token) if token is not None else None
         host = fields.get(b"host", b"")
         if host not in self._good_hosts:
             self._check_host(host)
@@ -135,7 +138,7 @@ class Door:
 
     def caller(self, credential: Credential) -> Caller | None:
         """Who that is at this moment, to be asked for every request: a key may be taken away. Raises Unauthorized."""
-        if not isinstance(credential, str):
+        if not isinstance(credential, bytes):
             return credential
         caller = self._keys.caller(credential)
         if caller is None:

@@ -32,10 +32,10 @@ SENT_TO_CLIENTS: Final = frozenset(
 NOT_BUFFERED: Final = b"x-accel-buffering: no\r\n"  # nginx would collect the stream
 
 
-def engine_head(head: RequestHead, path: bytes, fields: bytes, length: int, site: Site) -> bytes:
-    """The head of the request that the engine gets; its own key is part of `site.prefix`."""
-    size = b"content-length: %d\r\n" % length if length or head.method == b"POST" else b""
-    return b"%b %b%b%b%b%b\r\n" % (head.method, site.base_path, path, site.prefix, fields, size)
+def engine_lines(head: RequestHead, path: bytes, allowed: Set[bytes], site: Site) -> bytes:
+    """The head of the request that the engine gets, up to its length; its own key is part of `site.prefix`."""
+    fields = passed_to_engine(head, allowed)
+    return b"%b %b%b%b%b" % (head.method, site.base_path, path, site.prefix, fields)
 
 
 def passed_to_engine(head: RequestHead, allowed: Set[bytes]) -> bytes:

@@ -32,7 +32,7 @@ from corral.domain.events import RequestFinished
 from corral.domain.fleet import ModelSpec
 from corral.domain.serving import NOBODY
 from corral.gateway import errors
-from corral.gateway.heads import SENT_RAW, client_fields, early_fields, engine_head, passed_to_engine
+from corral.gateway.heads import SENT_RAW, client_fields, early_fields, engine_lines
 from corral.gateway.links import AnswerHead, Link, Site
 from corral.gateway.naming import addressed
 from corral.gateway.routes.table import FROM_PATH, Route
@@ -159,11 +159,14 @@ class Exchange:
         head, path = self._client.head, self._path
         if site.renames:
             path, self._body = addressed(site.endpoint, self._route, head, path, self._body)
-        fields = head.passed
-        if fields is None:  # the next head may be the same one: it has the same route, and so the same list
+        sent = head.sent
+        if sent is None or sent[0] is not site or sent[1] != path:  # else it is the last head again, to the same engine
             allowed = SENT_RAW if self._route.model_from is FROM_PATH else self._gateway.request_headers
-            fields = head.passed = passed_to_engine(head, allowed)
-        return engine_head(head, path, fields, len(self._body), site)
+            sent = head.sent = site, path, engine_lines(head, path, allowed, site)
+        length = len(self._body)
+        if length or head.method == b"POST":
+            return b"%bcontent-length: %d\r\n\r\n" % (sent[2], length)
+        return sent[2] + b"\r\n"
 
     def unreachable(self, reason: str) -> None:
         """No connection: the engine is not there."""

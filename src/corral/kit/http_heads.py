@@ -54,7 +54,7 @@ class RequestHead:
 
     # fmt: off
     __slots__ = (
-        "chunked", "fields", "headers", "keep_alive", "length", "method", "minor", "passed", "path", "query", "target",
+        "chunked", "fields", "headers", "keep_alive", "length", "method", "minor", "path", "query", "sent", "target",
     )
     # fmt: on
 
@@ -68,7 +68,9 @@ class RequestHead:
         self.length: int | None = None
         self.chunked = False
         self.keep_alive = minor == 1
-        self.passed: bytes | None = None  # the lines that go on to an engine, once somebody has worked them out
+        self.sent: tuple[object, bytes, bytes] | None = (
+            None  # for whoever passes it on: to whom, where to, in which words
+        )
 
     @property
     def has_body(self) -> bool:

@@ -8,29 +8,34 @@ import hashlib
 import pytest
 
 from corral.domain.errors import BadRequest
-from corral.domain.serving import KeySpec, Scope, ServerSpec
+from corral.domain.serving import Caller, KeySpec, Scope, ServerSpec
 from corral.gateway.auth import KeyRing, bind_problem, token_of
 from corral.kit.addresses import is_loopback
 
 KEY = KeySpec("ci", hashlib.sha256(b"sk-1").hexdigest().upper())
 
 
+def holder(ring: KeyRing, token: str) -> Caller | None:
+    """Who holds this key."""
+    return ring.caller(ring.fingerprint(token))
+
+
 def test_a_key_is_known_by_its_hash() -> None:
     ring = KeyRing(ServerSpec(keys=(KEY,)))
     assert ring.required
-    found = ring.caller("sk-1")
+    found = holder(ring, "sk-1")
     assert found is not None and (found.name, found.may(Scope.INFERENCE), found.may(Scope.ADMIN)) == ("ci", True, False)
     for wrong in ("", "sk-2", "SK-1", "sk-1 ", KEY.sha256, KEY.sha256.lower(), "\udcff"):
-        assert ring.caller(wrong) is None
+        assert holder(ring, wrong) is None
     assert not KeyRing(ServerSpec()).required
 
 
 def test_what_a_key_says_of_its_holder_goes_with_every_request_of_it() -> None:
     key = KeySpec("batch", KEY.sha256, priority=-5, max_concurrent=2, max_waiting=30)
-    found = KeyRing(ServerSpec(keys=(key,))).caller("sk-1")
+    found = holder(KeyRing(ServerSpec(keys=(key,))), "sk-1")
     assert found is not None
     assert (found.priority, found.max_concurrent, found.max_waiting) == (-5, 2, 30)
-    assert KeyRing(ServerSpec(keys=(key,))).caller("sk-1") == found
+    assert holder(KeyRing(ServerSpec(keys=(key,))), "sk-1") == found
 
 
 @pytest.mark.parametrize(

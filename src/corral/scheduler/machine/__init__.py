@@ -60,7 +60,7 @@ class Machine:
     # The hot path: nothing waits for this Model, so nothing but counters changes. Everything else is in `_step`.
 
     def grant(self, request: int, model: str, caller: Caller, now: float) -> Instance | None:
-        """`Requested`, where a slot is free and nothing has to be decided: whose slot it is. Else None, and no change."""
+        """`Requested`, where a slot is free and nothing has to be decided: whose it is. Else None, and no change."""
         world = self._world
         found = world.models.get(model)
         if found is None or caller.max_concurrent:
