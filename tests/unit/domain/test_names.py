@@ -2,7 +2,7 @@ import pytest
 
 from corral.domain.errors import UnknownModel
 from corral.domain.fleet import ModelSpec
-from corral.domain.names import MODEL_NAME, directory, resolve
+from corral.domain.names import MODEL_NAME, directory, near_names, resolve
 
 MODELS = [ModelSpec("Qwen3-Coder-30B", aliases=("coder",)), ModelSpec("embedder")]
 
@@ -20,6 +20,12 @@ def test_an_unknown_name_is_answered_with_near_ones() -> None:
 
     assert caught.value.near == ("Qwen3-Coder-30B",)
     assert "'Qwen3-Coder-30B'" in caught.value.sentence()
+
+
+def test_what_a_name_shortens_is_nearer_than_what_it_resembles() -> None:
+    assert near_names("cmd", ["cwd", "command", "memory"], most=1) == ("command",)
+    assert near_names("cwd", ["cwd", "command"], most=1) == ("cwd",)
+    assert near_names("cdw", ["cwd", "command"], most=1) == ("cwd",)
 
 
 def test_a_huge_name_is_cut_in_the_message() -> None:

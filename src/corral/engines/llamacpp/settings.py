@@ -136,15 +136,18 @@ def _lifetime(model: ModelSpec, chosen: Mapping[str, OptionValue]) -> list[str]:
 
 def _placeholder_problems(model: ModelSpec) -> list[str]:
     """What other engines are given where they shall listen by; here it would stay as it is written."""
-    written = [("args", name, value) for name, value in model.args] + [
-        ("env", name, value) for name, value in model.env
-    ]
+    written = [("args", name, value) for name, value in model.args if not _key_problem(name)]
+    written += [("env", name, value) for name, value in model.env if not _is_owned_env(name)]
     return [
         f"{section}.{name} has {{{word}}}: Corral gives llama-server its address itself, so leave that out."
         for section, name, value in written
         for word in ("port", "socket")
         if f"{{{word}}}" in (" ".join(map(str, value)) if isinstance(value, tuple) else str(value))
     ]
+
+
+def _is_owned_env(name: str) -> bool:
+    return name in OWNED_ENV or name.startswith(OWNED_ENV_PREFIXES)
 
 
 def _env_problems(model: ModelSpec) -> list[str]:

@@ -131,6 +131,13 @@ def test_flags_that_corral_owns_are_refused_however_they_are_spelled(key: str) -
     assert len(text) > len(key) + 30  # and it says why
 
 
+def test_one_fault_is_one_sentence() -> None:
+    """What is not theirs to set may also have a placeholder that is for other engines."""
+    assert problems(None, ("port", "{port}")).count("args.port") == 1
+    assert problems(env=(("LLAMA_ARG_PORT", "{port}"),)).count("LLAMA_ARG_PORT") == 1
+    assert "args.slot has {port}" in problems(None, ("slot", "{port}"))
+
+
 @pytest.mark.parametrize("key", ["ctx_size=4", "two words", "--", ""])
 def test_a_key_that_is_not_a_flag_is_refused(key: str) -> None:
     assert problems(None, (key, 1)).startswith("args")
