@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from math import inf
 
 from corral.domain.instance import ALIVE, InstanceState
 from corral.scheduler.machine import Machine
+from corral.scheduler.machine.state import ModelState
 
 
 def check_books(machine: Machine) -> None:
@@ -19,6 +21,7 @@ def check_books(machine: Machine) -> None:
     assert _held(world.used) == _sum(i.holds for i in alive)
     assert _held(world.planned) == _sum([*(i.holds for i in staying), *world.claims.values()])
     assert set(world.evictable) == {i for i in staying if i.holds and not i.model.pinned}
+    assert set(world.kept) == {i for i in staying if i.model.pinned}
     assert set(world.draining) == {i for i in alive if i.state is InstanceState.DRAINING}
     grouped = {i for members in world.grouped.values() for i in members.values()}
     assert grouped == {i for i in alive if i.model.group is not None}
@@ -54,8 +57,7 @@ def check_books(machine: Machine) -> None:
             assert world.line.wants(model, caller)
         assert model.retry_at is None or not model.waiting, "nobody waits through a back-off"
     line = [model for _, model in world.line.in_order()]
-    kinds = Counter((m.group.name if m.group else "", () if m.variants else tuple(m.needs)) for m in line)
-    assert {kind: count for kind, (count, _) in world.kinds.items()} == kinds
+    _check_in_line(machine, line)
     assert not world.joined, "somebody joined the line and was not looked at"
     assert len(line) == len(set(line)) == len(world.line)
     waiting = sum(m.waiting for m in world.models.values())
@@ -63,6 +65,21 @@ def check_books(machine: Machine) -> None:
     _check_accounts(machine)
     assert set(world.claims) <= set(line)
     assert not world.waiting or world.armed is not None, "every waiter has a deadline, so a Tick must be due"
+
+
+def _check_in_line(machine: Machine, line: list[ModelState]) -> None:
+    found = machine._world.in_line
+    kinds = Counter((m.group.name if m.group else "", () if m.variants else tuple(m.needs)) for m in line)
+    counted: Counter[tuple[str, tuple[str, ...]]] = Counter()
+    for kind, (count, _) in found.kinds.items():
+        counted[kind.group, kind.devices] += count
+    assert counted == kinds
+    assert found.unasked >= sum(m.pinned or m.preload for m in line)
+    for device in {device for m in line for device in m.needs}:
+        users = {m for m in line if device in m.needs}
+        sizes = [m.needs[device] for m in users if not m.variants]
+        assert found.least(device) <= min(sizes, default=inf)
+        assert set(found.larger(device, -1)) >= users
 
 
 def _sum(amounts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -19,6 +19,7 @@ thousand Models in line nor a newcomer at its end cost a look at each.
 from __future__ import annotations
 
 import dataclasses
+from math import inf
 from typing import Final
 
 from corral.domain.commands import Start
@@ -31,11 +32,15 @@ from corral.scheduler.machine.room import (
     Victims,
     Walk,
     all_idle,
+    at_rest,
     candidate,
     fit,
     held,
     kept_by_pinned,
+    memory_is_short,
     refuse_beside_pinned,
+    refuse_misfits,
+    stays_until,
     victims_by_group,
     victims_by_memory,
 )
@@ -65,6 +70,8 @@ def settle(world: World) -> None:
         for model in world.claims:
             walk.ahead.add(model.group)
             walk.counted.add(model)
+        if not world.thorough:
+            refuse_misfits(world, walk)
         _go(world, walk)
         for instance in list(world.draining):
             if not instance.model.has_waiters and _may_return(world, walk, instance):
@@ -72,7 +79,7 @@ def settle(world: World) -> None:
         freed_others = _start_claimed(world)
         _shed(world)
         stopping.retire(world)
-        world.dirty = bool(world.joined) or freed_others
+        world.dirty = bool(world.joined) or freed_others or walk.keeps_more
     if not world.line:
         world.walk = None
     world.thorough = False
@@ -88,29 +95,40 @@ def _go(world: World, walk: Walk) -> None:
             return
         if model not in world.claims and model in world.line:
             _consider(world, walk, model)
-            if model in walk.counted and (walk.full or model.group is not None):
-                hopeless = _hopeless(world, walk)
+            hopeless = model in walk.counted and _hopeless(world, walk)
 
 
 def _hopeless(world: World, walk: Walk) -> bool:
-    """True where those ahead block every kind of Model that is in line."""
-    if world.thorough or len(world.kinds) > MOST_KINDS:
+    """True where nobody in line can get anything more: those ahead block every kind, or nothing is to be had now."""
+    kinds = world.in_line.kinds
+    if world.thorough or len(kinds) > MOST_KINDS:
         return False
-    return all(walk.blocks(group, devices) for (_, devices), (_, group) in world.kinds.items())
+    resting = False
+    for kind, (_, group) in kinds.items():
+        if not walk.blocks(group, kind.devices):
+            if group is not None or not memory_is_short(world, kind.devices):
+                return False
+            resting = True
+    walk.at_rest = resting and at_rest(world, walk)
+    return walk.at_rest or not resting
 
 
 def join(world: World) -> None:
     """Models have joined the end of the line, and nothing else has changed: those ahead stay as they are."""
     walk = world.walk
     assert walk is not None
-    walk.idle = walk.in_use = None  # who is idle may have changed
+    walk.forget_candidates()
     joined = list(world.joined)
     world.joined.clear()
-    for model in joined:
-        if model in world.line:
-            _consider(world, walk, model)
-    freed_others = _start_claimed(world)
-    world.dirty, world.watch_idle = bool(world.joined) or freed_others, True
+    if walk.at_rest:
+        refuse_misfits(world, walk)
+        world.dirty, world.watch_idle = not _hopeless(world, walk), True
+    else:
+        for model in joined:
+            if model in world.line:
+                _consider(world, walk, model)
+        freed_others = _start_claimed(world)
+        world.dirty, world.watch_idle = bool(world.joined) or freed_others or walk.keeps_more, True
     settle(world)
 
 
@@ -133,8 +151,9 @@ def _drop_claims(world: World) -> None:
 
 def drop_all_claims(world: World) -> None:
     """The ground they were made on has changed; the Models are still in line and will be planned again."""
-    for needed in world.claims.values():
+    for model, needed in world.claims.items():
         take(world.planned, needed)
+        world.thorough = world.thorough or model.preload  # it goes now, or not at all
     world.claims.clear()
     world.dirty = True
 
@@ -151,7 +170,7 @@ def _consider(world: World, walk: Walk, model: ModelState) -> None:
     for instance in model.leaving.values():
         if _may_return(world, walk, instance):
             stopping.take_back(world, instance)
-            walk.idle = walk.in_use = None
+            walk.forget_candidates()
             return
     victims = victims_by_group(world, model)
     if victims:
@@ -194,29 +213,12 @@ def _give_up_preload(world: World, model: ModelState) -> bool:
 
 def _may_leave(world: World, model: ModelState, victims: Victims) -> bool:
     """True where the victims can be sent away now; else a timer is set for when the last of them must give way."""
-    stays_until = 0.0
-    for victim, _ in victims:
-        if victim.state is not STARTING:
-            stays_until = max(stays_until, _stays_until(world, model, victim))
-        elif victim.busy:
-            return False  # a load serves its waiters first; its InstanceReady plans again
-    if world.now >= stays_until:
-        return True
-    world.timers.ask(Alarm.HOT, stays_until)
-    return False
-
-
-def _stays_until(world: World, model: ModelState, victim: Instance) -> float:
-    """
-    In use: until the other has waited `max_wait_hot_s`, and it has itself been ready for that long.
-
-    Idle: as long as its load took, at most `min_loaded_s`, so that two callers in turns do not spend more time on
-    loads than on answers. Never longer than if it were in use: the bound on waiting is the same.
-    """
-    limits = world.limits
-    if victim.busy:
-        return max(model.since, victim.ready_at) + limits.max_wait_hot_s
-    return victim.ready_at + min(victim.load_s or 0.0, limits.min_loaded_s, limits.max_wait_hot_s)
+    at = max((stays_until(world, model.since, victim) for victim, _ in victims), default=0.0)
+    if at > world.now:
+        if at < inf:
+            world.timers.ask(Alarm.HOT, at)
+        return False
+    return True
 
 
 def _claim(world: World, walk: Walk, model: ModelState, victims: Victims) -> None:
@@ -224,6 +226,7 @@ def _claim(world: World, walk: Walk, model: ModelState, victims: Victims) -> Non
     add(world.planned, model.needs)
     if model.pinned:
         add(walk.kept, model.needs)
+        walk.keeps_more = True
     walk.ahead.add(model.group)
     walk.counted.add(model)
     for victim, why in victims:

@@ -11,8 +11,6 @@ serves, and who waits stays in line. Whatever depends on the digest is asked for
 
 from __future__ import annotations
 
-from math import inf
-
 from corral.domain.events import (
     FleetChanged,
     InstanceAdopted,
@@ -134,9 +132,7 @@ def _reindex(world: World) -> None:
 
 def memory_changed(world: World, event: MemoryChanged) -> None:
     """Other budgets. What is in use stays; what is idle and too much leaves."""
-    less = any(size < world.budgets.get(device, inf) for device, size in event.budgets.items())
     loading.drop_all_claims(world)
-    world.thorough = world.thorough or less
     world.budgets = event.budgets
 
 
@@ -155,12 +151,10 @@ def measured(world: World, event: InstanceMeasured) -> None:
         model.sizes[instance.digest] = holds
         if instance.digest == model.next_digest:
             model.needs = holds
-            world.recount(model)
+        world.recount(model)
     if holds == instance.holds:
         return
     loading.drop_all_claims(world)
-    # Only what pinned Models keep, and its own Model's needs, decide over what can never be.
-    world.thorough = world.thorough or model.pinned or model in world.line
     world.weigh(instance, holds)
     world.dirty = True
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
+from math import inf
 
 from corral.domain.errors import Conflict, CorralError
 from corral.domain.fleet import GroupSpec
 from corral.domain.launch import Variant
 from corral.scheduler.machine import doubt, leasing
 from corral.scheduler.machine.failing import note_failure
-from corral.scheduler.machine.state import STARTING, Instance, ModelState, World
+from corral.scheduler.machine.state import STARTING, Alarm, Instance, ModelState, World
 from corral.scheduler.policy.groups import Ahead
 from corral.scheduler.policy.memory import (
     NOTHING,
@@ -49,9 +50,12 @@ class Walk:
     full: set[str] = field(default_factory=set)  # devices of which one ahead could not get enough: no more of them
     counted: set[ModelState] = field(default_factory=set)  # who has claimed, reserved, or could not get enough
     ended: Rank | None = None  # it went no further than this: nobody behind could get anything
+    at_rest: bool = False  # the reason was that nothing can be had at present: what they would reserve is not known
+    keeps_more: bool = False  # a pinned Model has claimed: `kept` has grown
     idle: list[Candidate[Instance]] | None = None  # who could leave; None = not known at present
     in_use: list[Candidate[Instance]] | None = None
     spent: int = 0  # so many at the begin of `in_use` are no candidates any more
+    times: list[tuple[float, Instance]] | None = None  # from when on they can leave at the earliest; None = not known
 
     def blocks(self, group: GroupSpec | None, devices: Iterable[str]) -> bool:
         """True where a load ahead is in the way of one of this group that needs these devices."""
@@ -70,6 +74,23 @@ class Walk:
         self.ahead.add(model.group)
         self.counted.add(model)
 
+    def forget_candidates(self) -> None:
+        """Who is idle may have changed."""
+        self.idle = self.in_use = self.times = None
+
+    def would_serve(self, world: World, model: ModelState) -> bool:
+        """
+        True where a walk that is at rest may have left something to this Model if it stood in front of all.
+
+        That is what those ahead keep for themselves but cannot have yet, not having waited as long as it has.
+        """
+        if model.group is not None:
+            return True
+        at = min((stays_until(world, model.since, victim) for victim in self.taken), default=inf)
+        if at > world.now and at < inf:
+            world.timers.ask(Alarm.HOT, at)
+        return at <= world.now
+
     def run_out(self, model: ModelState, short: Amounts) -> None:
         """There is not enough for it: of what is short nobody behind gets any; of the rest it keeps its part."""
         self.full.update(short)
@@ -79,9 +100,8 @@ class Walk:
 def kept_by_pinned(world: World) -> dict[str, int]:
     """What pinned Models hold or have claimed, and keep."""
     total: dict[str, int] = {}
-    for instance in world.instances.values():
-        if instance.model.pinned and not instance.why:
-            add(total, instance.holds)
+    for instance in world.kept:
+        add(total, instance.holds)
     for model, needed in world.claims.items():
         if model.pinned:
             add(total, needed)
@@ -162,7 +182,74 @@ def candidate(world: World, instance: Instance) -> Candidate[Instance]:
     return Candidate(instance, holds, idle_s, cost_s, model.spec.priority, waiting, instance.ready_at)
 
 
+# --- nothing to be had ------------------------------------------------------------------------------------------------
+
+
+def stays_until(world: World, since: float, victim: Instance) -> float:
+    """
+    When it must give way to a Model that is wanted since then.
+
+    In use: once the other has waited `max_wait_hot_s`, and it has itself been ready for that long. One that is starting
+    serves its waiters first; its InstanceReady plans again.
+
+    Idle: as long as its load took, at most `min_loaded_s`, so that two callers in turns do not spend more time on
+    loads than on answers. Never longer than if it were in use: the bound on waiting is the same.
+    """
+    limits = world.limits
+    if victim.busy:
+        return inf if victim.state is STARTING else max(since, victim.ready_at) + limits.max_wait_hot_s
+    if victim.state is STARTING:
+        return 0.0
+    return victim.ready_at + min(victim.load_s or 0.0, limits.min_loaded_s, limits.max_wait_hot_s)
+
+
+def at_rest(world: World, walk: Walk) -> bool:
+    """
+    True where no load can be claimed at present by those behind, if they need memory that is not there.
+
+    Nobody whom those ahead have left can leave yet, and nobody who is leaving could return. A timer is set for when
+    the first of them could.
+    """
+    if walk.times is None:
+        since = _wanted_since(world)
+        walk.times = [(stays_until(world, since, instance), instance) for instance in world.evictable]
+    now, evictable, taken, first = world.now, world.evictable, walk.taken, inf
+    for at, instance in walk.times:
+        if at < first and not _out(instance, taken, evictable):
+            if at <= now:
+                return False
+            first = at
+    if any(fits(instance.holds, world.budgets, world.planned) for instance in world.draining):
+        return False
+    if first < inf:
+        world.timers.ask(Alarm.HOT, first)
+    return True
+
+
+def _wanted_since(world: World) -> float:
+    """No Model in line is wanted for longer."""
+    first = next(iter(world.waiting.values()), None)
+    return -inf if first is None or world.in_line.unasked else first.asked_at
+
+
+def memory_is_short(world: World, devices: Iterable[str]) -> bool:
+    """True where what is free of one of these devices is too little for anybody in line who needs it."""
+    for device in devices:
+        budget = world.budgets.get(device)
+        if budget is not None and world.planned.get(device, 0) + world.in_line.least(device) > budget:
+            return True
+    return False
+
+
 # --- what can never be ------------------------------------------------------------------------------------------------
+
+
+def refuse_misfits(world: World, walk: Walk) -> None:
+    """Those in line who can never fit beside what is pinned, wherever they stand."""
+    for device, budget in world.budgets.items():
+        for model in world.in_line.larger(device, budget - walk.kept.get(device, 0)):
+            if model in world.line and model not in world.claims:
+                fit(world, walk, model)
 
 
 def fit(world: World, walk: Walk, model: ModelState) -> bool:

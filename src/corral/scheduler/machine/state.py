@@ -22,6 +22,7 @@ from corral.domain.launch import Endpoint, Variant
 from corral.domain.serving import Caller
 from corral.scheduler.machine.callers import Accounts
 from corral.scheduler.machine.doubt import Doubt
+from corral.scheduler.machine.inline import InLine
 from corral.scheduler.machine.measured import Measured
 from corral.scheduler.machine.timers import Timers
 from corral.scheduler.policy import memory
@@ -134,7 +135,6 @@ class ModelState:
     last: Instance | None = None  # the newest instance, alive or not
     preload: bool = False  # to be started once without a request, where that costs nobody anything
     held: bool = False  # pinned, but unloaded by hand: stays down until someone asks
-    kind: tuple[str, tuple[str, ...]] = ("", ())  # under which it is counted while it is in line
     removed: bool = False  # not in the Fleet any more; serves those it has
     failures: int = 0
     load_s: float | None = None  # what its last load took, also one of an earlier Corral
@@ -233,8 +233,7 @@ class World:
         self.dirty = False  # something that the plan of loads depends on has changed
         self.joined: dict[ModelState, None] = {}  # have come into the line since the last walk
         self.thorough = True  # look at everyone in line: some may have to be told no
-        # Models in line by their group and the devices that they need: how many, and the group.
-        self.kinds: dict[tuple[str, tuple[str, ...]], tuple[int, GroupSpec | None]] = {}
+        self.in_line = InLine()
         self.watch_idle = False  # someone would like an instance to become idle
         # Memory by device: `used` is what is alive; `planned` is what stays: alive and not leaving, and the claims.
         self.budgets: Mapping[str, int] = {}
@@ -242,6 +241,7 @@ class World:
         self.planned: dict[str, int] = {}
         # Indexes, so that no decision looks at all Models.
         self.evictable: dict[Instance, None] = {}  # holds memory, is not leaving, its Model is not pinned
+        self.kept: dict[Instance, None] = {}  # is not leaving, its Model is pinned
         self.grouped: dict[str, dict[str, Instance]] = {}  # alive, by group
         self.draining: dict[Instance, None] = {}
         self.retiring: dict[ModelState, None] = {}  # removed from the Fleet, not gone yet
@@ -287,6 +287,8 @@ class World:
         if new is not None and (old is None or new < old):
             nobody_behind = new > end and not was_in
             beyond = walk.ended is not None and new > walk.ended
+            if beyond and walk.at_rest:  # with what is known of its other callers its true rank may be further in front
+                beyond = not walk.would_serve(self, model)
             self.dirty = self.dirty or not (nobody_behind or beyond)
         elif changed and model in walk.counted:
             self.dirty = True
@@ -314,10 +316,12 @@ class World:
                 model, model, place(model.wanted_since, model.spec.priority, model.wanted_arrival)
             )
         is_in = model in self.line
-        if is_in != was_in:
-            self._count_kind(model, 1 if is_in else -1)
-            if is_in:
-                self.joined[model] = None
+        if is_in and not was_in:
+            self.in_line.add(model)
+            self.joined[model] = None
+            self.thorough = self.thorough or model.preload  # it goes now, or not at all
+        elif was_in and not is_in:
+            self.in_line.remove(model)
         if not is_in:
             model.cramped = False
         return changed
@@ -329,18 +333,8 @@ class World:
             self.out.append(Survey(model.spec))
 
     def recount(self, model: ModelState) -> None:
-        """Its group, or the devices that it needs, are others now."""
-        if model in self.line:
-            self._count_kind(model, -1)
-            self._count_kind(model, 1)
-
-    def _count_kind(self, model: ModelState, change: int) -> None:
-        if change > 0:
-            # With variants it may need less than it seems to; with nothing to need it is never blocked by memory.
-            model.kind = (model.group.name if model.group else "", () if model.variants else tuple(model.needs))
-        count, group = self.kinds.pop(model.kind, (0, model.group))
-        if count + change:
-            self.kinds[model.kind] = (count + change, model.group if change > 0 else group)
+        """Its group, or what it needs, is another now."""
+        self.in_line.recount(model)
 
     def rearm(self) -> None:
         """Ask for the next Tick where the time for it has changed."""
@@ -367,10 +361,9 @@ class World:
         group = instance.model.group
         if group is not None:
             self.grouped.setdefault(group.name, {})[instance.id] = instance
-        if instance.why or instance.model.pinned or not instance.holds:
-            self.evictable.pop(instance, None)
-        else:
-            self.evictable[instance] = None
+        pinned = instance.model.pinned
+        _enter(self.evictable, instance, not (instance.why or pinned) and bool(instance.holds))
+        _enter(self.kept, instance, not instance.why and pinned)
 
     def move(self, instance: Instance, new: InstanceState, reason: str) -> None:
         """Change the state and tell."""
@@ -403,6 +396,7 @@ class World:
         if not instance.why:
             memory.take(self.planned, instance.holds)
         self.evictable.pop(instance, None)
+        self.kept.pop(instance, None)
         self.draining.pop(instance, None)
         if model.group is not None:
             self.grouped.get(model.group.name, {}).pop(instance.id, None)
@@ -421,6 +415,13 @@ class World:
                 why = must_leave(group, instance.model.group)
                 if why:
                     yield instance, why
+
+
+def _enter(index: dict[Instance, None], instance: Instance, belongs: bool) -> None:
+    if belongs:
+        index[instance] = None
+    else:
+        index.pop(instance, None)
 
 
 MakeError = Callable[[], CorralError]

@@ -42,6 +42,7 @@ def send_away(world: World, instance: Instance, why: str, for_model: str = "", *
         memory.take(world.planned, instance.holds)
     instance.why, instance.for_model = why, for_model
     world.evictable.pop(instance, None)
+    world.kept.pop(instance, None)
     if model.current is instance:
         model.current = model.serving = None
         model.leaving[instance.id] = instance
