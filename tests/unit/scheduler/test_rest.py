@@ -181,5 +181,4 @@ def test_walks_do_rest_in_these_worlds() -> None:
 def test_a_rest_too_early_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "at_rest", lambda world, walk: True)
     with pytest.raises(AssertionError):
-        for seed in range(20):
-            play(seed)
+        _ = [play(seed) for seed in range(20)]

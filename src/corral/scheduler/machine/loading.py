@@ -70,8 +70,7 @@ def settle(world: World) -> None:
         for model in world.claims:
             walk.ahead.add(model.group)
             walk.counted.add(model)
-        if not world.thorough:
-            refuse_misfits(world, walk)
+        refuse_misfits(world, walk)
         _go(world, walk)
         for instance in list(world.draining):
             if not instance.model.has_waiters and _may_return(world, walk, instance):
