@@ -8,6 +8,7 @@ first moment at which anybody could leave, sometimes a little early).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
 import pytest
@@ -92,7 +93,7 @@ class Twins:
         self.rests += walk is not None and walk.at_rest
         self._note(orders[0])
 
-    def _note(self, order: list[commands.Command]) -> None:
+    def _note(self, order: Iterable[commands.Command]) -> None:
         for command in order:
             match command:
                 case commands.Start(instance=instance):
