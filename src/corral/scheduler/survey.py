@@ -16,7 +16,7 @@ from typing import Any
 
 from corral.contracts.engine import Engine
 from corral.contracts.footprint import Footprints
-from corral.domain.devices import DeviceMemory
+from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.errors import StoreFailed
 from corral.domain.events import ModelsSurveyed
 from corral.domain.fleet import Fleet, ModelSpec, OptionValue
@@ -60,8 +60,13 @@ class Survey:
         return tuple(found.values())
 
     def devices_of(self, model: ModelSpec) -> tuple[DeviceMemory, ...]:
-        """Those that its program can use, as it said last."""
-        return self._devices.get(_asked_as(model), ())
+        """Those that its program can use, as it said last; of what each is a part only the host knows."""
+        found = self._devices.get(_asked_as(model), ())
+        return tuple(dataclasses.replace(each, part_of=self._part_of(each.name) or each.part_of) for each in found)
+
+    def _part_of(self, device: str) -> str:
+        others = [name for name in self._charged({device: 1}) if name != device]
+        return RAM if RAM in others else next(iter(others), "")
 
     def of(self, models: Iterable[ModelSpec]) -> ModelsSurveyed:
         """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from corral.domain.devices import RAM
+from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.errors import BadGguf
 from corral.domain.fleet import OptionValue
 from corral.store.gguf.estimate import DRIVER_BYTES, Estimate, estimate
+from corral.store.gguf.placement import gpus_of
 from corral.store.gguf.shape import ModelShape
 from corral.store.gguf.weights import Weights
 from tests.unit.store.shapes import LLAMA_8B, MAMBA, MAMBA_STATE, MIB, asked, gpu, ram, shape, tensors
@@ -278,3 +281,22 @@ def test_without_that_it_only_has_the_driver() -> None:
 def test_devices_are_in_the_order_in_which_they_are_asked_for() -> None:
     found = weights(dense(), 20 * GIB, 20 * GIB, device=("CUDA1", "CUDA0"), tensor_split=("1", "0"))
     assert set(found) == {RAM, "CUDA1"}
+
+
+def names(*devices: DeviceMemory, **options: OptionValue) -> list[str]:
+    return [device.name for device in gpus_of(asked(**options), devices)]
+
+
+def test_a_gpu_in_ram_is_used_only_where_there_is_no_other() -> None:
+    card, apu = gpu("Vulkan0", 24 * GIB), replace(gpu("Vulkan1", 40 * GIB), part_of=RAM)
+    assert names(card, apu) == ["Vulkan0"]
+    assert names(apu) == ["Vulkan1"]
+    assert names(card, apu, device=("Vulkan1", "Vulkan0")) == ["Vulkan1", "Vulkan0"], "unless it is asked for"
+    assert names(gpu("ROCm0", 24 * GIB), replace(apu, name="ROCm1")) == ["ROCm0", "ROCm1"], "ROCm calls both the same"
+
+
+def test_a_gpu_with_two_names_is_used_once() -> None:
+    cuda, vulkan = gpu("CUDA0", 24 * GIB), replace(gpu("Vulkan0", 24 * GIB), part_of="CUDA0")
+    assert names(cuda, vulkan) == ["CUDA0"]
+    assert names(vulkan) == ["Vulkan0"]
+    assert names(cuda, vulkan, device=("Vulkan0",)) == ["Vulkan0"]

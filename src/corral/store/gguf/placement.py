@@ -38,9 +38,20 @@ def gpus_of(asked: Asked, devices: Sequence[DeviceMemory]) -> list[DeviceMemory]
     if wanted:
         named = {device.name: device for device in gpus}
         gpus = [named[name] for name in wanted if name in named]
+    else:
+        gpus = _by_themselves(gpus)
     if asked.text("split_mode") == "none" and gpus:
         gpus = [gpus[min(asked.whole("main_gpu"), len(gpus) - 1)]]
     return gpus
+
+
+def _by_themselves(gpus: Sequence[DeviceMemory]) -> list[DeviceMemory]:
+    """What llama.cpp takes unasked: a GPU with two names once, one in RAM only where there is no other."""
+    names = {gpu.name for gpu in gpus}
+    single = [gpu for gpu in gpus if gpu.part_of not in names]
+    # Only Vulkan says which are integrated; CUDA and ROCm call all of them the same.
+    cards = [gpu for gpu in single if not (gpu.part_of == RAM and gpu.name.startswith("Vulkan"))]
+    return cards or single
 
 
 def place(
