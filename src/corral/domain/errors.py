@@ -22,7 +22,8 @@ CorralError
 │   ├── StartFailed          503 engine_start_failed; carries a diagnosis and the last log lines
 │   ├── EngineDied           502 engine_died
 │   ├── EngineSilent         504 engine_timeout
-│   └── EngineProtocolError  502 engine_protocol_error
+│   ├── EngineProtocolError  502 engine_protocol_error
+│   └── EngineRefused        the status that the engine gave; engine_refused
 ├── PlaceFailed          the host can help: no process, no port, no disk, no keeper
 └── StoreFailed          the model files are at fault
     ├── FileMissing
@@ -245,6 +246,21 @@ class EngineProtocolError(EngineFailed):
     """The engine's answer is not valid HTTP."""
 
     code = "engine_protocol_error"
+
+
+class EngineRefused(EngineFailed):
+    """
+    The engine refused the request.
+
+    `engine_status` is the status that it gave, `engine_type` its own word for the kind of error ("" where it had none).
+    """
+
+    code = "engine_refused"
+
+    def __init__(self, message: str = "", *, engine_status: int = 500, engine_type: str = "") -> None:
+        self.engine_status = engine_status
+        self.engine_type = engine_type
+        super().__init__(message)
 
 
 class PlaceFailed(CorralError):

@@ -1,0 +1,144 @@
+"""
+Dialects: how a client's request becomes one that its engine understands, and the answer one that the client does.
+
+    decode -> Asked         the request is read and found right, before anything is loaded for it
+    Asked.towards -> Outgoing   once it is known which engine serves: path, body, and the way back
+    Reply                   the way back: None where the engine speaks as the client does, and bytes pass untouched
+
+All of it is pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from corral.domain.chat import Delta
+from corral.domain.errors import CorralError, EngineRefused
+from corral.domain.facts import ModelFacts
+
+
+class Asking(NamedTuple):
+    """
+    What is known of a request beside its body: `model` is the name that the client used, `facts` what is known of the
+    Model behind it. `wall` gives seconds since the epoch.
+    """
+
+    model: str
+    facts: ModelFacts
+    request_id: str
+    wall: Callable[[], float]
+    headers: Mapping[bytes, bytes] = {}
+
+
+class Served(NamedTuple):
+    """
+    What is known once the engine is. `speaks` are the dialects that it understands (`openai`, `anthropic`,
+    `responses`), and `llama.cpp` where it takes that engine's own fields; `load_s` is how long the request waited.
+    """
+
+    speaks: frozenset[str]
+    load_s: float = 0.0
+
+
+class Reply(Protocol):
+    """The way back of one answer. Called in order, for whole events; never after `end` or an error."""
+
+    media_type: bytes
+    """Of a stream; what is no stream is JSON."""
+
+    def stream(self, events: bytes) -> bytes:
+        """Whole server-sent events of the engine -> what the client gets of them. Raises EngineFailed."""
+        ...
+
+    def end(self) -> bytes:
+        """The engine's stream is complete: what the client still gets. Raises EngineFailed for one that was cut."""
+        ...
+
+    def whole(self, body: bytes) -> bytes:
+        """An answer (2xx) that is no stream. Raises EngineProtocolError for what makes no sense."""
+        ...
+
+    def refused(self, status: int, body: bytes) -> EngineRefused:
+        """What an answer with such a status means."""
+        ...
+
+
+class Outgoing(NamedTuple):
+    """What the engine is sent. Without a `reply` its answer passes untouched: it speaks as the client does."""
+
+    path: bytes
+    body: bytes
+    reply: Reply | None = None
+
+
+class Asked(Protocol):
+    """A request that was read and found right."""
+
+    stream: bool
+
+    def towards(self, served: Served) -> Outgoing:
+        """The request for an engine like this."""
+        ...
+
+
+class Reader(Protocol):
+    """What an engine says in its dialect, read."""
+
+    def stream(self, events: bytes) -> list[Delta]:
+        """Whole server-sent events. Raises EngineFailed where they tell of a failure or make no sense."""
+        ...
+
+    def end(self) -> None:
+        """The stream is complete. Raises EngineFailed for one that says it is not."""
+        ...
+
+    def whole(self, body: bytes) -> list[Delta]:
+        """An answer that is no stream. Raises EngineProtocolError."""
+        ...
+
+    def refused(self, status: int, body: bytes) -> EngineRefused:
+        """What an answer with a status that is no success says."""
+        ...
+
+
+class Writer(Protocol):
+    """What a client is told in its dialect."""
+
+    media_type: bytes
+
+    def stream(self, deltas: Sequence[Delta]) -> bytes:
+        """The next pieces of a stream."""
+        ...
+
+    def end(self) -> bytes:
+        """What ends a stream that is complete."""
+        ...
+
+    def whole(self, deltas: Sequence[Delta]) -> bytes:
+        """An answer that is no stream."""
+        ...
+
+
+class Dialect(Protocol):
+    """What is the same for all routes of one dialect."""
+
+    name: str
+    stream_type: bytes
+    """The media type of its streams."""
+
+    def error_status(self, error: CorralError) -> int:
+        """The HTTP status."""
+        ...
+
+    def error_body(self, error: CorralError, request_id: str) -> bytes:
+        """The JSON body of an answer that is this error."""
+        ...
+
+    def error_event(self, error: CorralError, request_id: str) -> bytes:
+        """The one terminal event of a stream that cannot go on; no mark of success follows it."""
+        ...
+
+    def waiting(self, model: str) -> bytes:
+        """What keeps an open stream alive and says nothing."""
+        ...

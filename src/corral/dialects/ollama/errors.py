@@ -1,0 +1,69 @@
+"""
+Ollama's error shape: `{"error": "..."}`, with `source` added: who failed, Corral or the engine.
+
+In a stream it is a line like any other, the last one; the status has been 200 by then.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from corral.domain import errors as e
+
+STATUS: Final[dict[type[e.CorralError], int]] = {
+    e.CorralError: 500,
+    e.Refused: 400,
+    e.BadRequest: 400,
+    e.Unauthorized: 401,
+    e.Forbidden: 403,
+    e.UnknownModel: 404,
+    e.UnknownRoute: 404,
+    e.WrongMethod: 405,
+    e.Conflict: 409,
+    e.BodyTooLarge: 413,
+    e.ConfigError: 500,
+    e.Busy: 503,
+    e.QueueFull: 503,
+    e.QueueTimeout: 503,
+    e.NoMemory: 503,
+    e.Unloaded: 503,
+    e.ShuttingDown: 503,
+    e.EngineFailed: 502,
+    e.StartFailed: 503,
+    e.EngineDied: 502,
+    e.EngineSilent: 504,
+    e.EngineProtocolError: 502,
+    e.EngineRefused: 502,
+    e.PlaceFailed: 503,
+    e.StoreFailed: 500,
+    e.FileMissing: 503,
+    e.BadGguf: 503,
+}
+
+
+class Ollama:
+    """Implements `contracts.dialect.Dialect`."""
+
+    name = "ollama"
+    stream_type = b"application/x-ndjson"
+
+    def error_status(self, error: e.CorralError) -> int:
+        """The row of the nearest class that has one (plug-ins may derive their own errors); an engine's own first."""
+        if isinstance(error, e.EngineRefused):
+            return error.engine_status
+        return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+    def error_body(self, error: e.CorralError, request_id: str) -> bytes:
+        """Ollama's own words where clients look for them."""
+        words = f"model '{error.name}' not found" if isinstance(error, e.UnknownModel) else error.sentence()
+        return msgspec.json.encode({"error": words, "code": error.code, "source": error.source})
+
+    def error_event(self, error: e.CorralError, request_id: str) -> bytes:
+        """One line."""
+        return self.error_body(error, request_id) + b"\n"
+
+    def waiting(self, model: str) -> bytes:
+        """A piece of an answer that is empty: there are no comments in newline-delimited JSON."""
+        return b""

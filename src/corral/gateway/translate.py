@@ -1,0 +1,56 @@
+"""A chat request of one dialect on its way to an engine that speaks another, and the answer on its way back. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from corral.contracts.dialect import Outgoing, Reader, Served, Writer
+from corral.dialects.openai import requests as openai
+from corral.dialects.openai.answers import ChatReader
+from corral.domain.chat import ChatRequest
+from corral.domain.errors import EngineRefused
+
+
+class Translated:
+    """Implements `contracts.dialect.Reply`: what the engine says, read and written anew."""
+
+    def __init__(self, reader: Reader, writer: Writer) -> None:
+        self._reader, self._writer = reader, writer
+        self.media_type = writer.media_type
+
+    def stream(self, events: bytes) -> bytes:
+        """Whole events -> what the client gets of them."""
+        return self._writer.stream(self._reader.stream(events))
+
+    def end(self) -> bytes:
+        """The engine's stream is complete."""
+        self._reader.end()
+        return self._writer.end()
+
+    def whole(self, body: bytes) -> bytes:
+        """An answer that is no stream."""
+        return self._writer.whole(self._reader.whole(body))
+
+    def refused(self, status: int, body: bytes) -> EngineRefused:
+        """What an answer with such a status means."""
+        return self._reader.refused(status, body)
+
+
+@dataclass(frozen=True, slots=True)
+class AskedChat:
+    """Implements `contracts.dialect.Asked` by way of /v1/chat/completions, which every engine has."""
+
+    request: ChatRequest
+    model: str
+    writer: Callable[[Served], Writer]
+
+    @property
+    def stream(self) -> bool:
+        """Whether the client wants a stream."""
+        return self.request.stream
+
+    def towards(self, served: Served) -> Outgoing:
+        """The request in OpenAI's dialect."""
+        body = openai.encode(self.request, self.model, extensions="llama.cpp" in served.speaks)
+        return Outgoing(openai.CHAT, body, Translated(ChatReader(), self.writer(served)))
