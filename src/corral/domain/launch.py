@@ -31,6 +31,8 @@ class Endpoint:
 
     `model_name` is what the engine calls its Model, where it insists on that; `v1` what it has in the place of the
     `/v1` that OpenAI's routes begin with; `health` the path that tells whether it is well, where engines differ.
+    `speaks` are the dialects it understands beside OpenAI's chat: `anthropic`, `responses`; `llama.cpp` says that it
+    takes that engine's own fields.
     """
 
     socket: str = ""
@@ -42,6 +44,7 @@ class Endpoint:
     model_name: str = ""  # "" leaves the name that the client wrote
     v1: str = "/v1"
     health: str = ""  # "" is what its engine always asks
+    speaks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"unix:{self.socket}" if self.socket else f"http://{self.host}:{self.port}{self.base_path}"
@@ -212,7 +215,7 @@ class Handle:
                 "endpoint": {
                     "socket": end.socket, "host": end.host, "port": end.port,
                     "key": end.key, "base_path": end.base_path, "tls": end.tls,
-                    "model_name": end.model_name, "v1": end.v1, "health": end.health,
+                    "model_name": end.model_name, "v1": end.v1, "health": end.health, "speaks": end.speaks,
                 },
                 "started_at": self.started_at,
                 "data": dict(self.data),
@@ -231,7 +234,7 @@ class Handle:
                 instance=str(raw["instance"]),
                 model=str(raw["model"]),
                 digest=str(raw["digest"]),
-                endpoint=Endpoint(**raw["endpoint"]),
+                endpoint=Endpoint(**{**raw["endpoint"], "speaks": tuple(raw["endpoint"].get("speaks", ()))}),
                 started_at=float(raw["started_at"]),
                 data=dict(raw["data"]),
             )

@@ -277,7 +277,10 @@ async def _on_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, CorralError):
         raise error
     headers = {name.decode(): value.decode("latin-1") for name, value in errors.headers(error)}
-    return Response(errors.body(error), errors.shape(error).status, headers)
+    scope = request.scope
+    dialect = errors.spoken(None, scope["raw_path"], dict(scope["headers"]))
+    body = dialect.error_body(error, scope["state"]["request_id"])
+    return Response(body, dialect.error_status(error), headers)
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

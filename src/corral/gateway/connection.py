@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from corral.contracts.dialect import Dialect
 from corral.domain.errors import BadRequest, BodyTooLarge, Busy, CorralError
 from corral.domain.serving import Caller
 from corral.gateway import errors
@@ -326,10 +327,17 @@ class ClientConnection(asyncio.Protocol):
                 self.transport.write(self.framed(b"", last=True))
             self.finish()
 
-    def answer_error(self, error: CorralError, *, status: int = 0, extra: bytes = b"") -> int:
-        """A whole answer that is an error; its status."""
-        shown, text = status or errors.shape(error).status, errors.body(error)
-        fields = b"".join([b"%b: %b\r\n" % pair for pair in errors.headers(error)]) + extra
+    def dialect(self) -> Dialect:
+        """What the client of the present request speaks."""
+        return errors.spoken(self.route, self.head.path, self.head.fields)
+
+    def answer_error(self, error: CorralError, *, status: int = 0, request_id: bytes = b"") -> int:
+        """A whole answer that is an error, in the client's dialect; its status."""
+        dialect = self.dialect()
+        shown, text = status or dialect.error_status(error), dialect.error_body(error, request_id.decode("latin-1"))
+        fields = b"".join([b"%b: %b\r\n" % pair for pair in errors.headers(error)])
+        if request_id:
+            fields += b"x-request-id: %b\r\n" % request_id
         self.transport.write(self.head_bytes(shown, fields, len(text)) + self.framed(text))
         self.finish()
         return shown

@@ -1,86 +1,37 @@
 """
-What clients see when something goes wrong: one complete table from the error tree to status and body.
+What clients see when something goes wrong: status and body in the dialect that the client speaks.
 
-The shape is OpenAI's, `{"error": {"message", "type", "param", "code"}}`, with `source` added: who failed, Corral or
-the engine. The header `x-corral-source` says the same. `tests/unit/gateway/test_errors.py` keeps the table complete.
+Each dialect has its own complete table from the error tree (`dialects/*/errors.py`); headers are the same in all of them.
+`x-corral-source` says who failed, Corral or the engine, as the body does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil
-from typing import Final, NamedTuple
+from typing import Final
 
-import msgspec
-
+from corral.contracts.dialect import Dialect
+from corral.dialects.anthropic.errors import Anthropic
+from corral.dialects.ollama.errors import Ollama
+from corral.dialects.openai.errors import OpenAi
 from corral.domain import errors as e
-from corral.kit import sse
-
-
-class Shape(NamedTuple):
-    """How a kind of error is shown."""
-
-    status: int
-    type: str
-
-
-TABLE: Final[dict[type[e.CorralError], Shape]] = {
-    e.CorralError: Shape(500, "server_error"),
-    e.Refused: Shape(400, "invalid_request_error"),
-    e.BadRequest: Shape(400, "invalid_request_error"),
-    e.Unauthorized: Shape(401, "authentication_error"),
-    e.Forbidden: Shape(403, "permission_error"),
-    e.UnknownModel: Shape(404, "not_found_error"),
-    e.UnknownRoute: Shape(404, "not_found_error"),
-    e.WrongMethod: Shape(405, "invalid_request_error"),
-    e.Conflict: Shape(409, "conflict_error"),
-    e.BodyTooLarge: Shape(413, "invalid_request_error"),
-    e.ConfigError: Shape(500, "server_error"),
-    e.Busy: Shape(503, "overloaded_error"),
-    e.QueueFull: Shape(503, "overloaded_error"),
-    e.QueueTimeout: Shape(503, "overloaded_error"),
-    e.NoMemory: Shape(503, "overloaded_error"),
-    e.Unloaded: Shape(503, "overloaded_error"),
-    e.ShuttingDown: Shape(503, "overloaded_error"),
-    e.EngineFailed: Shape(502, "engine_error"),
-    e.StartFailed: Shape(503, "engine_error"),
-    e.EngineDied: Shape(502, "engine_error"),
-    e.EngineSilent: Shape(504, "engine_error"),
-    e.EngineProtocolError: Shape(502, "engine_error"),
-    e.PlaceFailed: Shape(503, "server_error"),
-    e.StoreFailed: Shape(500, "server_error"),
-    e.FileMissing: Shape(503, "server_error"),
-    e.BadGguf: Shape(503, "server_error"),
-}
+from corral.gateway.routes.table import Route
 
 JSON: Final = b"application/json"
+OPENAI: Final = OpenAi()
+DIALECTS: Final[dict[str, Dialect]] = {each.name: each for each in (OPENAI, Anthropic(), Ollama())}
 
 
-def shape(error: e.CorralError) -> Shape:
-    """The row of the nearest class that has one (plug-ins may derive their own errors)."""
-    for kind in type(error).__mro__:
-        row = TABLE.get(kind)
-        if row is not None:
-            return row
-    return TABLE[e.CorralError]
-
-
-def body(error: e.CorralError) -> bytes:
-    """The JSON body."""
-    fields: dict[str, object] = {
-        "message": error.sentence(),
-        "type": shape(error).type,
-        "param": "model" if isinstance(error, e.UnknownModel) else None,
-        "code": error.code,
-        "source": error.source,
-    }
-    if isinstance(error, e.StartFailed) and error.log_tail:
-        fields["log_tail"] = list(error.log_tail)
-    return msgspec.json.encode({"error": fields})
-
-
-def event(error: e.CorralError) -> bytes:
-    """The one terminal event of a stream that cannot go on; no `[DONE]` follows it."""
-    return sse.event(body(error))
+def spoken(route: Route | None, path: bytes, fields: Mapping[bytes, bytes]) -> Dialect:
+    """What the client of this request speaks: its route says so, else its path or headers (lower case) do."""
+    if route is not None and route.dialect != OPENAI.name:
+        return DIALECTS[route.dialect]
+    if path.startswith(b"/api/") and not path.startswith(b"/api/corral/"):
+        return DIALECTS["ollama"]
+    if path.startswith(b"/v1/messages") or b"anthropic-version" in fields:
+        return DIALECTS["anthropic"]
+    return OPENAI
 
 
 def headers(error: e.CorralError) -> list[tuple[bytes, bytes]]:

@@ -31,7 +31,6 @@ from corral.domain.errors import (
 from corral.domain.events import RequestFinished
 from corral.domain.fleet import ModelSpec
 from corral.domain.serving import NOBODY
-from corral.gateway import errors
 from corral.gateway.heads import SENT_RAW, client_fields, early_fields, engine_lines
 from corral.gateway.links import AnswerHead, Link, Site
 from corral.gateway.naming import addressed
@@ -383,14 +382,16 @@ class Exchange:
         """Tell the client, in the way that is still possible, and end."""
         client = self._client
         outcome = _outcome(error)
+        dialect = client.dialect()
         if not self.head_sent:
-            self._end(outcome, errors.shape(error).status)
-            client.answer_error(error, extra=b"x-request-id: %b\r\n" % self._request_id)
+            self._end(outcome, dialect.error_status(error))
+            client.answer_error(error, request_id=self._request_id)
             return
         if self._events:
             # What is held is the beginning of an event without its end: it was never forwarded, so this one is whole.
             # The body ends properly: the event tells of the failure, and clients drop the tail of a torn body.
-            client.transport.write(client.framed(errors.event(error), last=True))
+            event = dialect.error_event(error, self._request_id.decode("latin-1"))
+            client.transport.write(client.framed(event, last=True))
         self._end(outcome, self._status)
         if self._events:
             client.finish()

@@ -373,8 +373,9 @@ class Gateway:
         """Answer a request that does not reach the relay; on a Model's route that is on record too."""
         request_id = self.request_id(connection.head)
         if connection.route is not None:
-            self._record(connection, "refused", errors.shape(error).status, request_id.decode("latin-1"))
-        connection.answer_error(error, extra=b"x-request-id: %b\r\n" % request_id)
+            status = connection.dialect().error_status(error)
+            self._record(connection, "refused", status, request_id.decode("latin-1"))
+        connection.answer_error(error, request_id=request_id)
 
     def left(self, connection: ClientConnection, *, timeout: bool = False) -> None:
         """A client has left, or fallen silent, before its request was complete."""

@@ -28,7 +28,8 @@ class Route(NamedTuple):
     """
     One route to an engine. `weight` as in `Requested`: 0 takes no slot. `label` is the metric label.
 
-    `loads` False: the Model must be running already, else 409.
+    `loads` False: the Model must be running already, else 409. `dialect` is that of its errors and, where `reads` is
+    given, of its requests: then they are read by that name (routes/reading) and not passed untouched.
     """
 
     label: str
@@ -36,6 +37,8 @@ class Route(NamedTuple):
     model_from: ModelFrom = ModelFrom.BODY
     weight: int = 1
     loads: bool = True
+    dialect: str = "openai"
+    reads: str = ""
 
 
 _ROUTES: Final = (
