@@ -75,7 +75,10 @@ class Outgoing(NamedTuple):
 class Asked(Protocol):
     """A request that was read and found right."""
 
-    stream: bool
+    @property
+    def stream(self) -> bool:
+        """Whether the client wants a stream."""
+        ...
 
     def towards(self, served: Served) -> Outgoing:
         """The request for an engine like this."""

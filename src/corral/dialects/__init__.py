@@ -1,1 +1,5 @@
-"""Client wire formats as pure codecs: `openai`, `anthropic`, `ollama`. Strangers to each other; they meet in domain.chat."""
+"""
+Client wire formats as pure codecs: `openai`, `anthropic`, `ollama`.
+
+Strangers to each other; they meet in domain.chat.
+"""

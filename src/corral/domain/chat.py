@@ -1,9 +1,9 @@
 """
 One chat, in nobody's dialect: what was asked, and what comes of it piece by piece.
 
-Dialects meet here. A client's request is decoded into a `ChatRequest` and encoded for the engine; the engine's answer is
-decoded into `Delta`s and encoded for the client. What only one dialect knows goes along in `extra`, under the name that
-OpenAI-speaking engines give it. None always means "not said", never a default: zero is a value.
+Dialects meet here. A client's request is decoded into a `ChatRequest` and encoded for the engine; the engine's answer
+is decoded into `Delta`s and encoded for the client. What only one dialect knows goes along in `extra`, under the name
+that OpenAI-speaking engines give it. None always means "not said", never a default: zero is a value.
 """
 
 from __future__ import annotations

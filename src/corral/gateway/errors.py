@@ -1,7 +1,7 @@
 """
 What clients see when something goes wrong: status and body in the dialect that the client speaks.
 
-Each dialect has its own complete table from the error tree (`dialects/*/errors.py`); headers are the same in all of them.
+Each dialect has its own complete table from the error tree (`dialects/*/errors.py`); headers are the same in all.
 `x-corral-source` says who failed, Corral or the engine, as the body does.
 """
 

@@ -29,6 +29,7 @@ SENT_TO_CLIENTS: Final = frozenset(
         b"etag", b"last-modified", b"retry-after", b"content-range", b"accept-ranges",
     }
 )  # fmt: skip
+JSON: Final = b"application/json"
 NOT_BUFFERED: Final = b"x-accel-buffering: no\r\n"  # nginx would collect the stream
 
 
@@ -36,6 +37,12 @@ def engine_lines(head: RequestHead, path: bytes, allowed: Set[bytes], site: Site
     """The head of the request that the engine gets, up to its length; its own key is part of `site.prefix`."""
     fields = passed_to_engine(head, allowed)
     return b"%b %b%b%b%b" % (head.method, site.base_path, path, site.prefix, fields)
+
+
+def written_lines(head: RequestHead, path: bytes, allowed: Set[bytes], site: Site) -> bytes:
+    """The same for a request whose body was written anew."""
+    fields = passed_to_engine(head, allowed - {b"content-type", b"accept"})
+    return b"POST %b%b%b%bcontent-type: application/json\r\n" % (site.base_path, path, site.prefix, fields)
 
 
 def passed_to_engine(head: RequestHead, allowed: Set[bytes]) -> bytes:
@@ -57,9 +64,9 @@ def client_fields(head: AnswerHead, request_id: bytes, queue_s: float) -> bytes:
     return fields + NOT_BUFFERED if head.stream else fields
 
 
-def early_fields(request_id: bytes) -> bytes:
-    """The header lines of a stream whose engine has not answered yet."""
-    return (
-        b"content-type: text/event-stream\r\nx-corral-source: engine\r\nx-request-id: %b\r\n" % request_id
-        + NOT_BUFFERED
-    )
+def own_fields(media_type: bytes, request_id: bytes, queue_s: float = 0.0) -> bytes:
+    """The header lines of an engine's answer that was written anew, or of a stream that has not begun yet."""
+    fields = b"content-type: %b\r\nx-corral-source: engine\r\nx-request-id: %b\r\n" % (media_type, request_id)
+    if queue_s >= 0.001:
+        fields += b"server-timing: queue;dur=%.1f\r\n" % (queue_s * 1000)
+    return fields if media_type == JSON else fields + NOT_BUFFERED

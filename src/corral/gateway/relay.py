@@ -31,7 +31,7 @@ from corral.domain.errors import (
 from corral.domain.events import RequestFinished
 from corral.domain.fleet import ModelSpec
 from corral.domain.serving import NOBODY
-from corral.gateway.heads import SENT_RAW, client_fields, early_fields, engine_lines
+from corral.gateway.heads import SENT_RAW, client_fields, engine_lines, own_fields
 from corral.gateway.links import AnswerHead, Link, Site
 from corral.gateway.naming import addressed
 from corral.gateway.routes.table import FROM_PATH, Route
@@ -260,7 +260,8 @@ class Exchange:
             return
         self.head_sent = self._events = True
         self._status = 200
-        self._client.transport.write(self._client.head_bytes(200, early_fields(self._request_id), None))
+        fields = own_fields(self._client.dialect().stream_type, self._request_id)
+        self._client.transport.write(self._client.head_bytes(200, fields, None))
 
     def _forward(self, out: bytes, data: bytes, complete: bool) -> None:
         client = self._client
@@ -316,10 +317,13 @@ class Exchange:
             self._state = CONNECTING
             self._timer = asyncio.get_running_loop().call_later(LOADING_PAUSE_S, self._try_again)
         elif self.head_sent:
-            text = body[:LOOK_LIMIT].decode("utf-8", "replace")
-            self._fail(EngineFailed(f"The engine answered with status {status}: {text}"))
+            self._fail(self._refusal(status, body))
         else:
             self._forward(self._take_head(link.head, link.length), body, complete)
+
+    def _refusal(self, status: int, body: bytes) -> CorralError:
+        text = body[:LOOK_LIMIT].decode("utf-8", "replace")
+        return EngineFailed(f"The engine answered with status {status}: {text}")
 
     def _try_again(self) -> None:
         self._timer = None

@@ -38,7 +38,6 @@ from corral.domain.events import Notice, RequestFinished, StateChanged
 from corral.domain.fleet import ModelSpec
 from corral.domain.instance import InstanceState
 from corral.domain.serving import Caller, Scope, ServerSpec
-from corral.gateway import errors
 from corral.gateway.app import CorralRoutes, no_metrics
 from corral.gateway.auth import OWNER, Door, bind_problem
 from corral.gateway.body import BodyBudget
@@ -50,8 +49,10 @@ from corral.gateway.links import LinkPool
 from corral.gateway.listeners import BACKLOG, tcp_listeners
 from corral.gateway.relay import Exchange
 from corral.gateway.routes.openai import wanted
+from corral.gateway.routes.reading import read
 from corral.gateway.routes.table import HOT, UPSTREAM, UPSTREAM_LABEL, Route
 from corral.gateway.routes.upstream import raw_target
+from corral.gateway.translated import TranslatedExchange
 from corral.kit.asgi_bridge import AsgiApp, AsgiCall
 from corral.kit.http_heads import RequestHead
 from corral.kit.tasks import Tasks
@@ -282,7 +283,7 @@ class Gateway:
         """Give a complete request to whoever answers it."""
         route = connection.route
         try:
-            if route is None or route is _RAW or head.method == b"OPTIONS":
+            if route is None or route.reads or route is _RAW or head.method == b"OPTIONS":
                 self._serve_other(connection, route, head, body)
                 return
             model, stream = wanted(route, head, body, self.directory)
@@ -300,8 +301,16 @@ class Gateway:
             self._options(connection, head)
         elif route is _RAW:
             self._serve_raw(connection, head, body)
+        elif route is not None:
+            self._serve_read(connection, route, head, body)
         else:
             self._serve_app(connection, head, body)
+
+    def _serve_read(self, connection: ClientConnection, route: Route, head: RequestHead, body: bytes) -> None:
+        model, asked = read(route, head, body, self.directory, request_id=self.request_id(head), wall=self.clock.wall)
+        exchange = TranslatedExchange(connection, route, model, asked)
+        connection.serve_with(exchange, exchange)
+        exchange.ask()
 
     def _serve_raw(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
         model, path, route = raw_target(head.method, head.path, self.directory)

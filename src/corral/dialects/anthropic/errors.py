@@ -56,7 +56,7 @@ _BY_STATUS: Final = {
 
 
 def shape(error: e.CorralError) -> Shape:
-    """The row of the nearest class that has one (plug-ins may derive their own errors); an engine's own status first."""
+    """The row of the nearest class that has one (plug-ins may derive their own); an engine's status first."""
     if isinstance(error, e.EngineRefused):
         return Shape(error.engine_status, _BY_STATUS.get(error.engine_status, "api_error"))
     for kind in type(error).__mro__:

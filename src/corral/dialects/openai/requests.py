@@ -7,6 +7,7 @@ that does not take such fields gets `reasoning_effort` alone, which is OpenAI's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -80,13 +81,13 @@ def _message(message: Message) -> dict[str, Any]:
 
 def _tool_message(message: Message) -> dict[str, Any]:
     result = next(part for part in message.parts if isinstance(part, ToolResult))
-    fields: dict[str, Any] = {"role": "tool", "tool_call_id": result.call_id, "content": _content(list(result.parts))}
+    fields: dict[str, Any] = {"role": "tool", "tool_call_id": result.call_id, "content": _content(result.parts)}
     if result.name:
         fields["name"] = result.name
     return fields
 
 
-def _content(parts: list[Part] | list[Text | Media]) -> str | list[dict[str, Any]]:
+def _content(parts: Sequence[Part]) -> str | list[dict[str, Any]]:
     """A string where it is text alone: templates of many models know nothing else."""
     if all(isinstance(part, Text) for part in parts):
         return "".join(part.text for part in parts if isinstance(part, Text))

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 _SPEC_FILE: Final = "worker.json"
 _KEY_FILE: Final = "engine.key"
+_SPEAKS: Final = ("anthropic", "responses", "llama.cpp")
 _LOOK_AGAIN_S: Final = 1.0  # at PATH
 _STOP_GRACE_S: Final = 2.0  # on SIGTERM llama-server may wait for its requests for as long as their clients stay
 
@@ -129,7 +130,7 @@ class LlamaCppEngine:
             return _worker_plan(model, settings, place, endpoint, path)
         known = (await self._prober.probe(program)).known
         if endpoint.socket and not _takes_sockets(known):
-            endpoint = Endpoint(host="127.0.0.1", port=free_port(), key=endpoint.key)
+            endpoint = Endpoint(host="127.0.0.1", port=free_port(), key=endpoint.key, speaks=endpoint.speaks)
         return _binary_plan(program, known, model, settings, place, endpoint, path)
 
     async def wait_ready(self, model: ModelSpec, endpoint: Endpoint) -> ReadyInfo:
@@ -199,8 +200,8 @@ def _environment(model: ModelSpec, place: Place) -> dict[str, str]:
 def _endpoint(place: Place) -> Endpoint:
     key = secrets.token_urlsafe(32)
     if place.socket:
-        return Endpoint(socket=place.socket, key=key)
-    return Endpoint(host=place.host, port=place.port or free_port(), key=key)
+        return Endpoint(socket=place.socket, key=key, speaks=_SPEAKS)
+    return Endpoint(host=place.host, port=place.port or free_port(), key=key, speaks=_SPEAKS)
 
 
 def _takes_sockets(known: Capabilities) -> bool:

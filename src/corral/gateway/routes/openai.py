@@ -46,14 +46,19 @@ def wanted(route: Route, head: RequestHead, body: bytes, directory: ModelDirecto
     else:
         name = _from_form(head, body)
         stream = False
+    return named(name, route, directory), stream
+
+
+def named(name: str | None, route: Route, directory: ModelDirectory) -> ModelSpec:
+    """The Model that is meant. Raises UnknownModel, and BadRequest where none is named and there are several."""
     if name is None or name == "":
         if directory.only is None:
             raise BadRequest(
                 f"Which Model? It is named by {route.model_from.value}.", hint="GET /v1/models lists them."
             )
-        return directory.only, stream
+        return directory.only
     found = directory.find(name)
-    return found if found is not None else directory.get(name), stream
+    return found if found is not None else directory.get(name)
 
 
 def _from_query(query: bytes) -> str | None:

@@ -70,6 +70,7 @@ _ROUTES: Final = (
             "/v1/images/edits", "/v1/images/variations",
         )
     ),
+    Route("/api/chat", b"POST", dialect="ollama", reads="ollama-chat"),
     *(Route(path, b"GET", ModelFrom.QUERY, weight=0, loads=False) for path in ("/props", "/slots")),
 )  # fmt: skip
 

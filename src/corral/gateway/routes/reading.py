@@ -1,0 +1,64 @@
+"""
+The requests that are read before they are served, by the name that the table of routes gives: body -> Asked.
+
+Here client and engine dialects are put together; each of them knows only domain.chat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from corral.contracts.dialect import Asked, Asking, Served, Writer
+from corral.dialects.ollama import answers as ollama_answers
+from corral.dialects.ollama import requests as ollama
+from corral.domain.errors import BadRequest
+from corral.domain.fleet import ModelSpec
+from corral.gateway.directory import ModelDirectory
+from corral.gateway.routes.openai import named
+from corral.gateway.routes.table import Route
+from corral.gateway.translate import AskedChat
+from corral.kit.http_heads import RequestHead
+
+
+class _Named(msgspec.Struct):
+    model: str | None = None
+
+
+_named = msgspec.json.Decoder(_Named).decode
+
+
+def read(
+    route: Route,
+    head: RequestHead,
+    body: bytes,
+    directory: ModelDirectory,
+    *,
+    request_id: bytes,
+    wall: Callable[[], float],
+) -> tuple[ModelSpec, Asked]:
+    """The Model that is meant and what is asked of it. Raises BadRequest and UnknownModel."""
+    try:
+        name = _named(body).model
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"The request body is wrong: {error}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+    model = named(name, route, directory)
+    facts = directory.facts_of(model.name)
+    asking = Asking(name or model.name, facts, request_id.decode("latin-1"), wall, head.fields)
+    return model, READERS[route.reads](body, asking)
+
+
+def _ollama_chat(body: bytes, asking: Asking) -> Asked:
+    def writer(served: Served) -> Writer:
+        return ollama_answers.ChatWriter(asking.model, wall=asking.wall, load_s=served.load_s)
+
+    return AskedChat(ollama.chat(body), asking.model, writer)
+
+
+READERS: Final[dict[str, Callable[[bytes, Asking], Asked]]] = {
+    "ollama-chat": _ollama_chat,
+}
