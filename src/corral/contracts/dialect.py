@@ -47,12 +47,17 @@ class Reply(Protocol):
     media_type: bytes
     """Of a stream; what is no stream is JSON."""
 
+    @property
+    def failure(self) -> CorralError | None:
+        """Set where the engine's stream told of a failure, made no sense or was cut: what came before it counts."""
+        ...
+
     def stream(self, events: bytes) -> bytes:
-        """Whole server-sent events of the engine -> what the client gets of them. Raises EngineFailed."""
+        """Whole server-sent events of the engine -> what the client gets of them, up to a failure."""
         ...
 
     def end(self) -> bytes:
-        """The engine's stream is complete: what the client still gets. Raises EngineFailed for one that was cut."""
+        """The engine's stream is complete: what the client still gets; nothing where there is a failure."""
         ...
 
     def whole(self, body: bytes) -> bytes:
@@ -86,14 +91,16 @@ class Asked(Protocol):
 
 
 class Reader(Protocol):
-    """What an engine says in its dialect, read."""
+    """What an engine says in its dialect, read. `failure` as in Reply."""
+
+    failure: CorralError | None
 
     def stream(self, events: bytes) -> list[Delta]:
-        """Whole server-sent events. Raises EngineFailed where they tell of a failure or make no sense."""
+        """Whole server-sent events, up to a failure."""
         ...
 
     def end(self) -> None:
-        """The stream is complete. Raises EngineFailed for one that says it is not."""
+        """The stream is complete."""
         ...
 
     def whole(self, body: bytes) -> list[Delta]:

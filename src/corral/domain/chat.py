@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -201,12 +201,4 @@ class Timings(msgspec.Struct, frozen=True, gc=False):
     completion_s: float | None = None
 
 
-class Failed(msgspec.Struct, frozen=True, gc=False):
-    """The engine gave up in the middle of its answer, in its own words."""
-
-    message: str
-
-
-Delta = TextDelta | ThinkingDelta | ToolCallDelta | LogProbs | Finished | Counts | Timings | Failed
-
-NO_DELTAS: Final[tuple[Delta, ...]] = ()
+Delta = TextDelta | ThinkingDelta | ToolCallDelta | LogProbs | Finished | Counts | Timings

@@ -9,7 +9,7 @@ from corral.contracts.dialect import Outgoing, Reader, Served, Writer
 from corral.dialects.openai import requests as openai
 from corral.dialects.openai.answers import ChatReader
 from corral.domain.chat import ChatRequest
-from corral.domain.errors import EngineRefused
+from corral.domain.errors import CorralError, EngineRefused
 
 
 class Translated:
@@ -19,6 +19,11 @@ class Translated:
         self._reader, self._writer = reader, writer
         self.media_type = writer.media_type
 
+    @property
+    def failure(self) -> CorralError | None:
+        """What the engine's stream told of, if anything."""
+        return self._reader.failure
+
     def stream(self, events: bytes) -> bytes:
         """Whole events -> what the client gets of them."""
         return self._writer.stream(self._reader.stream(events))
@@ -26,7 +31,7 @@ class Translated:
     def end(self) -> bytes:
         """The engine's stream is complete."""
         self._reader.end()
-        return self._writer.end()
+        return b"" if self._reader.failure is not None else self._writer.end()
 
     def whole(self, body: bytes) -> bytes:
         """An answer that is no stream."""

@@ -15,7 +15,7 @@ from corral.domain.fleet import ModelSpec
 from corral.gateway.heads import JSON, own_fields, written_lines
 from corral.gateway.links import AnswerHead, Site
 from corral.gateway.naming import addressed
-from corral.gateway.relay import STREAMING, Exchange
+from corral.gateway.relay import Exchange
 from corral.gateway.routes.table import Route
 
 if TYPE_CHECKING:
@@ -69,10 +69,7 @@ class TranslatedExchange(Exchange):
         elif not self._events:
             self._collect(reply, data, complete)
         else:
-            try:
-                self._translate(reply, out, data, complete)
-            except CorralError as error:
-                self._give_up(error)
+            self._translate(reply, out, data, complete)
 
     def _translate(self, reply: Reply, out: bytes, data: bytes, complete: bool) -> None:
         self._moved_at = self._gateway.now
@@ -85,12 +82,15 @@ class TranslatedExchange(Exchange):
             told = reply.stream(data)
         if complete:
             told += reply.end()
+        failure = reply.failure
         self._bytes_out += len(told)
         client = self._client
-        out += client.framed(told, last=complete)
+        out += client.framed(told, last=complete and failure is None)
         if out:
             client.transport.write(out)
-        if complete:
+        if failure is not None:
+            self._give_up(failure)
+        elif complete:
             self._complete()
 
     def _collect(self, reply: Reply, data: bytes, complete: bool) -> None:
@@ -127,6 +127,4 @@ class TranslatedExchange(Exchange):
     def _give_up(self, error: CorralError) -> None:
         if self._link is not None:
             self._drop_link(self._link)
-        if self._state == STREAMING and not self.head_sent:
-            self._events = False
         self._fail(error)

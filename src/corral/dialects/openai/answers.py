@@ -22,7 +22,7 @@ from corral.domain.chat import (
     Timings,
     ToolCallDelta,
 )
-from corral.domain.errors import EngineDied, EngineFailed, EngineProtocolError, EngineRefused
+from corral.domain.errors import CorralError, EngineDied, EngineFailed, EngineProtocolError, EngineRefused
 from corral.kit import sse
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -108,8 +108,8 @@ class ChatReader:
     """Implements `contracts.dialect.Reader`. One for each answer."""
 
     def __init__(self) -> None:
+        self.failure: CorralError | None = None
         self._finished = False
-        self._calls: dict[int, int] = {}
 
     def stream(self, events: bytes) -> list[Delta]:
         """Chunks of the first choice; what an engine says of others is passed over."""
@@ -117,13 +117,17 @@ class ChatReader:
         for payload in sse.payloads(events):
             if payload == b"[DONE]":
                 continue
-            self._take(_read(payload), deltas)
+            try:
+                self._take(_read(payload), deltas)
+            except EngineFailed as failure:
+                self.failure = failure
+                break
         return deltas
 
     def end(self) -> None:
         """An engine that is cut off mid-stream may still end its body properly."""
-        if not self._finished:
-            raise EngineDied("The engine's stream ended before its answer did.")
+        if not self._finished and self.failure is None:
+            self.failure = EngineDied("The engine's stream ended before its answer did.")
 
     def whole(self, body: bytes) -> list[Delta]:
         """The same deltas as a stream of the same answer would give, in one."""

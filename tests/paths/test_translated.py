@@ -1,0 +1,158 @@
+"""The relay between dialects: what a client of /api/chat gets of an OpenAI stream, whole, cut, broken and refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from tests.paths.relay_kit import SSE_HEAD, answer, chunk, say, stage, until, write
+
+ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+
+
+def event(**fields: Any) -> bytes:
+    return b"data: %b\n\n" % json.dumps(fields).encode()
+
+
+def piece(**delta: Any) -> bytes:
+    return event(choices=[{"index": 0, "delta": delta, "finish_reason": None}])
+
+
+END = [
+    event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}]),
+    event(
+        choices=[],
+        usage={"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2}},
+        timings={"prompt_ms": 1.5, "predicted_ms": 2.25},
+    ),
+    b"data: [DONE]\n\n",
+]
+CALL = [
+    piece(tool_calls=[{"index": 0, "id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a":'}}]),
+    piece(tool_calls=[{"index": 0, "function": {"arguments": " 1}"}}]),
+]
+ANSWER = [piece(role="assistant", content=None), piece(reasoning_content="Hm"), piece(content="Grüß "), *CALL, *END]
+
+
+def lines(body: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in body.decode().splitlines()]
+
+
+def told(body: bytes) -> tuple[str, str, list[Any], dict[str, Any]]:
+    """Text, thoughts, calls and the last line."""
+    found = lines(body)
+    text = "".join(each["message"]["content"] for each in found)
+    thoughts = "".join(each["message"].get("thinking", "") for each in found)
+    calls = [call for each in found for call in each["message"].get("tool_calls", [])]
+    assert [each["done"] for each in found] == [False] * (len(found) - 1) + [True]
+    return text, thoughts, calls, found[-1]
+
+
+async def test_a_stream() -> None:
+    async with stage(write(SSE_HEAD, *map(chunk, ANSWER), b"0\r\n\r\n")) as scene:
+        got = await scene.post("/api/chat", ASKED)
+        assert (got.status, got.headers["content-type"]) == (200, "application/x-ndjson")
+        assert got.headers["x-corral-source"] == "engine" and got.headers["x-request-id"]
+        text, thoughts, calls, last = told(got.body)
+        assert (text, thoughts) == ("Grüß ", "Hm")
+        assert calls == [{"id": "c1", "function": {"index": 0, "name": "add", "arguments": {"a": 1}}}]
+        assert (last["prompt_eval_count"], last["eval_count"]) == (7, 3)
+        assert (last["prompt_eval_duration"], last["eval_duration"]) == (1_500_000, 2_250_000)
+        assert last["done_reason"] == "stop" and last["total_duration"] > 0
+        sent = json.loads(scene.upstream.heard[0].body)
+        assert scene.upstream.heard[0].line == "POST /v1/chat/completions HTTP/1.1"
+        assert sent == {**ASKED, "stream": True, "stream_options": {"include_usage": True}}
+        record = await scene.record.one()
+        assert (record.route, record.status, record.outcome) == ("/api/chat", 200, "ok")
+        assert (record.prompt_tokens, record.completion_tokens, record.cached_tokens) == (7, 3, 2)
+        assert record.ttft_s is not None and record.stream
+        assert scene.at_rest()
+
+
+async def test_no_cut_of_the_stream_changes_the_answer() -> None:
+    """Every place where a packet may end, within events, within UTF-8 and between chunks."""
+    whole = b"".join(ANSWER)
+    for at in range(1, len(whole)):
+        parts = [chunk(whole[:at]), chunk(whole[at:])]
+        async with stage(write(SSE_HEAD, *parts, b"0\r\n\r\n")) as scene:
+            text, thoughts, calls, last = told((await scene.post("/api/chat", ASKED)).body)
+            assert (text, thoughts, len(calls), last["eval_count"]) == ("Grüß ", "Hm", 1, 3), at
+
+
+async def test_a_whole_answer() -> None:
+    message = {"role": "assistant", "content": "Hi", "reasoning_content": "Hm"}
+    said = {
+        "choices": [{"index": 0, "message": message, "finish_reason": "length"}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3},
+    }
+    async with stage(say(said)) as scene:
+        got = await scene.post("/api/chat", {**ASKED, "stream": False})
+        assert got.headers["content-type"] == "application/json"
+        body = got.json()
+        assert body["message"] == {"role": "assistant", "content": "Hi", "thinking": "Hm"}
+        assert (body["done"], body["done_reason"], body["eval_count"]) == (True, "length", 3)
+        assert "stream" not in json.loads(scene.upstream.heard[0].body)
+        assert (await scene.record.one()).completion_tokens == 3
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_the_engine_refuses(stream: bool) -> None:
+    refusal = {"error": {"code": 400, "message": "too long", "type": "exceed_context_size_error"}}
+    async with stage(say(refusal, status="400 Bad Request")) as scene:
+        got = await scene.post("/api/chat", {**ASKED, "stream": stream})
+        assert (got.status, got.json()) == (400, {"error": "too long", "code": "engine_refused", "source": "engine"})
+        assert got.headers["x-corral-source"] == "engine"
+        assert (await scene.record.one()).outcome == "engine_error" and scene.at_rest()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        ([chunk(ANSWER[2])], "ended in the middle"),
+        ([chunk(ANSWER[2]), b"0\r\n\r\n"], "ended before its answer did"),
+        ([chunk(ANSWER[2]), chunk(b'data: {"error":{"message":"out of memory"}}\n\n'), b"0\r\n\r\n"], "out of memory"),
+        ([chunk(ANSWER[2]), chunk(b"data: nonsense\n\n"), b"0\r\n\r\n"], "no chat completion"),
+    ],
+)
+async def test_a_stream_that_breaks(pieces: list[bytes], words: str) -> None:
+    async with stage(write(SSE_HEAD, *pieces, close=True)) as scene:
+        got = await scene.post("/api/chat", ASKED)
+        assert got.status == 200 and got.complete
+        found = lines(got.body)
+        assert found[0]["message"]["content"] == "Grüß " and words in found[-1]["error"]
+        assert len(found) == 2 and found[-1]["source"] == "engine" and scene.at_rest()
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b'{"model": 1}', b'{"model": "m", "messages": 3}', b"\xff"])
+async def test_a_body_that_is_wrong_costs_no_lease(body: bytes) -> None:
+    async with stage() as scene:
+        got = await scene.post("/api/chat", body)
+        assert got.status == 400 and got.json()["source"] == "corral" and not scene.upstream.heard
+        assert (await scene.post("/api/chat", {**ASKED, "model": "nobody"})).status == 404
+
+
+async def test_an_engine_that_gives_the_wrong_kind_of_answer() -> None:
+    async with stage(say({"choices": []})) as scene:
+        got = await scene.post("/api/chat", ASKED)
+        assert (got.status, got.json()["code"]) == (502, "engine_protocol_error")
+    async with stage(write(answer(b"no JSON"))) as scene:
+        got = await scene.post("/api/chat", {**ASKED, "stream": False})
+        assert (got.status, got.json()["code"]) == (502, "engine_protocol_error") and scene.at_rest()
+
+
+async def test_a_client_that_leaves_ends_the_engine_connection() -> None:
+    async def endless(request: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(SSE_HEAD + chunk(piece(content="a")))
+        await request.until_closed()
+
+    async with stage(endless) as scene:
+        client = await scene.client()
+        client.post("/api/chat", ASKED)
+        await client.head()
+        assert json.loads(await client.chunk())["message"]["content"] == "a"
+        client.writer.transport.abort()
+        assert await until(scene.at_rest) < 0.1
+        assert (await scene.record.one()).outcome == "client_gone"
