@@ -25,13 +25,13 @@ class _Call(msgspec.Struct):
 
 
 class ChatWriter:
-    """Implements `contracts.dialect.Writer`. One for each answer; `wall` gives seconds since the epoch."""
+    """Implements `contracts.dialect.Writer`. One for each answer; `wall` gives seconds since the epoch, `began` is when it was asked."""
 
     media_type = b"application/x-ndjson"
 
-    def __init__(self, model: str, *, wall: Callable[[], float], load_s: float = 0.0) -> None:
+    def __init__(self, model: str, *, wall: Callable[[], float], began: float, load_s: float = 0.0) -> None:
         self._wall = wall
-        self._began = wall()
+        self._began = began
         self._load_s = load_s
         self._model = _encode(model)
         self._calls: dict[int, _Call] = {}

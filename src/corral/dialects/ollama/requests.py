@@ -52,7 +52,7 @@ class _Message(msgspec.Struct):
 class _ToolFunction(msgspec.Struct):
     name: str
     description: str | None = None
-    parameters: msgspec.Raw | None = None
+    parameters: msgspec.Raw = msgspec.Raw()
 
 
 class _Tool(msgspec.Struct):
@@ -64,7 +64,7 @@ class _Chat(msgspec.Struct):
     model: str = ""
     messages: list[_Message] | None = None
     stream: bool | None = None
-    format: msgspec.Raw | None = None
+    format: msgspec.Raw = msgspec.Raw()
     keep_alive: str | int | float | None = None
     tools: list[_Tool] | None = None
     options: Options | None = None
@@ -103,9 +103,9 @@ def chat(body: bytes) -> ChatRequest:
     )
 
 
-def format_of(given: msgspec.Raw | None) -> Format | None:
+def format_of(given: msgspec.Raw) -> Format | None:
     """`"json"`, a JSON schema, or nothing said. Raises BadRequest."""
-    text = bytes(given).strip() if given is not None else b""
+    text = bytes(given).strip()
     if text in (b"", b"null", b'""'):
         return None
     if text == b'"json"':
@@ -129,7 +129,7 @@ def think_of(given: bool | str | None) -> Think | None:
 def _tool(tool: _Tool) -> Tool:
     if tool.type != "function":
         raise BadRequest(f"A tool has the type `function`, not {tool.type[:50]!r}.")
-    return Tool(tool.function.name, tool.function.description, tool.function.parameters)
+    return Tool(tool.function.name, tool.function.description, tool.function.parameters or None)
 
 
 def _messages(given: list[_Message]) -> tuple[Message, ...]:

@@ -42,7 +42,7 @@ class _Call(msgspec.Struct, gc=False):
 
 
 class _LogProbs(msgspec.Struct, gc=False):
-    content: msgspec.Raw | None = None
+    content: msgspec.Raw = msgspec.Raw()
 
 
 class _Said(msgspec.Struct, gc=False):
@@ -173,7 +173,7 @@ class ChatReader:
                 deltas.append(TextDelta(said.content))
             for place, call in enumerate(said.tool_calls or ()):
                 deltas.append(_call(call, place if choice.message is not None else call.index))
-        if choice.logprobs is not None and choice.logprobs.content is not None:
+        if choice.logprobs is not None and bytes(choice.logprobs.content) not in (b"", b"null"):
             deltas.append(LogProbs(choice.logprobs.content))
         if choice.finish_reason is not None:
             self._finished = True

@@ -53,8 +53,10 @@ def read(
 
 
 def _ollama_chat(body: bytes, asking: Asking) -> Asked:
+    began = asking.wall()
+
     def writer(served: Served) -> Writer:
-        return ollama_answers.ChatWriter(asking.model, wall=asking.wall, load_s=served.load_s)
+        return ollama_answers.ChatWriter(asking.model, wall=asking.wall, began=began, load_s=served.load_s)
 
     return AskedChat(ollama.chat(body), asking.model, writer)
 
