@@ -25,7 +25,11 @@ class _Call(msgspec.Struct):
 
 
 class ChatWriter:
-    """Implements `contracts.dialect.Writer`. One for each answer; `wall` gives seconds since the epoch, `began` is when it was asked."""
+    """
+    Implements `contracts.dialect.Writer`. One for each answer.
+
+    `wall` gives seconds since the epoch, `began` is when it was asked.
+    """
 
     media_type = b"application/x-ndjson"
 
