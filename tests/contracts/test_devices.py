@@ -221,7 +221,11 @@ def test_engines_lists_add_what_no_reader_knows(tmp_path: Path) -> None:
     host.devices.engine_says([DeviceMemory("SYCL0", GIB, GIB, "Intel Arc", source="engine")])
     host.devices.engine_says([DeviceMemory("Vulkan0", 24 * GIB, 24 * GIB, "NVIDIA H200", source="engine")])
 
-    assert [device.name for device in host.devices.read()] == [RAM, "Vulkan0", "SYCL0"]
+    host.devices.engine_says([DeviceMemory("SYCL0", GIB, 0, "Intel Arc", source="engine")])  # ours are there by now
+
+    seen = {device.name: device for device in host.devices.read()}
+    assert seen.keys() == {RAM, "Vulkan0", "SYCL0"}
+    assert seen["SYCL0"].free_bytes == GIB
     assert host.devices.used_by([ME])["Vulkan0"] == GIB
 
 

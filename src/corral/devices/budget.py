@@ -8,8 +8,12 @@ budget smaller, and idle Models yield to it. What ours use is not subtracted: th
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
 
 from corral.domain.devices import RAM, DeviceMemory, MemorySpec, Snapshot
+
+LISTED: Final = "engine"
+"""The source of a device that no reader knows."""
 
 
 def budgets(
@@ -41,7 +45,13 @@ def budgets(
 
 
 def others_bytes(device: DeviceMemory, devices: Sequence[DeviceMemory], ours: Mapping[str, int]) -> int:
-    """What programs that are not ours use of it."""
+    """
+    What programs that are not ours use of it.
+
+    A list that an engine printed is of before ours were loaded, and is not read again: nothing in it is ours.
+    """
+    if device.source == LISTED:
+        return device.total_bytes - device.free_bytes
     return max(0, device.total_bytes - device.free_bytes - _held(device, devices, ours))
 
 

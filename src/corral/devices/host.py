@@ -63,12 +63,13 @@ class HostDevices:
 
     def engine_says(self, devices: Iterable[DeviceMemory]) -> None:
         """
-        What an engine lists as usable; lists of several engines add up, the newest reading of a device counts.
+        What an engine lists as usable; lists of several engines add up, the first reading of a device counts.
 
-        Ask engines before anything of ours is loaded: what is free is as of then, for a device that no reader knows.
+        Ask engines before anything of ours is loaded: what is free is as of then, for a device that no reader knows. In
+        a later list ours would look like others'.
         """
         known = {device.name: device for device in self._listed}
-        self._listed = tuple({**known, **{device.name: device for device in devices}}.values())
+        self._listed = tuple({**{device.name: device for device in devices}, **known}.values())
 
     def read(self) -> tuple[DeviceMemory, ...]:
         """See `contracts.devices.Devices.read`."""

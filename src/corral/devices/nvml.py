@@ -217,8 +217,8 @@ class Nvml:
         ours = [by_pid[pid] for pid in pids & by_pid.keys()]
         if ours:
             return None if None in ours else sum(size for size in ours if size is not None)
-        if by_pid:  # pids of a namespace outside of ours name no process here
-            return 0 if any((self._root / f"proc/{pid}").exists() for pid in by_pid) else None
+        if by_pid:  # pids of a namespace outside of ours name no process here, or one that has nothing to do with it
+            return 0 if all((self._root / f"proc/{pid}").exists() for pid in by_pid) else None
         return 0 if int(nvml.nvmlDeviceGetMemoryInfo(gpu.handle).used) < _UNEXPLAINED else None
 
     def _doubts(self, gpus: Sequence[_Gpu]) -> None:

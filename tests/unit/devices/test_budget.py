@@ -28,6 +28,13 @@ def test_what_ours_use_does_not_shrink_the_budget() -> None:
     assert idle == busy
 
 
+def test_what_an_engine_listed_before_ours_were_loaded_stays_what_others_use() -> None:
+    """Nobody reads it again, so ours are not in it: taken out all the same they would make the budget larger."""
+    listed = DeviceMemory("SYCL0", 16 * GIB, 10 * GIB, "Intel Arc", source="engine")
+
+    assert budgets(ALL, [listed], {}) == budgets(ALL, [listed], {"SYCL0": 5 * GIB}) == {"SYCL0": 10 * GIB}
+
+
 def test_a_fixed_number_stands_and_unlimited_has_no_entry() -> None:
     spec = MemorySpec(50 * GIB, {VRAM: 10 * GIB, "CUDA1": 6 * GIB, "CUDA2": None})
     host = [ram(32, 1), *(gpu(f"CUDA{number}", 24, 1) for number in range(3))]

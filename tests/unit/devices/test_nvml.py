@@ -139,6 +139,7 @@ def test_ours_are_found_among_the_processes_once_though_in_both_lists() -> None:
     [
         (9 * GIB, {}),  # a container sees no processes
         (9 * GIB, {2**22 + 1: 9 * GIB}),  # or pids of the host, which are nobody here
+        (9 * GIB, {os.getppid(): GIB, 2**22 + 1: 8 * GIB}),  # of which one may be the number of somebody here too
         (9 * GIB, {ME: None}),  # or ours without a figure
     ],
 )
