@@ -15,6 +15,7 @@ import logging
 import os
 import secrets
 import signal
+import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -77,6 +78,7 @@ _SECTIONS: Final = {
     "keep_engines_s": "on_exit and keep_for",
 }
 FILES_BESIDE: Final = 500  # logs, pipes, sockets of our own
+SWITCH_S: Final = 0.001  # a thread that computes gives way to the loop after this; Python's own 5 ms are felt
 CLOSE_S: Final = 2.0  # after the last lease: for clients to take the rest of their answers
 
 
@@ -170,7 +172,7 @@ class Corral:
             self._read_facts,
             submit=self.scheduler.submit,
             told=self.directory.learn,
-            over=self._files.save,
+            save=self._files.save,
         )
         self.scheduler.survey = self._surveying.ask
         self.control = SchedulerControl(
@@ -296,6 +298,10 @@ class Corral:
     def _read_facts(self, models: Sequence[ModelSpec]) -> Mapping[str, ModelFacts]:
         return self._file_facts.of({model.name: self._engines[model.engine].resolved(model) for model in models})
 
+    async def surveyed(self) -> None:
+        """Return when every Model of the Fleet that is served now has been looked at."""
+        await self._surveying.over()
+
     async def stop(self) -> None:
         """End everything; harmless when called again."""
         keep_s = self.settings.keep_engines_s
@@ -345,7 +351,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     ended = until or asyncio.Event()
     corral = Corral(settings)
-    reloading = Tasks("reload")
+    others = Tasks("serve")
 
     def end() -> None:
         if ended.is_set():
@@ -354,7 +360,7 @@ async def serve(
 
     def again() -> None:
         assert reload is not None
-        reloading.start(_reload(corral, reload), name="SIGHUP")
+        others.start(_reload(corral, reload), name="SIGHUP")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
@@ -367,11 +373,12 @@ async def serve(
             notify("READY=1")
             if ready is not None:
                 ready(info)
+            others.start(_settle_again(corral), name="settle memory")
             await ended.wait()
             notify("STOPPING=1")
-            await reloading.aclose()
+            await others.aclose()
     finally:
-        await reloading.aclose()
+        await others.aclose()
         # All is stopped: a signal that comes now has nothing left to end, and must not turn the exit into a traceback.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
@@ -390,6 +397,12 @@ def _settle_memory() -> None:
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
     gc.enable()
+
+
+async def _settle_again(corral: Corral) -> None:
+    """What the rest of a large Fleet has left lives long too. Corral serves meanwhile, so nothing is walked now."""
+    await corral.surveyed()
+    gc.freeze()
 
 
 async def _reload(corral: Corral, read: Callable[[], Settings]) -> None:
@@ -416,5 +429,6 @@ def run(
         factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     else:
         factory = uvloop.new_event_loop
+    sys.setswitchinterval(SWITCH_S)
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(serve(settings, ready=ready, reload=reload))

@@ -73,7 +73,7 @@ class EngineScrape(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """For `Metrics.also`."""
-        yield self.failures.collect()
+        yield self.failures.taken()()
 
     async def aclose(self) -> None:
         """End what is under way."""

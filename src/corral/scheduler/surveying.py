@@ -33,6 +33,9 @@ FIRST_S: Final = 0.2
 SLICE_S: Final = 0.002
 """Python runs one thread at a time: so long the loop may have to wait for one that reads headers."""
 
+REST: Final = 0.5
+"""After a slice the loop has this share of its time for itself alone."""
+
 AT_ONCE: Final = 4
 """Models that are looked at together because somebody asks: one on a slow disk does not hold up the next."""
 
@@ -43,7 +46,7 @@ class Surveying:
     """
     Owns the tasks. `survey` and `read` (what the files of Models say) are called in threads.
 
-    `submit` takes the events, `told` the facts, both on the loop; `over` is called in a thread when all is read.
+    `submit` takes the events, `told` the facts, both on the loop; `save` is called in a thread when all is read.
     """
 
     def __init__(
@@ -53,13 +56,13 @@ class Surveying:
         *,
         submit: Callable[[ModelsSurveyed], None],
         told: Callable[[Facts], None],
-        over: Callable[[], None] = lambda: None,
+        save: Callable[[], None] = lambda: None,
         first_s: float = FIRST_S,
         now: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._survey, self._read = survey, read
-        self._submit, self._told, self._over = submit, told, over
+        self._submit, self._told, self._save = submit, told, save
         self._first_s = first_s
         self._now, self._sleep = now, sleep
         self._tasks = Tasks("survey")
@@ -96,6 +99,11 @@ class Surveying:
         """The Fleet of the last `of` is announced: look at what is left of it."""
         self._rest = self._tasks.start(self._go_on(self._left), name="the rest of the Fleet")
 
+    async def over(self) -> None:
+        """Return when nothing is left of the newest Fleet."""
+        while self._rest is not None and not self._rest.done():
+            await asyncio.wait({self._rest})
+
     def ask(self, model: ModelSpec) -> None:
         """The machine waits for this one -> ModelsSurveyed, whatever happens."""
         self._tasks.start(
@@ -122,10 +130,10 @@ class Surveying:
             found, says = await asyncio.to_thread(self._slice, left)
             self._submit(found)
             self._told(says)
-            await self._sleep(self._now() - slice_began)  # half of the time is the loop's alone
+            await self._sleep((self._now() - slice_began) * REST)
         if count:
             logger.info("surveyed the other %d Models in %.1f s", count, self._now() - began)
-        await asyncio.to_thread(self._over)
+        await asyncio.to_thread(self._save)
 
     def _abandon(self) -> None:
         if self._rest is not None:

@@ -5,6 +5,9 @@ A header may have sixteen megabytes of vocabulary, whose walk takes as long as c
 is needed fits in two kilobytes. So the reading is kept in a file in the cache folder, by path, size and mtime of
 every part. It is a cache: one that is damaged, of another version or too large is ignored and written anew, and one
 that cannot be written costs time, nothing else.
+
+It is read and written in the thread of whoever surveys, beside a loop that serves. So an entry is decoded when it is
+wanted, and encoded by itself: no single step over all of them holds that loop up.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from corral.version import __version__
 logger = logging.getLogger(__name__)
 
 MOST: Final = 20_000  # files that are remembered
-SAVED_AFTER: Final = 1_000  # readings: who ends a long start loses no more than these
+SAVED_AFTER: Final = 4_000  # readings: who ends a long start loses no more than these
 _VERSION: Final = f"corral {__version__} headers 1".encode()  # what follows from a header changes with the program
 _DIGEST_BYTES: Final = 16
 _LARGEST_FILE: Final = 128 * 1024 * 1024
@@ -56,7 +59,10 @@ class Known:
         return True
 
 
-_decoder: Final = msgspec.msgpack.Decoder(dict[str, Known])
+Kept = Known | msgspec.Raw
+_decoder: Final = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_entry_decoder: Final = msgspec.msgpack.Decoder(Known)
+_encoder: Final = msgspec.msgpack.Encoder()
 
 
 class KnownFiles:
@@ -71,13 +77,18 @@ class KnownFiles:
     ) -> None:
         self._path, self._read, self._most = path, read, most
         self._lock = threading.Lock()
-        self._known: dict[str, Known] | None = None  # read when first wanted; what was read last comes last
+        self._saving = threading.Lock()
+        self._known: dict[str, Kept] | None = None  # read when first wanted; what was read last comes last
         self._unsaved = 0
 
     def of(self, name: str) -> Known:
         """What is known of the model at this path. Raises StoreFailed."""
         files = self._files()
         known = files.get(name)
+        if isinstance(known, msgspec.Raw):
+            known = _decoded(known)
+            if known is not None:
+                files[name] = known
         if known is not None and known.current:
             return known
         return self._keep(name, self._read(name))
@@ -90,15 +101,18 @@ class KnownFiles:
 
     def save(self) -> None:
         """Write what was read since the last time. A Corral beside this one may have written meanwhile."""
-        with self._lock:
-            if not self._unsaved or self._path is None:
-                return
-            self._unsaved = 0
-            mine = dict(self._known or {})
+        if self._path is None:
+            return
+        with self._saving:
+            with self._lock:  # only for the copy: others look files up meanwhile
+                if not self._unsaved:
+                    return
+                self._unsaved = 0
+                mine = dict(self._known or {})
             other = {name: known for name, known in _load(self._path).items() if name not in mine}
             _write(self._path, dict(list({**other, **mine}.items())[-self._most :]))
 
-    def _files(self) -> dict[str, Known]:
+    def _files(self) -> dict[str, Kept]:
         with self._lock:
             if self._known is None:
                 self._known = _load(self._path) if self._path is not None else {}
@@ -127,7 +141,14 @@ def _plain(part: FileStamp) -> tuple[str, int, int]:
     return str(part.path), part.size, part.mtime_ns
 
 
-def _load(path: Path) -> dict[str, Known]:
+def _decoded(kept: msgspec.Raw) -> Known | None:
+    try:
+        return _entry_decoder.decode(kept)
+    except ValueError:  # written by another Python, perhaps: it is read anew
+        return None
+
+
+def _load(path: Path) -> dict[str, Kept]:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             return {}
@@ -135,7 +156,7 @@ def _load(path: Path) -> dict[str, Known]:
         body = data[_DIGEST_BYTES:]
         if data[:_DIGEST_BYTES] != _sum(body):
             raise ValueError("it is damaged, or of another version")
-        return _decoder.decode(body)
+        return dict(_decoder.decode(body))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
@@ -143,11 +164,15 @@ def _load(path: Path) -> dict[str, Known]:
         return {}
 
 
-def _write(path: Path, known: dict[str, Known]) -> None:
+def _write(path: Path, known: dict[str, Kept]) -> None:
     """It appears whole or not at all; its sum tells what a machine that lost its power has made of it."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        body = msgspec.msgpack.encode(known)
+        plain = {
+            name: each if isinstance(each, msgspec.Raw) else msgspec.Raw(_encoder.encode(each))
+            for name, each in known.items()
+        }
+        body = _encoder.encode(plain)
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(_sum(body) + body)
         part.replace(path)

@@ -44,7 +44,8 @@ def check_books(machine: Machine) -> None:
             assert not current.suspect
             assert not model.light, "a lease without a slot is never waited for on a ready instance"
             assert not model.queue or current.used >= current.slots, "someone waits beside a free slot"
-        assert (model in world.line) == model.wants_start()
+        assert (model in world.line) == (model.wants_start() and model.surveyed)
+        assert model.surveyed or model.asked_about or not model.wants_start(), "nobody finds out what its start takes"
         in_line = [*model.queue.values(), *model.light.values()]
         for waiter in (*in_line, *model.parked.values()):
             assert world.waiting[waiter.request] is waiter

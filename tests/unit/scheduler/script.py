@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from corral.domain import commands, events
 from corral.domain.errors import CorralError, StartFailed
@@ -108,17 +108,31 @@ class Script:
         variants: Mapping[str, tuple[Variant, ...]] | None = None,
         load_s: Mapping[str, float] | None = None,
         remembered: Mapping[str, Remembered] | None = None,
+        unsurveyed: Collection[str] = (),
     ) -> list[str]:
         """A Fleet; every Model has the digest `d` and 1 byte unless `digests` and `sizes` say otherwise."""
         limits = dataclasses.replace(limits or Limits(), min_loaded_s=self.min_loaded)
         specs = [spec(model) if isinstance(model, str) else model for model in models]
         self.fleet = Fleet({s.name: s for s in specs}, {g.name: g for g in groups}, budgets(ram), limits)
         self.digests = {s.name: (digests or {}).get(s.name, "d") for s in specs}
-        footprints = {s.name: footprint(self.sizes.get(s.name, 1)) for s in specs}
-        changed = events.FleetChanged(
-            self.fleet, self.digests, footprints, load_s or {}, variants or {}, remembered or {}
-        )
+        known = {name: digest for name, digest in self.digests.items() if name not in unsurveyed}
+        footprints = {name: footprint(self.sizes.get(name, 1)) for name in known}
+        changed = events.FleetChanged(self.fleet, known, footprints, load_s or {}, variants or {}, remembered or {})
         return self.step(changed)
+
+    def surveyed(
+        self,
+        *models: str | ModelSpec,
+        digest: str = "d",
+        variants: Mapping[str, tuple[Variant, ...]] | None = None,
+        remembered: Mapping[str, Remembered] | None = None,
+    ) -> list[str]:
+        """They have been looked at; a spec is one that may have been replaced since."""
+        specs = [self.fleet.models[model] if isinstance(model, str) else model for model in models]
+        footprints = {s.name: footprint(self.sizes.get(s.name, 1)) for s in specs}
+        found = {s.name: s for s in specs}
+        digests = dict.fromkeys(found, digest)
+        return self.step(events.ModelsSurveyed(found, digests, footprints, {}, variants or {}, remembered or {}))
 
     def ask(
         self,
@@ -210,6 +224,8 @@ class Script:
 
     def _line(self, command: commands.Command) -> str:
         match command:
+            case commands.Survey():
+                return f"survey {command.model.name}"
             case commands.Start():
                 self.names[command.instance] = command.model.name
                 self.pending[command.instance] = "starting"

@@ -127,6 +127,7 @@ fleets = st.fixed_dictionaries(
         "versions": st.fixed_dictionaries(dict.fromkeys(NAMES, st.integers(0, 1))),
         "sizes": st.fixed_dictionaries(dict.fromkeys(NAMES, sizes)),
         "shrinks": st.sets(st.sampled_from(NAMES), max_size=2),
+        "later": st.sets(st.sampled_from(NAMES), max_size=3),  # surveyed after the Fleet is announced
         "groups": groupings,
         "budgets": memories,
     }
@@ -150,6 +151,8 @@ class Promises(RuleBasedStateMachine):
         self.smaller: dict[str, str] = {}  # the smaller digest of Models that may be made smaller
         self.groups: dict[str, GroupSpec] = {}
         self.budgets: Mapping[str, int] = {}
+        self.survey = events.ModelsSurveyed({}, {}, {})  # of all Models of the newest Fleet
+        self.surveys: list[events.ModelsSurveyed] = []  # that were asked for
         self.cut_allowed = False
         self.closing: float | None = None
         self.finished = False
@@ -161,6 +164,11 @@ class Promises(RuleBasedStateMachine):
     @initialize(fleet=fleets)
     def first_fleet(self, fleet: dict) -> None:  # type: ignore[type-arg]
         self._change_fleet(fleet)
+
+    @precondition(lambda self: self.surveys)
+    @rule(pick=st.integers(0, 5))
+    def survey_ends(self, pick: int) -> None:
+        self._step(self.surveys.pop(pick % len(self.surveys)))
 
     @rule(fleet=fleets)
     def reload(self, fleet: dict) -> None:  # type: ignore[type-arg]
@@ -269,6 +277,7 @@ class Promises(RuleBasedStateMachine):
     @rule(model=st.sampled_from(NAMES), version=st.integers(0, 1))
     def find_an_engine(self, model: str, version: int) -> None:
         self.found += 1
+        self._step(self.survey)  # the Models of engines that are found are surveyed with the Fleet
         known, digest = self.machine._world.models.get(model), f"{model}{version}"
         if known is None:  # nobody can know what an unknown Model needs
             self.groups.pop(model, None)
@@ -341,6 +350,9 @@ class Promises(RuleBasedStateMachine):
                 request.state = "refused"
                 if command.error.code == "queue_timeout":
                     assert request.deadline <= self.now
+            case commands.Survey():
+                assert self.survey.models[command.model.name] is command.model
+                self.surveys.append(self.survey)
             case commands.Check():
                 engine = self.engines[command.instance]
                 assert engine.doing == "ready"
@@ -447,6 +459,8 @@ class Promises(RuleBasedStateMachine):
             assert self.finished
 
     def _calm_round(self) -> None:
+        while self.surveys:
+            self.survey_ends(0)
         for request in self._in_state("granted"):
             self._end(request)
         while any(e.checking for e in self.engines.values()):
@@ -493,7 +507,10 @@ class Promises(RuleBasedStateMachine):
             if name in present
         }
         wanted = Fleet(models, self.fleet.groups, self.budgets, LIMITS)
-        self._step(events.FleetChanged(wanted, digests, footprints, {}, variants))
+        later = fleet["later"]
+        self.survey = events.ModelsSurveyed(models, digests, footprints, {}, variants)
+        now = {name: digest for name, digest in digests.items() if name not in later}
+        self._step(events.FleetChanged(wanted, now, footprints, {}, variants))
 
     def _end(self, request: Asked, *, broken: bool = False, leave: bool = False) -> None:
         assert request.engine is not None
