@@ -125,3 +125,18 @@ async def test_a_gpu_that_vanishes_takes_idle_models_with_it_and_refuses_until_i
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "no_memory")
         assert served
         assert again.status_code == 200
+
+
+async def test_a_reload_after_a_gpu_has_vanished_leaves_its_budget_at_nothing() -> None:
+    """A device without a budget has no limit; one that has gone has room for nothing, whatever Fleet comes."""
+    host = FakeDevices(ram_bytes=32 * GIB, gpus={"CUDA0": 24 * GIB}, alive=pid_exists)
+    async with corral({"a": fake()}, memory=AUTO, devices=host) as running:
+        app = running.app
+        host.vanish("CUDA0")
+        await app.watch.look()
+        await app.reload(lambda: app.settings)
+
+        status = await app.control.status()
+        rows = {row["device"]: row for row in status["devices"]}  # type: ignore[attr-defined]
+        assert (rows["CUDA0"]["present"], rows["CUDA0"]["budget_bytes"]) == (False, 0)
+        assert app.scheduler.machine._world.budgets["CUDA0"] == 0

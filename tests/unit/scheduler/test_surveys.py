@@ -138,7 +138,7 @@ def test_what_is_known_already_is_not_learned_twice() -> None:
     s.sizes["a"] = 7
     assert s.surveyed("a", digest="other") == []
     assert s.stopped("k") == ["start a"]
-    assert s.starts["a"].footprint == {"ram": 5}
+    assert (s.starts["a"].digest, s.starts["a"].footprint) == ("d", {"ram": 5})
 
 
 def test_a_removed_model_is_surveyed_for_those_who_wait_for_it() -> None:

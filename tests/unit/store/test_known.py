@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from corral.domain.errors import FileMissing
@@ -121,3 +122,35 @@ def test_where_nothing_can_be_written_it_only_costs_time(tmp_path: Path) -> None
     (tmp_path / "file").write_text("in the way")
     files = kept(tmp_path / "file" / "headers", model(ADA))
     assert files.of(str(model(ADA))).says.base.name == "Ada"
+
+
+def test_an_entry_of_another_shape_costs_that_file_a_reading_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "headers"
+    kept(path, model(ADA), model(BEN))
+    odd = {**known._load(path), str(model(ADA)): msgspec.Raw(msgspec.msgpack.encode(["of", "another", "shape"]))}
+    known._write(path, odd)
+    reads = Reads()
+    files = KnownFiles(path, read=reads)
+    files.of(str(model(ADA)))
+    files.of(str(model(BEN)))
+    assert reads == [str(model(ADA))]
+
+
+def test_what_was_never_wanted_is_kept_without_being_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "headers"
+    kept(path, model(ADA), model(BEN))
+    decoded: list[msgspec.Raw] = []
+    own = known._decoded
+
+    def noted(each: msgspec.Raw) -> known.Known | None:
+        decoded.append(each)
+        return own(each)
+
+    monkeypatch.setattr(known, "_decoded", noted)
+    kept(path, model(BEN), model(THINKER))
+    assert len(decoded) == 1
+    reads = Reads()
+    files = KnownFiles(path, read=reads)
+    for each in (ADA, BEN, THINKER):
+        files.of(str(model(each)))
+    assert reads == []
