@@ -37,10 +37,13 @@ class Served:
 
 @dataclass(slots=True)
 class Engine:
-    """A running engine, and what it holds."""
+    """A running engine, what it holds, and who uses it."""
 
     id: str
     model: DayModel
+    ready: bool = False
+    leaves: bool = False
+    leases: int = 0
 
 
 @dataclass(slots=True)
@@ -61,7 +64,6 @@ class Day:
     budget_bytes: int
     limits: Limits = field(default_factory=lambda: Limits(queue_per_model=10_000, queue_total=10_000))
     served: dict[int, Served] = field(default_factory=dict)
-    order: list[str] = field(default_factory=list)  # the Model of each grant
     loads: Counter[str] = field(default_factory=Counter)
     colds: list[Cold] = field(default_factory=list)
     most_bytes: int = 0
@@ -125,7 +127,9 @@ class Day:
         self._waiting[arrival.model] += 1
         self._step(events.Requested(number, arrival.model, Caller(arrival.caller), self._now + 1e6))
         if self._waiting[arrival.model] and not self._ready(arrival.model) and arrival.model not in self._cold:
-            ahead = sum(count > 0 for model, count in self._waiting.items() if model != arrival.model)
+            ahead = sum(
+                count > 0 and not self._ready(model) for model, count in self._waiting.items() if model != arrival.model
+            )
             self._cold[arrival.model] = Cold(arrival.model, self._now, ahead)
 
     def _ready(self, model: str) -> bool:
@@ -141,6 +145,8 @@ class Day:
             case commands.Start(instance, model):
                 self._start(instance, self._models[model.name])
             case commands.Stop(instance):
+                assert not self._engines[instance].leases, "it is in use"
+                self._engines[instance].leaves = True
                 self._later(self._now + STOP_S, lambda: self._stopped(instance))
             case commands.Grant(request):
                 self._grant(request)
@@ -157,7 +163,9 @@ class Day:
         self._later(self._now + model.load_s, lambda: self._started(instance, model))
 
     def _started(self, instance: str, model: DayModel) -> None:
-        if instance in self._engines:
+        engine = self._engines.get(instance)
+        if engine is not None and not engine.leaves:
+            engine.ready = True
             cold = self._cold.pop(model.name, None)
             if cold is not None:
                 cold.until = self._now
@@ -170,12 +178,21 @@ class Day:
 
     def _grant(self, number: int) -> None:
         served = self.served[number]
-        served.granted_at = self._now
         self._waiting[served.arrival.model] -= 1
-        self.order.append(served.arrival.model)
-        self._later(self._now + served.arrival.service_s, lambda: self._end(number))
+        assert served.granted_at is None and not served.refused, "answered twice"
+        engine = next(
+            (each for each in self._engines.values() if each.model.name == served.arrival.model and not each.leaves),
+            None,
+        )
+        assert engine is not None and engine.ready, "there is no engine to use"
+        engine.leases += 1
+        assert engine.leases <= engine.model.slots, "more leases than slots"
+        served.granted_at = self._now
+        self._later(self._now + served.arrival.service_s, lambda: self._end(number, engine))
 
-    def _end(self, number: int) -> None:
+    def _end(self, number: int, engine: Engine) -> None:
+        assert engine.id in self._engines, "an engine was stopped under a request"
+        engine.leases -= 1
         self.served[number].ended_at = self._now
         self._step(events.LeaseReleased(number))
 
