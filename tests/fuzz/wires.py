@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, Final
 
 import httptools
@@ -70,6 +71,7 @@ class Fuzzed(Relay):
         super().__init__()
         self.links: list[Link] = []
         self.wires: list[Remembering] = []
+        self.lost: list[str] = []
         self.link.drop()
         self.gateway.links.connect = self._connect  # type: ignore[assignment, method-assign]
 
@@ -78,6 +80,10 @@ class Fuzzed(Relay):
         self.links.append(link)
         self.wires.append(Remembering(link))
         return link
+
+    def note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What a callback of the loop raised, which nobody else would hear of."""
+        self.lost.append(str(context.get("exception") or context.get("message")))
 
     async def talk(self, parts: list[bytes]) -> None:
         """
@@ -113,6 +119,9 @@ class Fuzzed(Relay):
             httptools.HttpResponseParser(_Anything()).feed_data(wire.written)
         for each in self.wires:
             _judge_requests(each.written)
+        lost = self.lost.copy()
+        self.lost.clear()
+        assert not lost, lost
         assert [view.leases for view in self.gateway.leases.views() if view.leases] == []
 
 
@@ -146,25 +155,44 @@ async def _turns() -> None:
         await asyncio.sleep(0)
 
 
+class _Ear(logging.Handler):
+    """Hears of tasks that failed: their guard logs it and goes on."""
+
+    def __init__(self, lost: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self._lost = lost
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Only errors that nobody expected come with their traceback."""
+        if record.exc_info:
+            self._lost.append(record.getMessage())
+
+
 _loop: asyncio.AbstractEventLoop | None = None
+_ear: _Ear | None = None
 _fuzzed: Fuzzed | None = None
 
 
 def talk(parts: list[bytes]) -> None:
     """One conversation; the gateway and its loop are made with the first."""
-    global _loop, _fuzzed
+    global _loop, _fuzzed, _ear
     if _loop is None or _fuzzed is None:
         _loop = asyncio.new_event_loop()
         _fuzzed = _loop.run_until_complete(_make())
+        _loop.set_exception_handler(_fuzzed.note)
+        _ear = _Ear(_fuzzed.lost)
+        logging.getLogger("corral").addHandler(_ear)
     _loop.run_until_complete(_fuzzed.talk(parts))
 
 
 def close() -> None:
     """End the gateway and its loop, for who cares about open files."""
-    global _loop, _fuzzed
+    global _loop, _fuzzed, _ear
     if _loop is not None:
         _loop.close()
-    _loop = _fuzzed = None
+    if _ear is not None:
+        logging.getLogger("corral").removeHandler(_ear)
+    _loop = _fuzzed = _ear = None
 
 
 async def _make() -> Fuzzed:

@@ -41,9 +41,9 @@ def served(short_tmp: Path) -> Iterator[Served]:
 
 
 def test_a_thousand_streams_and_slow_readers_are_small(served: Served) -> None:
+    assert measure.slow_reader(served.bench, served.peer, served.program) < 1e6  # first: the others leave free memory
     with_streams = measure.open_streams(served.bench, served.peer, served.program)
     assert with_streams is not None and with_streams < 150e6
-    assert measure.slow_reader(served.bench, served.peer, served.program) < 1e6
 
 
 def test_a_first_token_is_no_later_than_a_millisecond_after_the_engines(served: Served) -> None:

@@ -17,6 +17,9 @@ DEFAULT_UBATCH = 512
 SLOW_PREFILL = 10.0
 """A prompt is read token by token at the speed of decoding, in parallel many times faster; below this it is slow."""
 
+SATURATED = 0.10
+"""A load generator that is idle for less is what was measured."""
+
 
 class Facts(msgspec.Struct, frozen=True):
     """
@@ -39,6 +42,7 @@ def advice(model: str, facts: Facts, levels: Sequence[Level]) -> list[str]:
     """The sentences for one Model; `levels` by rising concurrency."""
     found = [
         *_errors(levels),
+        *_generator(levels),
         *_slots(facts, levels),
         *_ceiling(facts, levels),
         *_ubatch(facts, levels),
@@ -50,9 +54,19 @@ def advice(model: str, facts: Facts, levels: Sequence[Level]) -> list[str]:
 
 def _errors(levels: Sequence[Level]) -> list[str]:
     return [
-        f"{each.errors} of {each.requests} requests failed at concurrency {each.concurrency}: {each.error}"
+        f"{each.errors} of {each.requests} requests failed at concurrency {each.concurrency}: {each.error.rstrip('.')}."
         for each in levels
         if each.errors
+    ]
+
+
+def _generator(levels: Sequence[Level]) -> list[str]:
+    """The benchmark itself had no time left, so it was measured too."""
+    return [
+        f"at concurrency {each.concurrency} the load generator had no time left ({1 - each.generator_idle:.0%} busy): "
+        "the figures are its own."
+        for each in levels
+        if each.generator_idle < SATURATED
     ]
 
 

@@ -140,10 +140,11 @@ def round_of(bench: Bench, peer: Peer, seconds: float) -> dict[str, float]:
         rows = {"rss_idle_mb": program.rss_bytes() / MB}
         rows.update(_requests(bench, peer, program, seconds))
         rows.update(_streams(bench, peer, program, seconds))
+        # Before the thousand streams: what those leave free in the heap would hide what is held for slow readers.
+        rows["slow_reader_mb"] = slow_reader(bench, peer, program) / MB
+        time.sleep(1)
         if (with_streams := open_streams(bench, peer, program)) is not None:
             rows["rss_open_mb"] = with_streams / MB
-        time.sleep(1)  # what the streams leave behind is not the slow readers'
-        rows["slow_reader_mb"] = slow_reader(bench, peer, program) / MB
         return rows
 
 

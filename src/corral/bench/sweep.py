@@ -184,6 +184,7 @@ def _figure(value: float | None) -> str:
 
 HEAD: Final = (
     "model", "at once", "requests", "ttft p50", "p95", "prefill/s", "decode/s", "total/s", "latency p50", "errors",
+    "generator idle",
 )  # fmt: skip
 
 
@@ -197,7 +198,7 @@ def rows(report: Sweep, before: Mapping[tuple[str, int], Level]) -> list[tuple[s
                 model.model, str(each.concurrency), str(each.requests), _seconds(each.ttft_p50_s),
                 _seconds(each.ttft_p95_s), _figure(each.prefill_tokens_per_s),
                 _figure(each.decode_tokens_per_s) + mark, _figure(each.total_tokens_per_s) + mark,
-                _seconds(each.latency_p50_s), str(each.errors),
+                _seconds(each.latency_p50_s), str(each.errors), f"{each.generator_idle:.0%}",
             )  # fmt: skip
             found.append((*cells, _change(each, before.get((model.model, each.concurrency)))) if before else cells)
     return found

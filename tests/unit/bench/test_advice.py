@@ -21,6 +21,17 @@ def at(concurrency: int, total: float, *, ttft: float = 0.1, **more: object) -> 
     return msgspec.structs.replace(base, **more)
 
 
+def test_a_load_generator_that_had_no_time_left_is_told() -> None:
+    said = advice("m", SLOTS_2, [at(1, 20), at(2, 40, generator_idle=0.04)])
+    assert said == ["m: at concurrency 2 the load generator had no time left (96% busy): the figures are its own."]
+
+
+def test_failed_requests_are_a_sentence_whatever_the_error_ends_with() -> None:
+    for error in ("503: full.", "no answer"):
+        (said,) = advice("m", SLOTS_2, [at(1, 20, errors=1, error=error)])
+        assert said == f"m: 1 of 4 requests failed at concurrency 1: {error.rstrip('.')}."
+
+
 def test_more_slots_are_advised_where_throughput_stops_at_them() -> None:
     (said,) = advice("m", SLOTS_2, [at(1, 20), at(2, 40), at(4, 41, ttft=0.9)])
     assert said.startswith("m: throughput stopped rising at concurrency 2 (40 tokens/s, 41 at 4): it has 2 slots")
@@ -63,7 +74,7 @@ def test_errors_and_notes_are_told() -> None:
     facts = msgspec.structs.replace(SLOTS_2, note="its context is 2048 instead of 8192")
     said = advice("m", facts, [at(1, 20, errors=3, error="503: busy")])
     assert said == [
-        "m: 3 of 4 requests failed at concurrency 1: 503: busy",
+        "m: 3 of 4 requests failed at concurrency 1: 503: busy.",
         "m: It runs smaller than configured: its context is 2048 instead of 8192.",
     ]
 
