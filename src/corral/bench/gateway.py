@@ -47,6 +47,7 @@ def run(wanted: Wanted, say: Say) -> report.Gateway:
         machine=facts,
         rounds=wanted.rounds,
         seconds=wanted.seconds,
+        pinned=pinned.pinned,
         generator_shares_core=pinned.shared,
         programs=programs,
         missing=missing,

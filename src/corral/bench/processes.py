@@ -36,6 +36,11 @@ class Cores:
     program: int
 
     @property
+    def pinned(self) -> bool:
+        """True when the program under test has a core to itself."""
+        return self.program >= 0
+
+    @property
     def shared(self) -> bool:
         """True when generator and upstream share a core."""
         return self.load == self.upstream

@@ -50,6 +50,7 @@ class Gateway(msgspec.Struct, frozen=True):
     machine: Machine
     rounds: int
     seconds: float
+    pinned: bool
     generator_shares_core: bool
     programs: list[Measured]
     missing: dict[str, str]
@@ -106,11 +107,10 @@ def markdown(report: Gateway) -> str:
     lines = [f"{report.machine.sentence()}.", ""]
     lines += [f"- {p.name}: {p.version}" + (f" (**failed: {p.failed}**)" if p.failed else "") for p in report.programs]
     lines += [f"- {name} is not here: {how}" for name, how in report.missing.items()]
-    core = "one core" if report.generator_shares_core else "cores of their own"
     lines += [
         "",
         f"Medians of {report.rounds} rounds, {report.seconds:g} s of each load; the spread over the rounds in "
-        f"brackets. Each program has a core to itself; load generator and engine have {core}.",
+        f"brackets. {_cores(report)}",
         "",
         f"| | {' | '.join(names)} |" + "".join(f" corral/{name} |" for name in ratios),
         "|---" * (1 + len(names) + len(ratios)) + "|",
@@ -121,6 +121,15 @@ def markdown(report: Gateway) -> str:
             cells += [_ratio(row, rows["corral"].get(row), rows[name].get(row)) for name in ratios]
             lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join([*lines, *(["", *(f"- {text}" for text in report.warnings)] if report.warnings else [])])
+
+
+def _cores(report: Gateway) -> str:
+    if not report.pinned:
+        return (
+            "Programs, load generator and engine run on any core: CPU per request is right, delays hold each other up."
+        )
+    core = "one core" if report.generator_shares_core else "cores of their own"
+    return f"Each program has a core to itself; load generator and engine have {core}."
 
 
 def _cell(row: str, cell: Cell | None) -> str:

@@ -16,7 +16,7 @@ IDLE = {"generator_idle": 0.5, "generator_waited": 0.1, "upstream_idle": 0.6, "u
 
 
 def gateway(*programs: report.Measured, warnings: list[str] | None = None) -> report.Gateway:
-    return report.Gateway("1", QUIET, 3, 2.0, True, list(programs), {"litellm": "get it"}, warnings or [])
+    return report.Gateway("1", QUIET, 3, 2.0, True, True, list(programs), {"litellm": "get it"}, warnings or [])
 
 
 def program(name: str, **rows: float) -> report.Measured:
@@ -83,3 +83,10 @@ def test_a_page_gets_the_report_between_its_markers_and_keeps_the_rest(tmp_path:
     with pytest.raises(PlaceFailed, match="no place for the report"):
         report.write(str(page), "new")
     assert page.read_text() == "no place"
+
+
+def test_it_says_who_had_which_core() -> None:
+    alone = msgspec.structs.replace(gateway(program("corral")), generator_shares_core=False)
+    assert "engine have cores of their own." in report.markdown(alone)
+    anywhere = msgspec.structs.replace(alone, pinned=False)
+    assert "run on any core" in report.markdown(anywhere) and "a core to itself" not in report.markdown(anywhere)
