@@ -3,6 +3,7 @@ Dialects: how a client's request becomes one that its engine understands, and th
 
     decode -> Asked         the request is read and found right, before anything is loaded for it
     Asked.towards -> Outgoing   once it is known which engine serves: path, body, and the way back
+                  -> Told       or the answer, where being loaded was all that was asked
     Reply                   the way back: None where the engine speaks as the client does, and bytes pass untouched
 
 All of it is pure.
@@ -16,6 +17,7 @@ from typing import NamedTuple, Protocol
 from corral.domain.chat import Delta
 from corral.domain.errors import CorralError, EngineRefused
 from corral.domain.facts import ModelFacts
+from corral.domain.fleet import OptionValue
 
 
 class Asking(NamedTuple):
@@ -70,11 +72,23 @@ class Reply(Protocol):
 
 
 class Outgoing(NamedTuple):
-    """What the engine is sent. Without a `reply` its answer passes untouched: it speaks as the client does."""
+    """
+    What the engine is sent. Without a `reply` its answer passes untouched: it speaks as the client does.
+
+    `follow` looks at the status and the body of an answer that is no stream, before `reply` does: what it gives is
+    sent to the same engine, with the same lease, instead of telling the client anything.
+    """
 
     path: bytes
     body: bytes
     reply: Reply | None = None
+    follow: Callable[[int, bytes], Outgoing | None] | None = None
+
+
+class Told(NamedTuple):
+    """A whole answer, JSON, for which the engine is not asked at all."""
+
+    body: bytes
 
 
 class Asked(Protocol):
@@ -85,8 +99,23 @@ class Asked(Protocol):
         """Whether the client wants a stream."""
         ...
 
-    def towards(self, served: Served) -> Outgoing:
-        """The request for an engine like this."""
+    @property
+    def weight(self) -> int | None:
+        """As in `Requested`, where it is another than the route's."""
+        ...
+
+    @property
+    def keep_s(self) -> float | None:
+        """How long its Model shall stay loaded after it; None where the client does not say, infinity for ever."""
+        ...
+
+    @property
+    def load_options(self) -> Mapping[str, OptionValue]:
+        """What its Model shall be loaded with, by the names that llama.cpp's options have."""
+        ...
+
+    def towards(self, served: Served) -> Outgoing | Told:
+        """The request for an engine like this. Raises CorralError for what such an engine cannot be asked."""
         ...
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from corral.contracts.dialect import Outgoing, Reader, Served, Writer
+from corral.contracts.dialect import Outgoing, Reader, Served, Told, Writer
 from corral.dialects.openai import requests as openai
 from corral.dialects.openai.answers import ChatReader
 from corral.domain.chat import ChatRequest
 from corral.domain.errors import CorralError, EngineRefused
+from corral.domain.fleet import OptionValue
 
 
 class Translated:
@@ -49,6 +50,9 @@ class AskedChat:
     request: ChatRequest
     model: str
     writer: Callable[[Served], Writer]
+    keep_s: float | None = None
+    load_options: Mapping[str, OptionValue] = field(default_factory=dict)
+    weight: int | None = None
 
     @property
     def stream(self) -> bool:
@@ -59,3 +63,18 @@ class AskedChat:
         """The request in OpenAI's dialect."""
         body = openai.encode(self.request, self.model, extensions="llama.cpp" in served.speaks)
         return Outgoing(openai.CHAT, body, Translated(ChatReader(), self.writer(served)))
+
+
+@dataclass(frozen=True, slots=True)
+class AskedLoad:
+    """Implements `contracts.dialect.Asked`: its Model shall be loaded, and nothing else. It takes no slot."""
+
+    answer: Callable[[Served], bytes]
+    keep_s: float | None = None
+    load_options: Mapping[str, OptionValue] = field(default_factory=dict)
+    stream: bool = False
+    weight: int | None = 0
+
+    def towards(self, served: Served) -> Told:
+        """The engine has nothing to say to it."""
+        return Told(self.answer(served))

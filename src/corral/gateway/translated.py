@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from corral.contracts.dialect import Asked, Reply, Served
+from corral.contracts.dialect import Asked, Outgoing, Reply, Served, Told
+from corral.contracts.leases import Lease
 from corral.domain.errors import CorralError, EngineProtocolError
 from corral.domain.fleet import ModelSpec
 from corral.gateway.heads import JSON, own_fields, written_lines
 from corral.gateway.links import AnswerHead, Site
 from corral.gateway.naming import addressed
-from corral.gateway.relay import Exchange
+from corral.gateway.relay import CONNECTING, WAITING, Exchange
 from corral.gateway.routes.table import Route
 
 if TYPE_CHECKING:
@@ -28,17 +29,47 @@ class TranslatedExchange(Exchange):
     """One request that was read before its Model was asked for."""
 
     _reply: Reply | None = None
+    _outgoing: Outgoing
     _collected_bytes = 0
 
     def __init__(self, client: ClientConnection, route: Route, model: ModelSpec, asked: Asked) -> None:
+        if asked.weight is not None:
+            route = route._replace(weight=asked.weight)
         super().__init__(client, route, model, b"", b"", stream=asked.stream)
         self._asked = asked
         self._collected: list[bytes] = []
 
+    def granted(self, lease: Lease) -> None:
+        """The engine is known: see what it is asked, if it is asked at all."""
+        if self._state != WAITING:
+            return super().granted(lease)
+        try:
+            towards = self._asked.towards(
+                Served(frozenset(lease.endpoint.speaks), load_s=self._queue_s + lease.waited_s)
+            )
+        except CorralError as error:
+            lease.release()
+            return self.refused(error)
+        if isinstance(towards, Told):
+            return self._tell(towards.body, lease)
+        self._outgoing, self._reply = towards, towards.reply
+        return super().granted(lease)
+
+    def _tell(self, body: bytes, lease: Lease) -> None:
+        """Being loaded was all that was asked."""
+        client = self._client
+        self._ticket, self._lease = None, lease
+        self._queue_s += lease.waited_s
+        self._since = self._gateway.clock.now()
+        self.head_sent = True
+        self._status, self._bytes_out = 200, len(body)
+        fields = own_fields(JSON, self._request_id, self._queue_s, source=b"corral")
+        client.transport.write(client.head_bytes(200, fields, len(body)) + client.framed(body, last=True))
+        self._complete()
+
     def _engine_head(self, site: Site) -> bytes:
-        """The engine is known: write the request for it."""
         endpoint = site.endpoint
-        path, body, self._reply = self._asked.towards(Served(frozenset(endpoint.speaks), self._queue_s))
+        path, body = self._outgoing.path, self._outgoing.body
         head = self._client.head
         if site.renames:
             path, body = addressed(endpoint, self._route, head, path, body)
@@ -102,6 +133,10 @@ class TranslatedExchange(Exchange):
         if not complete:
             return None
         body = b"".join(self._collected)
+        follow = self._outgoing.follow
+        more = follow(self._status, body) if follow is not None else None
+        if more is not None:
+            return self._ask_again(more)
         try:
             told = self._told(reply, body)
         except CorralError as error:
@@ -113,6 +148,17 @@ class TranslatedExchange(Exchange):
         fields = own_fields(JSON, self._request_id, self._queue_s)
         client.transport.write(client.head_bytes(200, fields, len(told)) + client.framed(told, last=True))
         return self._complete()
+
+    def _ask_again(self, outgoing: Outgoing) -> None:
+        """The answer leads to another request, to the same engine and with the same lease."""
+        site = self._site
+        assert site is not None
+        self._outgoing, self._reply = outgoing, outgoing.reply
+        self._collected, self._collected_bytes, self._head = [], 0, b""
+        self._state = CONNECTING
+        link = site.take(self)
+        if link is not None:
+            self.linked(link)
 
     def _told(self, reply: Reply, body: bytes) -> bytes:
         if self._status >= 300:
