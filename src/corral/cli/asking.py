@@ -28,6 +28,7 @@ _SPEAKERS: Final[dict[str, dict[str, Any]]] = {
     "/responses": {"input": "Who are you?", "max_output_tokens": 40},
     "/v1/messages": _CHAT,
     "/v1/messages/count_tokens": _CHAT,
+    "/api/chat": {**_CHAT, "stream": False},
     "/tokenize": {"content": "Who are you?"},
     "/detokenize": {"tokens": [1, 2, 3]},
     "/apply-template": {"messages": _CHAT["messages"]},
@@ -108,7 +109,7 @@ def _get(model: str, route: str) -> Question:
 
 
 def _speaks(route: str) -> bool:
-    return any(word in route for word in ("completion", "responses", "messages")) and "tokens" not in route
+    return any(word in route for word in ("completion", "responses", "messages", "/api/")) and "tokens" not in route
 
 
 def _anything(answer: Any) -> str:
