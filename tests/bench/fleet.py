@@ -22,7 +22,6 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +39,7 @@ REST = re.compile(r"surveyed the other ([\d,]+) Models")
 NEVER = 1e9
 MODELS, WAITERS = 1_000, 5_000
 CALLERS = [Caller(f"c{number}") for number in range(7)]
+URGENT = Caller("urgent", priority=9)
 
 # --- the start --------------------------------------------------------------------------------------------------------
 
@@ -214,26 +214,62 @@ class Crowd:
         self._step(events.Requested(number, name, CALLERS[1], NEVER), "Requested, waits")
         self._step(events.RequestsLeft((number,)), "RequestsLeft")
 
+    def tick(self) -> None:
+        """For no reason."""
+        self._step(events.Tick(), "Tick, nothing due")
+
+    def expire(self) -> None:
+        """One comes to the front of the line, and its deadline passes."""
+        number = next(self._numbers)
+        name = f"m{MODELS - 1 - number % 500}"
+        self._step(events.Requested(number, name, URGENT, self.now + 0.001), "Requested, to the front")
+        self.now += 0.002
+        self._step(events.Tick(), "Tick, expiry at the front")
+
+    def memory(self) -> None:
+        """A little more of it, and away again: nobody becomes impossible."""
+        self._step(events.MemoryChanged({"ram": 10 * self.alive + 5}), "MemoryChanged, more")
+        self._step(events.MemoryChanged({"ram": 10 * self.alive}), "MemoryChanged, less")
+
+    def measure(self) -> None:
+        """An instance holds a little less than was thought, and as much again."""
+        instance = next(reversed(self._held))
+        for size in (9, 10):
+            self._step(events.InstanceMeasured(instance, Footprint(size)), "InstanceMeasured")
+
     def hot(self) -> None:
-        """A hot Model's time has come, and nothing can be done about it."""
-        self._step(events.Tick(), "Tick")
+        """The time of all that are in use comes, of one after the other."""
+        for _ in range(200):
+            self.swap()
+        self.taken.clear()
+        while self.machine._world.evictable and (wake := self.machine._world.armed) is not None:
+            self.now = max(self.now, wake)
+            self._step(events.Tick(), "Tick, a hot one gives way")
+
+    def all_hot(self) -> None:
+        """The time of all that are in use has come at once."""
+        self.now += 11
+        self._step(events.Tick(), "Tick, all hot ones at once")
 
 
-def events_among(alive: int, times: int = 300) -> dict[str, float]:
-    """Seconds for each kind of event, the median."""
-    crowd = Crowd(alive)
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        repeated: list[Callable[[], None]] = [crowd.swap, crowd.come_and_go, crowd.hot]
-        for work in repeated:
-            for _ in range(times):
-                work()
-    finally:
-        gc.enable()
-        gc.unfreeze()
-    return {what: statistics.median(taken) for what, taken in crowd.taken.items()}
+def events_among(alive: int, times: int = 300) -> dict[str, list[float]]:
+    """Seconds for each kind of event, sorted. Each kind of work has a crowd of its own, in the same state."""
+    taken: dict[str, list[float]] = {}
+    works = [(work, times) for work in (Crowd.swap, Crowd.come_and_go, Crowd.tick, Crowd.expire, Crowd.memory)]
+    for work, count in [*works, (Crowd.measure, times), (Crowd.hot, 1), *[(Crowd.all_hot, 1)] * 9]:
+        crowd = Crowd(alive)
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        try:
+            for _ in range(count):
+                work(crowd)
+        finally:
+            gc.enable()
+            gc.unfreeze()
+        for what, seconds in crowd.taken.items():
+            taken.setdefault(what, []).extend(seconds)
+    return {what: sorted(seconds) for what, seconds in taken.items()}
 
 
 if __name__ == "__main__":
@@ -246,6 +282,6 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory(prefix="corral-fleet") as place:
             starts(Path(place), args.models, args.times)
     for count in args.alive:
-        print(f"\n{count} instances alive, {MODELS:,} Models, {WAITERS:,} waiters; us, the median")
-        for kind, seconds in events_among(count).items():
-            print(f"  {kind:34s} {seconds * 1e6:6.1f}")
+        print(f"\n{count} instances alive, {MODELS:,} Models, {WAITERS:,} waiters; us   p50    p99")
+        for kind, taken in events_among(count).items():
+            print(f"  {kind:42s} {statistics.median(taken) * 1e6:9.1f} {taken[len(taken) * 99 // 100] * 1e6:6.1f}")

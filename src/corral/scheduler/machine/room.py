@@ -55,7 +55,8 @@ class Walk:
     idle: list[Candidate[Instance]] | None = None  # who could leave; None = not known at present
     in_use: list[Candidate[Instance]] | None = None
     spent: int = 0  # so many at the begin of `in_use` are no candidates any more
-    times: list[tuple[float, Instance]] | None = None  # from when on they can leave at the earliest; None = not known
+    # From when on they can leave at the earliest, the first last; None = not known.
+    times: list[tuple[float, int, Instance]] | None = None
 
     def blocks(self, group: GroupSpec | None, devices: Iterable[str]) -> bool:
         """True where a load ahead is in the way of one of this group that needs these devices."""
@@ -174,12 +175,14 @@ def _candidates(world: World, walk: Walk) -> tuple[list[Candidate[Instance]], li
 
 def candidate(world: World, instance: Instance) -> Candidate[Instance]:
     """What losing it would free and cost."""
-    model, holds, idle_s = instance.model, instance.holds, None
-    if not instance.busy:
-        idle_s = world.now - (instance.since if instance.state is STARTING else instance.idle_since)
-    cost_s = load_cost_s(model.load_s if instance.load_s is None else instance.load_s, holds)
-    waiting = len(model.queue) + len(model.light)
-    return Candidate(instance, holds, idle_s, cost_s, model.spec.priority, waiting, instance.ready_at)
+    model, holds = instance.model, instance.holds
+    if instance.busy:
+        waiting = len(model.queue) + len(model.light)
+        return Candidate(instance, holds, None, 0.0, model.spec.priority, waiting, instance.ready_at)
+    idle_s = world.now - (instance.since if instance.state is STARTING else instance.idle_since)
+    return Candidate(
+        instance, holds, idle_s, load_cost_s(model.load_s if instance.load_s is None else instance.load_s, holds)
+    )
 
 
 # --- nothing to be had ------------------------------------------------------------------------------------------------
@@ -212,14 +215,12 @@ def at_rest(world: World, walk: Walk) -> bool:
     """
     if walk.times is None:
         since = _wanted_since(world)
-        walk.times = [(stays_until(world, since, instance), instance) for instance in world.evictable]
-    now, evictable, taken, first = world.now, world.evictable, walk.taken, inf
-    for at, instance in walk.times:
-        if at < first and not _out(instance, taken, evictable):
-            if at <= now:
-                return False
-            first = at
-    if any(fits(instance.holds, world.budgets, world.planned) for instance in world.draining):
+        walk.times = sorted([(stays_until(world, since, i), n, i) for n, i in enumerate(world.evictable)], reverse=True)
+    times = walk.times
+    while times and _out(times[-1][2], walk.taken, world.evictable):
+        times.pop()
+    first = times[-1][0] if times else inf
+    if first <= world.now or any(fits(i.holds, world.budgets, world.planned) for i in world.draining):
         return False
     if first < inf:
         world.timers.ask(Alarm.HOT, first)

@@ -105,8 +105,8 @@ class Candidate(NamedTuple, Generic[T]):
     instance: T
     holds: Amounts
     idle_s: float | None
-    load_s: float  # what loading it again costs
-    priority: int = 0
+    load_s: float  # what loading it again costs, of one that is idle
+    priority: int = 0  # of one in use, like what follows
     waiting: int = 0  # for its Model
     ready_at: float = 0.0
 
