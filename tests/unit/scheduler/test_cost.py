@@ -83,19 +83,20 @@ def test_the_hot_path_stays_short() -> None:
 # --- a long line ------------------------------------------------------------------------------------------------------
 
 
-def crowd(count: int) -> Machine:
-    """Ten Models are ready and in use, `count` others wait for their memory with five requests each."""
-    names = [f"m{n}" for n in range(count + 11)]
+def crowd(count: int, alive: int = 10, large: str = "") -> Machine:
+    """Some Models are ready and in use, `count` others wait for their memory with five requests each."""
+    names = [f"m{n}" for n in range(count + alive + 1)]
     limits = Limits(queue_per_model=count * 10, queue_total=count * 10)
     machine = Machine(id_prefix="i")
-    fleet = Fleet({name: ModelSpec(name) for name in names}, {}, {"ram": 100}, limits)
-    machine.step(events.FleetChanged(fleet, dict.fromkeys(names, "d"), dict.fromkeys(names, Footprint(10))), 0.0)
-    for number in range(10):
+    fleet = Fleet({name: ModelSpec(name) for name in names}, {}, {"ram": 10 * alive}, limits)
+    sizes = {name: Footprint(90 if name == large else 10) for name in names}
+    machine.step(events.FleetChanged(fleet, dict.fromkeys(names, "d"), sizes), 0.0)
+    for number in range(alive):
         machine.step(events.Requested(number, names[number], CALLERS[0], PLENTY), 1.0)
         machine.step(events.InstanceReady(f"i-{number + 1}", Endpoint(), 1, 1.0), 1.0)
     for number in range(count * 5):
         caller = CALLERS[number % len(CALLERS)]
-        machine.step(events.Requested(100 + number, names[10 + number % count], caller, PLENTY), 2.0)
+        machine.step(events.Requested(100 + number, names[alive + number % count], caller, PLENTY), 2.0)
     return machine
 
 
@@ -119,8 +120,20 @@ def measured(machine: Machine) -> None:
     machine.step(events.InstanceMeasured("i-1", Footprint(9)), 3.0)
 
 
+def expired(machine: Machine) -> None:
+    machine.step(events.Requested(99, "m60", Caller("urgent", priority=9), 4.0), 3.0)
+    (refused,) = (c for c in machine.step(events.Tick(), 4.0) if isinstance(c, commands.Refuse))
+    assert refused.request == 99
+
+
+def less_memory(machine: Machine) -> None:
+    """Less than there was, and enough for each of those who wait."""
+    out = machine.step(events.MemoryChanged({"ram": machine._world.budgets["ram"] - 5}), 3.0)
+    assert not [each for each in out if isinstance(each, commands.Refuse)]
+
+
 def more_memory(machine: Machine) -> None:
-    machine.step(events.MemoryChanged({"ram": 101}), 3.0)
+    machine.step(events.MemoryChanged({"ram": machine._world.budgets["ram"] + 1}), 3.0)
 
 
 def freed(machine: Machine) -> None:
@@ -129,11 +142,32 @@ def freed(machine: Machine) -> None:
     machine.step(events.InstanceReady(start.instance, Endpoint(), 1, 1.0), 4.0)
 
 
-@pytest.mark.parametrize("work", [newcomer, one_more, gone, freed, hot_for_long, measured, more_memory])
+EVENTS = [newcomer, one_more, gone, freed, expired, hot_for_long, measured, less_memory, more_memory]
+
+
+@pytest.mark.parametrize("work", EVENTS)
 def test_what_an_event_costs_does_not_grow_with_the_line(work: Callable[[Machine], None]) -> None:
     short, long = crowd(60), crowd(600)
     few, many = lines_run(lambda: work(short)), lines_run(lambda: work(long))
     assert many <= few * 1.1 + 20, (few, many)
+
+
+@pytest.mark.parametrize("work", [newcomer, one_more, gone, freed, expired, measured, less_memory, more_memory])
+def test_an_engine_that_is_alive_costs_others_events_a_glance(work: Callable[[Machine], None]) -> None:
+    """`freed` are three events, `expired` two. A look at what each could make free would be some 80 lines each time."""
+    few, many = crowd(600), crowd(600, alive=50)
+    assert lines_run(lambda: work(many)) <= lines_run(lambda: work(few)) + 40 * 40
+
+
+def test_who_becomes_impossible_is_told_although_nobody_else_is_looked_at() -> None:
+    machine = crowd(600, large="m500")
+
+    def shrink() -> None:
+        out = machine.step(events.MemoryChanged({"ram": 80}), 3.0)
+        assert len([each for each in out if isinstance(each, commands.Refuse)]) == 5
+
+    lines = lines_run(shrink)
+    assert lines < 2500, lines
 
 
 def test_all_who_wait_may_leave_at_once() -> None:
@@ -153,7 +187,7 @@ def test_those_who_leave_together_take_one_plan() -> None:
 
 
 def test_a_decision_in_a_long_line_takes_well_under_a_millisecond() -> None:
-    """A generous bound on time: the bench has the numbers (50 to 100 us each)."""
+    """A generous bound on time: the bench has the numbers (5 to 75 us each)."""
     machine = crowd(1000)
     taken = []
     for number in range(200):

@@ -2,8 +2,9 @@
 The scheduler's machine: events in, commands out. It decides who runs, who waits, who leaves, and does nothing itself.
 
 No I/O, no clock, no tasks: `step` takes the time as an argument. `corral/scheduler/design.md` explains the rules.
-The parts: `state` (what is known), `leasing` (requests and leases), `callers` (what each has in hand), `loading` (who
-starts, and who leaves for it), `stopping`, `failing`, `reload`, `timers`, `measured`, `views`, `outlook`.
+The parts: `state` (what is known), `leasing` (requests and leases), `callers` (what each has in hand), `inline` (what
+those in line need), `loading` (who starts, and who leaves for it), `stopping`, `failing`, `reload`, `timers`,
+`measured`, `views`, `outlook`.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ done without taking anything from those ahead:
 A claim becomes a Start when everything in its way is gone and its memory is free in fact. Claims are kept until then,
 unless nobody wants them any more or the budget changes.
 
-The walk ends where nobody behind can get anything, and is kept for those who join the line (`join`): so neither a
-thousand Models in line nor a newcomer at its end cost a look at each.
+The walk ends where nobody behind can get anything: all are blocked, or it *rests* because nothing is to be had at
+present (`room.at_rest`). It is kept for those who join the line (`join`): so neither a thousand Models in line nor a
+newcomer at its end cost a look at each.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def settle(world: World) -> None:
         freed_others = _start_claimed(world)
         _shed(world)
         stopping.retire(world)
-        world.dirty = bool(world.joined) or freed_others or walk.keeps_more
+        world.dirty = freed_others or walk.keeps_more or not _nothing_for_joined(world, walk)
     if not world.line:
         world.walk = None
     world.thorough = False
@@ -112,17 +113,28 @@ def _hopeless(world: World, walk: Walk) -> bool:
     return walk.at_rest or not resting
 
 
+def _nothing_for_joined(world: World, walk: Walk) -> bool:
+    """True where nobody has joined the line since, or the walk is at rest and they change nothing about that."""
+    joined = [model for model in world.joined if model in world.line]
+    if joined and not (walk.at_rest and _hopeless(world, walk)):
+        return False
+    if any(walk.would_serve(world, model) for model in joined):
+        return False
+    world.joined.clear()
+    return True
+
+
 def join(world: World) -> None:
     """Models have joined the end of the line, and nothing else has changed: those ahead stay as they are."""
     walk = world.walk
     assert walk is not None
     walk.forget_candidates()
-    joined = list(world.joined)
-    world.joined.clear()
     if walk.at_rest:
         refuse_misfits(world, walk)
-        world.dirty, world.watch_idle = not _hopeless(world, walk), True
+        world.dirty, world.watch_idle = not _nothing_for_joined(world, walk), True
     else:
+        joined = list(world.joined)
+        world.joined.clear()
         for model in joined:
             if model in world.line:
                 _consider(world, walk, model)
