@@ -6,7 +6,7 @@ A reload replaces the whole snapshot at once; requests in flight keep the ModelS
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from corral.domain import names
 from corral.domain.errors import UnknownModel
@@ -28,6 +28,7 @@ class ModelDirectory:
         self.facts: dict[str, ModelFacts] = {}
         self.models: dict[str, ModelSpec] = {}
         self._by_name: dict[str, ModelSpec] = {}
+        self._folded: dict[str, str] | None = None  # made when it is first wanted
         self.only: ModelSpec | None = None
         self.replace(models)
 
@@ -37,6 +38,7 @@ class ModelDirectory:
         fresh = {model.name: model for model in models}
         self.models = fresh
         self._by_name = {name: fresh[own] for name, own in names.directory(fresh.values()).items()}
+        self._folded = None
         self.only = next(iter(fresh.values())) if len(fresh) == 1 else None
 
     def learn(self, facts: Mapping[str, ModelFacts]) -> None:
@@ -53,6 +55,24 @@ class ModelDirectory:
         if found is None:
             raise UnknownModel(name, names.near_names(name, self._visible()))
         return found
+
+    def meant(self, spellings: Sequence[str]) -> tuple[str, ModelSpec]:
+        """
+        The name or alias, as it is written here, that one of these spellings is, and its Model; upper and lower case
+        are the same only where no spelling fits as it is. Raises UnknownModel of the first.
+        """
+        for name in spellings:
+            if (found := self._by_name.get(name)) is not None:
+                return name, found
+        if self._folded is None:
+            folded: dict[str, str] = {}
+            for name in self._by_name:
+                folded.setdefault(name.lower(), name)
+            self._folded = folded
+        for name in spellings:
+            if (own := self._folded.get(name.lower())) is not None:
+                return own, self._by_name[own]
+        return spellings[0], self.get(spellings[0])
 
     def facts_of(self, model: str) -> ModelFacts:
         """What is known of a Model from its files."""

@@ -35,3 +35,16 @@ def test_aliases_are_listed_where_the_model_says_so() -> None:
         ]
     )
     assert [name for name, _ in directory.listed()] == ["a", "x", "y", "b"]
+
+
+def test_a_name_that_is_meant() -> None:
+    found = ModelDirectory([ModelSpec("Big", aliases=("coder:latest",)), ModelSpec("big")])
+    assert found.meant(["Big"])[0] == "Big" and found.meant(["big"])[0] == "big", "as it is written goes first"
+    assert found.meant(["x", "CODER:latest"])[0] == "coder:latest"
+    assert found.meant(["BIG"])[1].name == "Big", "the first of those that differ in case only"
+    with pytest.raises(UnknownModel, match="'bog'"):
+        found.meant(["bog", "bog:latest"])
+    found.replace([ModelSpec("new")])
+    assert found.meant(["NEW"])[0] == "new"
+    with pytest.raises(UnknownModel):
+        found.meant(["BIG"])
