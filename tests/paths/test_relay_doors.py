@@ -135,6 +135,32 @@ class Revocable(KeyRing):
         return None if self.taken else self.other or super().caller(fingerprint)
 
 
+class Counting(KeyRing):
+    """Counts what is hashed and what is asked."""
+
+    hashed = asked = 0
+
+    def fingerprint(self, token: str) -> bytes:
+        """Count it."""
+        self.hashed += 1
+        return super().fingerprint(token)
+
+    def caller(self, fingerprint: bytes) -> Caller | None:
+        """Count it."""
+        self.asked += 1
+        return super().caller(fingerprint)
+
+
+async def test_the_key_of_a_head_that_repeats_is_hashed_once_and_asked_about_each_time() -> None:
+    keys = Counting(ServerSpec(keys=KEYS))
+    async with stage(key_ring=keys) as scene:
+        client = await scene.client()
+        for number in range(5):
+            client.post(CHAT, {"model": "m", "text": "x" * 30 * number}, "Authorization: Bearer sk-user")
+            assert (await client.got()).status == 200
+        assert (keys.hashed, keys.asked) == (1, 5)
+
+
 async def test_a_key_that_is_taken_away_opens_nothing_on_a_connection_that_it_opened() -> None:
     keys = Revocable(ServerSpec(keys=KEYS))
     async with stage(key_ring=keys) as scene:

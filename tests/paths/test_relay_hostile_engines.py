@@ -212,6 +212,24 @@ async def test_the_new_lease_may_lead_to_another_engine_with_another_key() -> No
         await second.stop()
 
 
+async def test_the_same_head_goes_to_each_engine_with_its_own_key_and_to_the_route_that_was_meant() -> None:
+    second = Upstream(say({"from": "second"}))
+    await second.start()
+    try:
+        async with stage(say({"from": "first"}), models=(ModelSpec("a"), ModelSpec("b"))) as scene:
+            scene.leases.move("b", Endpoint(host="127.0.0.1", port=second.endpoint.port, key="other-key"))
+            client = await scene.client()
+            for model, whose in (("a", "first"), ("b", "second"), ("b", "second"), ("a", "first"), ("b", "second")):
+                client.post(CHAT, {"model": model}, "x-request-id: mine")
+                assert (await client.got()).json() == {"from": whose}
+            for engine, key in ((scene.upstream, scene.upstream.endpoint.key), (second, "other-key")):
+                assert {heard.headers["authorization"] for heard in engine.heard} == {f"Bearer {key}"}
+                assert {heard.headers["host"] for heard in engine.heard} == {f"127.0.0.1:{engine.endpoint.port}"}
+                assert {heard.headers["x-request-id"] for heard in engine.heard} == {"mine"}
+    finally:
+        await second.stop()
+
+
 async def test_an_engine_that_dies_twice_is_a_502() -> None:
     async with stage(write(close=True)) as scene:
         got = await scene.post(CHAT, {"model": "m"})

@@ -166,6 +166,37 @@ def test_two_connections_that_share_a_known_head_have_their_own_lengths() -> Non
     assert (long.body, long.length, short.body, short.length) == (b"x" * 20, 20, b"yy", 2)
 
 
+INTERIM = b"HTTP/1.1 100 Continue\r\nX: " + b"y" * 30_000 + b"\r\n\r\n"
+
+
+def test_what_interim_answers_may_take_counts_for_each_answer_alone() -> None:
+    link = link_of(Still())
+    for date in range(4):
+        user = User()
+        link.send(user, b"", b"")
+        link.data_received(INTERIM * 2 + whole("json", b"{}", date)[0])
+        assert (user.complete, user.failed) == (True, False)
+        link.site.idle.clear()
+
+
+@pytest.mark.parametrize(
+    ("wire", "heard"), [(b"", False), (INTERIM, True), (b"HTTP/1.", True), (b"HTTP/1.1 200 OK\r\n\r\n", True)]
+)
+def test_whether_anything_of_an_answer_came_is_known_when_the_connection_ends(wire: bytes, heard: bool) -> None:
+    """It decides whether the request may be sent again; what came of the answer before it does not count."""
+    link = link_of(Still())
+    link.send(User(), b"", b"")
+    link.data_received(whole("json", b"{}", 1)[0])
+    link.site.idle.clear()
+    user = User()
+    link.send(user, b"", b"")
+    if wire:
+        link.data_received(wire)
+    assert link.heard is heard
+    link.connection_lost(OSError("reset"))
+    assert user.failed and link.heard is heard
+
+
 @pytest.mark.parametrize(
     "wire",
     [
