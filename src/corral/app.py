@@ -292,7 +292,7 @@ class Corral:
         self._fleet = fleet
         self.scheduler.submit(msgspec.structs.replace(survey, fleet=fleet))
         known = {name: each for name, each in self.directory.facts.items() if new.get(name) == old.get(name)}
-        self.directory.replace(new.values(), {**known, **facts})
+        self.directory.replace(new.values(), {**known, **facts}, fleet.default_models)
         self._surveying.go_on()
 
     def _read_facts(self, models: Sequence[ModelSpec]) -> Mapping[str, ModelFacts]:

@@ -14,6 +14,7 @@ from corral.config import paths
 from corral.config.document import EnvText, plain_value
 from corral.config.fields import hidden, shown
 from corral.config.problems import Keys, Problems, dotted
+from corral.config.requests import default_models, profiles, request_rules
 from corral.config.schema import Config, FitSection, Memory, Model, TimeoutsSection, arg_items
 from corral.config.sentences import near_option
 from corral.config.serving import server_spec
@@ -68,6 +69,7 @@ def compile_config(config: Config, *, engines: Mapping[str, EngineRules], base: 
     common = _Common(config, engines, base)
     models = {name: _Compiler(common, name, problems).spec() for name in config.models}
     _check_names(config, problems)
+    defaults = default_models(config, problems)
     groups = _groups(config, problems)
     limits = config.limits
     fleet = Fleet(
@@ -81,6 +83,7 @@ def compile_config(config: Config, *, engines: Mapping[str, EngineRules], base: 
             backoff_first_s=limits.backoff_first,
             backoff_max_s=max(limits.backoff_first, limits.backoff_max),
         ),
+        default_models=defaults,
     )
     log, state = config.log, config.state_dir
     return Settings(
@@ -126,6 +129,8 @@ def check_parts(
         server_spec(config.server, problems)
     if "models" not in sections:
         _check_names(config, problems)
+        if "server" not in sections and not models:
+            default_models(config, problems)
         if "groups" not in sections:
             _groups(config, problems)
 
@@ -302,6 +307,8 @@ class _Compiler:
             unlisted=model.unlisted,
             listed_aliases=defaults.listed_aliases if model.listed_aliases is None else model.listed_aliases,
             metadata=model.metadata,
+            request=request_rules(model.request, (*self.keys, "request"), self.problems),
+            profiles=profiles(self.name, model.profiles, self.problems),
         )
         return self._judged(spec)
 
@@ -371,18 +378,29 @@ def _timeouts(shared: TimeoutsSection, own: TimeoutsSection) -> Timeouts:
 
 
 def _check_names(config: Config, problems: Problems) -> None:
-    """Names and aliases share one space: what a client asks for is one Model."""
+    """Names, aliases and profiles share one space: what a client asks for is one Model."""
     owners: dict[str, str] = {name: name for name in config.models}
     for name, model in config.models.items():
+        keys: Keys = ("models", name)
         for index, alias in enumerate(model.aliases):
-            keys: Keys = ("models", name, "aliases", index)
-            if alias in config.models:
-                whose = "this Model's own name" if alias == name else "the name of a Model"
-                problems.add(f"the alias {alias!r} is {whose}", keys=keys)
-            elif alias in owners:
-                whose = "here twice" if owners[alias] == name else f"an alias of {owners[alias]!r} as well"
-                problems.add(f"the alias {alias!r} is {whose}", keys=keys)
-            owners.setdefault(alias, name)
+            _check_alias(alias, (*keys, "aliases", index), name, config, owners, problems)
+        for profile, section in model.profiles.items():
+            here: Keys = (*keys, "profiles", profile)
+            _check_alias(f"{name}:{profile}", here, name, config, owners, problems, what="profile's name")
+            for index, alias in enumerate(section.aliases):
+                _check_alias(alias, (*here, "aliases", index), name, config, owners, problems)
+
+
+def _check_alias(
+    alias: str, keys: Keys, name: str, config: Config, owners: dict[str, str], problems: Problems, what: str = "alias"
+) -> None:
+    if alias in config.models:
+        whose = "this Model's own name" if alias == name else "the name of a Model"
+        problems.add(f"the {what} {alias!r} is {whose}", keys=keys)
+    elif alias in owners:
+        whose = "here twice" if owners[alias] == name else f"an alias of {owners[alias]!r} as well"
+        problems.add(f"the {what} {alias!r} is {whose}", keys=keys)
+    owners.setdefault(alias, name)
 
 
 def _groups(config: Config, problems: Problems) -> dict[str, GroupSpec]:

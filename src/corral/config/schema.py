@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -95,6 +95,10 @@ def _model_name(value: str) -> str:
     return value
 
 
+def _by_task(value: object) -> object:
+    return {"chat": value} if isinstance(value, str) else value
+
+
 def _variable_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
         raise ValueError(f"{value[:60]!r} cannot be the name of an environment variable")
@@ -122,6 +126,23 @@ SourcePath = Annotated[
 ]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 Names = Annotated[tuple[ModelName, ...], BeforeValidator(texts), WithJsonSchema(TEXTS_SCHEMA)]
+Task = Literal["chat", "completion", "embeddings", "rerank", "transcription", "speech", "images"]
+ByTask = Annotated[
+    dict[Task, ModelName],
+    BeforeValidator(_by_task),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {
+                    "type": "object",
+                    "properties": {task: {"type": "string"} for task in get_args(Task)},
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
 Arg = Annotated[
     Any,
     BeforeValidator(_arg),
@@ -193,6 +214,10 @@ class Server(Section):
     """An idle client connection is closed after this time."""
     max_connections: Count = Field(default=10_000, ge=1)
     """Client connections at one time; further ones are closed at once."""
+    default_model: ByTask = {}
+    """Who answers requests that name no Model: a name, for chat; or by task, `{chat: a, embeddings: b}`."""
+    unknown_model: Literal["refuse", "default"] = "refuse"
+    """A name that no Model has: `refuse` it with 404, or have the `default` answer, as a lone llama-server does."""
     drain: Finite = 30.0
     """At shutdown: how long running answers may take to end."""
 
@@ -263,7 +288,7 @@ class Defaults(Section):
     timeouts: TimeoutsSection = TimeoutsSection()
     """How long each step of a request may take."""
     listed_aliases: Switch = False
-    """/v1/models has an entry for each alias too, for clients that offer only what is listed."""
+    """/v1/models has an entry for each alias and profile too, for clients that offer only what is listed."""
     options: dict[str, Options] = {}
     """Options for all Models of an engine, by engine: `options: {llamacpp: {ctx_size: 8192}}`."""
     binary: dict[str, FilePath] = {}
@@ -288,6 +313,24 @@ class FitSection(Section):
         if data == "shrink":
             raise ValueError("must say how far: write for example {min_ctx_size: 8192}")
         return {} if data == "refuse" else data
+
+
+class RequestSection(Section):
+    """What is done to the top-level fields of JSON requests before the engine gets them: defaults, then strip, set."""
+
+    defaults: dict[str, Any] = {}
+    """Values for fields that a request does not have, or has as null: `{temperature: 0.2}`."""
+    strip: Texts = ()
+    """Fields that are taken out. `model`, `messages`, `stream`, `prompt` and `input` cannot be, nor be given values."""
+    set: dict[str, Any] = {}
+    """Values that take the place of what a request has."""
+
+
+class Profile(RequestSection):
+    """Parameters of requests under names of their own: one loaded instance, asked for as MODEL:PROFILE."""
+
+    aliases: Names = ()
+    """Other names for it."""
 
 
 class Model(Section):
@@ -336,7 +379,11 @@ class Model(Section):
     unlisted: Switch = False
     """Left out of /v1/models; it serves whoever knows its name."""
     listed_aliases: Switch | None = None
-    """/v1/models has an entry for each alias too. Default: `defaults.listed_aliases`."""
+    """/v1/models has an entry for each alias and profile too. Default: `defaults.listed_aliases`."""
+    request: RequestSection = RequestSection()
+    """What is done to the fields of every request for it, whatever dialect it came in, before the engine gets it."""
+    profiles: dict[str, Profile] = {}
+    """Parameters under names of their own; `creative: {set: {temperature: 1.2}}` is asked for as MODEL:creative."""
     metadata: dict[str, Any] = {}
     """Anything; shown as it is in /v1/models. Its `context_length` goes before what the file and the engine say."""
 

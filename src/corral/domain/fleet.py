@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from corral.domain.requests import DefaultModels, ProfileSpec, RequestRules
+
 OptionValue = str | int | float | bool | tuple[str, ...]
 ArgValue = str | int | float | bool | tuple[str | int | float, ...]
 
@@ -66,8 +68,10 @@ class ModelSpec:
     task: str = ""  # what it is for, where the operator knows better than the file
     capabilities: tuple[str, ...] = ()
     unlisted: bool = False
-    listed_aliases: bool = False  # /v1/models has an entry for each alias too
+    listed_aliases: bool = False  # /v1/models has an entry for each alias and profile too
     metadata: Mapping[str, object] = field(default_factory=dict)
+    request: RequestRules | None = None  # what is done to every request for it
+    profiles: tuple[ProfileSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ class Fleet:
     groups: Mapping[str, GroupSpec] = field(default_factory=dict)
     budgets: Mapping[str, int] = field(default_factory=dict)  # bytes by device; one without an entry has no limit
     limits: Limits = Limits()
+    default_models: DefaultModels = field(default_factory=DefaultModels)
 
     def group_of(self, model: str) -> GroupSpec | None:
         """The group that names the Model; the config makes sure there is at most one."""

@@ -17,13 +17,16 @@ _LOOKED_AT: Final = 8  # names that are near enough, of which some may be nearer
 
 
 def directory(models: Iterable[ModelSpec]) -> dict[str, str]:
-    """Every name and alias -> the Model's name. Collisions are the config's business; the first wins here."""
+    """Every name, alias and profile -> the Model's name. Collisions are the config's business; the first wins here."""
     names: dict[str, str] = {}
     for model in models:
         names.setdefault(model.name, model.name)
     for model in models:
         for alias in model.aliases:
             names.setdefault(alias, model.name)
+        for profile in model.profiles:
+            for alias in profile.names(model.name):
+                names.setdefault(alias, model.name)
     return names
 
 

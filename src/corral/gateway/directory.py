@@ -7,18 +7,21 @@ A reload replaces the whole snapshot at once; requests in flight keep the ModelS
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from corral.domain import names
 from corral.domain.errors import UnknownModel
 from corral.domain.facts import NOTHING, ModelFacts
 from corral.domain.fleet import ModelSpec
+from corral.domain.requests import DefaultModels, RequestRules, fits
 
 
 class ModelDirectory:
     """
-    Names and aliases -> Models, and what is known of them. Reading never waits.
+    Names, aliases and profiles -> Models, and what is known of them. Reading never waits.
 
-    `context_of` gives what the loaded engine of a Model says its context is, None where none is loaded.
+    A profile is its Model with other `request` rules. `context_of` gives what the loaded engine of a Model says its
+    context is, None where none is loaded.
     """
 
     def __init__(
@@ -30,15 +33,28 @@ class ModelDirectory:
         self._by_name: dict[str, ModelSpec] = {}
         self._folded: dict[str, str] | None = None  # made when it is first wanted
         self.only: ModelSpec | None = None
+        self._defaults = DefaultModels()
         self.replace(models)
 
-    def replace(self, models: Iterable[ModelSpec], facts: Mapping[str, ModelFacts] | None = None) -> None:
-        """Take the Models of a new Fleet, and what their files say."""
+    def replace(
+        self,
+        models: Iterable[ModelSpec],
+        facts: Mapping[str, ModelFacts] | None = None,
+        defaults: DefaultModels | None = None,
+    ) -> None:
+        """Take the Models of a new Fleet, what their files say, and who answers requests that name none."""
         self.facts = dict(facts or {})
+        self._defaults = defaults or DefaultModels()
         fresh = {model.name: model for model in models}
         self.models = fresh
         self._by_name = {name: fresh[own] for name, own in names.directory(fresh.values()).items()}
         self._folded = None
+        for model in fresh.values():
+            for profile in model.profiles:
+                own = _with_rules(model, replace(profile.rules, model=model.name))
+                for name in profile.names(model.name):
+                    if self._by_name[name] is model:
+                        self._by_name[name] = own
         self.only = next(iter(fresh.values())) if len(fresh) == 1 else None
 
     def learn(self, facts: Mapping[str, ModelFacts]) -> None:
@@ -74,19 +90,46 @@ class ModelDirectory:
                 return own, self._by_name[own]
         return spellings[0], self.get(spellings[0])
 
+    def unnamed(self, task: str) -> ModelSpec | None:
+        """Who answers a request of this task that names no Model: the default, else the only one there is."""
+        return self._default(task) or self.only
+
+    def standing_in(self, name: str, task: str) -> ModelSpec:
+        """Who answers for a name that nobody has. Raises UnknownModel where names must be right."""
+        found: ModelSpec | None = None
+        if self._defaults.for_unknown:
+            found = self._default(task) or (self.only if self.only and self._fits(task, self.only) else None)
+        return self.get(name) if found is None else _with_rules(found, RequestRules(model=found.name))
+
+    def _default(self, task: str) -> ModelSpec | None:
+        """A default of the wrong task is none: chat must not land on an embedding model."""
+        found = self._by_name.get(self._defaults.of(task))
+        return found if found is not None and self._fits(task, found) else None
+
+    def _fits(self, task: str, model: ModelSpec) -> bool:
+        return fits(task, model.task or self.facts_of(model.name).task)
+
     def facts_of(self, model: str) -> ModelFacts:
         """What is known of a Model from its files."""
         return self.facts.get(model, NOTHING)
 
     def listed(self) -> list[tuple[str, ModelSpec]]:
-        """The names that listings show, in the order of the Fleet: aliases only of Models that list them."""
+        """The names that listings show, in the order of the Fleet: further names only of Models that list them."""
         return [
             (name, model)
             for model in self.models.values()
             if not model.unlisted
-            for name in (model.name, *(model.aliases if model.listed_aliases else ()))
+            for name in (model.name, *(_further_names(model) if model.listed_aliases else ()))
         ]
 
     def _visible(self) -> list[str]:
         """Names that a hint may give away."""
         return [name for name, model in self._by_name.items() if not model.unlisted]
+
+
+def _with_rules(model: ModelSpec, rules: RequestRules) -> ModelSpec:
+    return replace(model, request=model.request.under(rules) if model.request is not None else rules)
+
+
+def _further_names(model: ModelSpec) -> tuple[str, ...]:
+    return (*model.aliases, *(name for profile in model.profiles for name in profile.names(model.name)))

@@ -44,6 +44,7 @@ from corral.gateway.body import BodyBudget
 from corral.gateway.connection import ClientConnection
 from corral.gateway.control_socket import ControlSocket
 from corral.gateway.directory import ModelDirectory
+from corral.gateway.filters import filtered
 from corral.gateway.heads import SENT_TO_ENGINES
 from corral.gateway.links import LinkPool
 from corral.gateway.listeners import BACKLOG, tcp_listeners
@@ -289,6 +290,8 @@ class Gateway:
             model, stream = wanted(route, head, body, self.directory)
             if not route.loads:
                 self._must_run(model)
+            if model.request is not None:
+                body = filtered(model.request, route, head, body)
             path = head.target if route.method == b"GET" else head.path
             exchange = Exchange(connection, route, model, path, body, stream=stream)
             connection.serve_with(exchange, exchange)

@@ -13,6 +13,7 @@ from corral.contracts.dialect import Asked, Outgoing, Reply, Served, Told
 from corral.contracts.leases import Lease
 from corral.domain.errors import CorralError, EngineProtocolError
 from corral.domain.fleet import ModelSpec
+from corral.gateway.filters import filtered_json
 from corral.gateway.heads import JSON, own_fields, written_lines
 from corral.gateway.links import AnswerHead, Site
 from corral.gateway.naming import addressed
@@ -71,6 +72,8 @@ class TranslatedExchange(Exchange):
         endpoint = site.endpoint
         path, body = self._outgoing.path, self._outgoing.body
         head = self._client.head
+        if self._model.request is not None:
+            body = filtered_json(self._model.request, body)
         if site.renames:
             path, body = addressed(endpoint, self._route, head, path, body)
         self._path, self._body = path, body

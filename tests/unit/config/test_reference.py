@@ -31,6 +31,8 @@ GUIDE, PAGE = DOCS / "configuration.md", DOCS / "reference" / "config.md"
 DEFAULTS = shown_config(Config())
 ENGINES = {"llamacpp": Rules(), "command": Rules(), "remote": Rules()}
 RESTART = {"server", "log", "state_dir", "on_exit", "keep_for"}
+RELOADED = {("server", "default_model"), ("server", "unknown_model")}
+"""Of those, what a reload brings into force all the same: it belongs to the Fleet."""
 HEADS = {
     "": "The top", "server": "server", "log": "log", "memory": "memory", "limits": "limits", "defaults": "defaults",
     "models": "models", "groups": "groups",
@@ -40,6 +42,7 @@ EXAMPLES: dict[str, str] = {
     "version": "1", "server.host": "0.0.0.0", "server.port": "8080", "server.keys[].name": "team",
     "server.keys[].key": "${env.TEAM_KEY}", "server.keys[].sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822c"
     "d15d6c15b0f00a08", "server.keys[].scopes": "[inference, admin]", "server.allowed_hosts": "[llm.example.org]",
+    "server.default_model": "NAME",
     "server.cors_origins": "[https://chat.example.org]", "server.trusted_proxies": "[10.0.0.1]",
     "log.file": "/var/log/corral.log", "memory.ram": "24GiB", "memory.vram": "{CUDA0: 20GiB, vram: auto}",
     "memory.reserve": "{ram: 2GiB, vram: 512MiB}", "defaults.engine": "llamacpp",
@@ -52,6 +55,11 @@ EXAMPLES: dict[str, str] = {
     "models.NAME.args": "{log_disable: true, tags: [a, b]}", "models.NAME.env": '{HIP_VISIBLE_DEVICES: "-1"}',
     "models.NAME.title": "Qwen 3, small", "models.NAME.description": "Quick answers.",
     "models.NAME.metadata": "{owner: team-a, context_length: 16384}", "groups.NAME.members": "[NAME]",
+    "models.NAME.request.defaults": "{temperature: 0.2}", "models.NAME.request.strip": "[logit_bias]",
+    "models.NAME.request.set": "{cache_prompt: true}", "models.NAME.profiles.PROFILE.defaults": "{max_tokens: 2048}",
+    "models.NAME.profiles.PROFILE.strip": "[seed]", "models.NAME.profiles.PROFILE.set":
+    "{temperature: 1.2, chat_template_kwargs: {enable_thinking: false}}",
+    "models.NAME.profiles.PROFILE.aliases": "[storyteller]",
     "state_dir": "/var/lib/corral", "models.NAME.capabilities": "[chat, tools]",
 }  # fmt: skip
 """For keys whose kind does not make one: see `example`."""
@@ -67,6 +75,8 @@ def rows(keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
             yield from rows((*here, "NAME"))
         elif here == ("server", "keys"):
             yield from rows((*here, 0))
+        elif here[-1] == "profiles":
+            yield from rows((*here, "PROFILE"))
         elif section_at(here) is not None:
             yield from rows(here)
         else:
@@ -123,7 +133,7 @@ def generated() -> str:
         out += [f"## {title}", "", about, "", "| key | kind | default | example | |", "|---|---|---|---|---|"]
         for keys, field in found:
             text = (field_help(keys) or "").replace("|", "\\|")
-            if keys[0] in RESTART:
+            if keys[0] in RESTART and keys not in RELOADED:
                 text += " \N{CLOCKWISE OPEN CIRCLE ARROW}"
             cells = (f"`{dotted(keys)}`", kind_of(keys), default_of(keys, field), f"`{example(keys, field)}`", text)
             out.append(f"| {' | '.join(cells)} |")
@@ -159,6 +169,8 @@ def test_each_example_can_be_set(tmp_path: Path, keys: Keys) -> None:
     )
     if keys[0] == "groups":
         file.write_text("models: {NAME: {source: x.gguf}}\ngroups: {NAME: {members: [NAME]}}\n")
+    if "profiles" in keys:
+        file.write_text("models: {NAME: {source: x.gguf, profiles: {PROFILE: {strip: [x]}}}}\n")
     if keys[-1] == "sha256":
         file.write_text("server: {keys: [{name: me}]}\n")
     if keys[-1] == "swap":

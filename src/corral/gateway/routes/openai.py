@@ -50,15 +50,18 @@ def wanted(route: Route, head: RequestHead, body: bytes, directory: ModelDirecto
 
 
 def named(name: str | None, route: Route, directory: ModelDirectory) -> ModelSpec:
-    """The Model that is meant. Raises UnknownModel, and BadRequest where none is named and there are several."""
+    """
+    The Model that is meant, or stands in. Raises UnknownModel, and BadRequest where none is named and none is default.
+    """
     if name is None or name == "":
-        if directory.only is None:
+        found = directory.unnamed(route.task)
+        if found is None:
             raise BadRequest(
                 f"Which Model? It is named by {route.model_from.value}.", hint="GET /v1/models lists them."
             )
-        return directory.only
+        return found
     found = directory.find(name)
-    return found if found is not None else directory.get(name)
+    return found if found is not None else directory.standing_in(name, route.task)
 
 
 def _from_query(query: bytes) -> str | None:

@@ -29,7 +29,8 @@ class Route(NamedTuple):
     One route to an engine. `weight` as in `Requested`: 0 takes no slot. `label` is the metric label.
 
     `loads` False: the Model must be running already, else 409. `dialect` is that of its errors and, where `reads` is
-    given, of its requests: then they are read by that name (routes/reading) and not passed untouched.
+    given, of its requests: then they are read by that name (routes/reading) and not passed untouched. `task` is what
+    the default Model for it is looked up by (domain.requests).
     """
 
     label: str
@@ -39,21 +40,22 @@ class Route(NamedTuple):
     loads: bool = True
     dialect: str = "openai"
     reads: str = ""
+    task: str = "chat"
 
 
 _ROUTES: Final = (
     *(
         Route(path, b"POST")
-        for path in (
-            "/v1/chat/completions", "/chat/completions",
-            "/v1/completions", "/completion", "/completions", "/infill",
-            "/v1/responses", "/responses",
-            "/v1/messages",
-            "/v1/embeddings", "/embedding", "/embeddings",
-            "/v1/rerank", "/v1/reranking", "/rerank", "/reranking",
-            "/v1/audio/speech", "/v1/images/generations",
-        )
+        for path in ("/v1/chat/completions", "/chat/completions", "/v1/responses", "/responses", "/v1/messages")
     ),
+    *(
+        Route(path, b"POST", task="completion")
+        for path in ("/v1/completions", "/completion", "/completions", "/infill")
+    ),
+    *(Route(path, b"POST", task="embeddings") for path in ("/v1/embeddings", "/embedding", "/embeddings")),
+    *(Route(path, b"POST", task="rerank") for path in ("/v1/rerank", "/v1/reranking", "/rerank", "/reranking")),
+    Route("/v1/audio/speech", b"POST", task="speech"),
+    Route("/v1/images/generations", b"POST", task="images"),
     *(
         Route(path, b"POST", weight=0)
         for path in (
@@ -64,12 +66,10 @@ _ROUTES: Final = (
         )
     ),
     *(
-        Route(path, b"POST", ModelFrom.FORM)
-        for path in (
-            "/v1/audio/transcriptions", "/audio/transcriptions", "/v1/audio/translations",
-            "/v1/images/edits", "/v1/images/variations",
-        )
+        Route(path, b"POST", ModelFrom.FORM, task="transcription")
+        for path in ("/v1/audio/transcriptions", "/audio/transcriptions", "/v1/audio/translations")
     ),
+    *(Route(path, b"POST", ModelFrom.FORM, task="images") for path in ("/v1/images/edits", "/v1/images/variations")),
     Route("/api/chat", b"POST", dialect="ollama", reads="ollama-chat"),
     *(Route(path, b"GET", ModelFrom.QUERY, weight=0, loads=False) for path in ("/props", "/slots")),
 )  # fmt: skip

@@ -1,0 +1,106 @@
+"""Rules, profiles and default Models over sockets: what the engine gets, byte for byte, and what it does not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from corral.domain.fleet import ModelSpec
+from corral.domain.requests import DefaultModels, ProfileSpec, RequestRules
+from tests.paths.relay_kit import Heard, Stage, say, stage
+
+RULES = RequestRules({"temperature": 0}, ("logit_bias",), {"cache_prompt": False})
+HOT = ProfileSpec("hot", RequestRules(set={"temperature": 1.5}), ("poet",))
+RULED = ModelSpec("m", request=RULES, profiles=(HOT,))
+PLAIN = ModelSpec("plain")
+ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
+FILE = bytes(range(256)) * 40
+FORM = (
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\n%b\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n%b\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n\r\n--b--\r\n'
+)
+FORM_TYPE = "Content-Type: multipart/form-data; boundary=b"
+
+
+def heard(scene: Stage) -> Heard:
+    return scene.upstream.heard[-1]
+
+
+async def test_the_engine_gets_the_request_as_the_rules_leave_it() -> None:
+    async with stage(models=(RULED, PLAIN)) as scene:
+        assert (await scene.post("/v1/chat/completions", {"model": "m", "logit_bias": {"1": 1}, **ASKED})).status == 200
+        assert json.loads(heard(scene).body) == {"model": "m", **ASKED, "temperature": 0, "cache_prompt": False}
+        body = b'{ "model": "plain",\n"messages":[] ,"logit_bias":{}}'
+        assert (await scene.post("/v1/chat/completions", body)).status == 200
+        assert heard(scene).body == body, "a Model without rules: every byte as it came"
+
+
+async def test_a_profile_is_the_same_model_with_other_parameters() -> None:
+    async with stage(models=(RULED, PLAIN)) as scene:
+        for name in ("m:hot", "poet"):
+            got = await scene.post("/v1/chat/completions", {"model": name, "temperature": 0.1, **ASKED})
+            assert got.status == 200
+            sent = json.loads(heard(scene).body)
+            assert (sent["model"], sent["temperature"], sent["cache_prompt"]) == ("m", 1.5, False)
+        assert [each.model for each in scene.record.finished] == ["m", "m"]
+        got = await scene.get("/v1/models")
+        assert got.status == 404 or "m:hot" not in got.body.decode()
+
+
+async def test_translated_requests_are_ruled_as_they_are_sent() -> None:
+    answer = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}
+    async with stage(say(answer), models=(RULED, PLAIN)) as scene:
+        got = await scene.post(
+            "/api/chat", {"model": "poet", "stream": False, **ASKED, "options": {"temperature": 0.3}}
+        )
+        assert (got.status, got.json()["model"]) == (200, "poet")
+        sent = json.loads(heard(scene).body)
+        assert (sent["model"], sent["temperature"], sent["cache_prompt"]) == ("m", 1.5, False)
+
+
+async def test_requests_that_name_no_model_or_one_that_is_not_there() -> None:
+    async with stage(models=(RULED, PLAIN, ModelSpec("e", task="embeddings"))) as scene:
+        assert (await scene.post("/v1/chat/completions", ASKED)).code == "bad_request"
+        defaults = {"chat": "plain", "embeddings": "e"}
+        scene.directory.replace(scene.directory.models.values(), None, DefaultModels(defaults))
+        assert (await scene.post("/v1/chat/completions", ASKED)).status == 200
+        assert json.loads(heard(scene).body) == ASKED
+        assert (await scene.post("/v1/embeddings", {"input": "x"})).status == 200
+        assert (await scene.post("/v1/rerank", {"query": "x", "documents": []})).code == "bad_request"
+        assert (await scene.post("/v1/chat/completions", {"model": "gpt-5", **ASKED})).code == "model_not_found"
+        scene.directory.replace(scene.directory.models.values(), None, DefaultModels(defaults, for_unknown=True))
+        assert (await scene.post("/v1/chat/completions", {"model": "gpt-5", **ASKED})).status == 200
+        assert json.loads(heard(scene).body) == {"model": "plain", **ASKED}
+        assert (await scene.post("/v1/rerank", {"model": "gpt-5"})).code == "model_not_found"
+        models = [each.model for each in scene.record.finished if each.status == 200]
+        assert models == ["plain", "e", "plain"]
+
+
+async def test_forms_keep_every_byte_but_the_name() -> None:
+    def digest(name: bytes) -> str:
+        return hashlib.sha256(FORM % (FILE, name)).hexdigest()
+
+    async with stage(models=(RULED, PLAIN)) as scene:
+        routes = ("/v1/audio/transcriptions", "/v1/audio/translations", "/v1/images/edits", "/v1/images/variations")
+        for route in routes:
+            assert (await scene.post(route, FORM % (FILE, b"plain"), FORM_TYPE)).status == 200
+            assert hashlib.sha256(heard(scene).body).hexdigest() == digest(b"plain")
+            assert heard(scene).headers["content-type"] == FORM_TYPE.partition(": ")[2]
+            assert (await scene.post(route, FORM % (FILE, b"m:hot"), FORM_TYPE)).status == 200
+            assert hashlib.sha256(heard(scene).body).hexdigest() == digest(b"m")
+
+
+async def test_speech_and_images_pass_as_they_are() -> None:
+    audio = b"HTTP/1.1 200 OK\r\ncontent-type: audio/wav\r\ncontent-length: %d\r\n\r\n%b" % (len(FILE), FILE)
+
+    async def play(request: Heard, writer: Any) -> None:
+        writer.write(audio)
+
+    async with stage(play, models=(PLAIN,)) as scene:
+        for route in ("/v1/audio/speech", "/v1/images/generations"):
+            body = b'{"model":"plain","input":"\\u00e4","voice" :"x"}'
+            got = await scene.post(route, body)
+            assert (got.status, got.headers["content-type"], got.body) == (200, "audio/wav", FILE)
+            assert heard(scene).body == body and heard(scene).line.startswith(f"POST {route} ")
