@@ -178,6 +178,10 @@ class Dialect(Protocol):
         """The one terminal event of a stream that cannot go on; no mark of success follows it."""
         ...
 
+    def id_line(self, request_id: bytes) -> bytes:
+        """The header line, if any, that this dialect's clients read the request's id from, beside x-request-id."""
+        ...
+
     def waiting(self, model: str) -> bytes:
         """What keeps an open stream alive and says nothing."""
         ...

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from corral.contracts.clock import Clock
 from corral.contracts.control import Control
 from corral.contracts.leases import Leases
+from corral.dialects.anthropic import models as anthropic
 from corral.domain.errors import BadRequest, CorralError, Forbidden, Unauthorized, UnknownRoute, WrongMethod
 from corral.domain.fleet import ModelSpec
 from corral.domain.serving import Caller, Scope
@@ -122,7 +123,9 @@ class CorralRoutes:
         return _json({"status": "not ready", "missing": absent}, 503)
 
     async def models(self, request: Request) -> Response:
-        """OpenAI's list."""
+        """OpenAI's list, or a page of Anthropic's."""
+        if _by_anthropic(request):
+            return _json(self._anthropic_page(request))
         cards = []
         for name, model in self._directory.listed():
             cards.append(self._card(model, name))
@@ -133,6 +136,8 @@ class CorralRoutes:
     async def model(self, request: Request) -> Response:
         """One of them, by name or alias."""
         name = request.path_params["name"]
+        if _by_anthropic(request):
+            return _json(self._anthropic_card(self._directory.get(name), name))
         return _json(self._card(self._directory.get(name), name))
 
     def _card(self, model: ModelSpec, name: str) -> dict[str, Any]:
@@ -144,6 +149,24 @@ class CorralRoutes:
             facts=self._directory.facts_of(model.name),
             context=self._directory.context_of(model.name),
         )
+
+    def _anthropic_page(self, request: Request) -> dict[str, Any]:
+        listed, query = self._directory.listed(), request.query_params
+        return anthropic.page(
+            [name for name, _ in listed],
+            lambda places: [self._anthropic_card(listed[place][1], listed[place][0]) for place in places],
+            limit=query.get("limit"),
+            after_id=query.get("after_id"),
+            before_id=query.get("before_id"),
+        )
+
+    def _anthropic_card(self, model: ModelSpec, name: str) -> dict[str, Any]:
+        facts = self._directory.facts_of(model.name)
+        context = model.metadata.get("context_length")
+        if not isinstance(context, int):
+            context = self._directory.context_of(model.name) or facts.context_tokens
+        title = model.title or facts.name
+        return anthropic.card(name, title=title, created=self._created, context_tokens=context)
 
     async def running(self, request: Request) -> Response:
         """What is loaded, loading or waited for."""
@@ -227,6 +250,10 @@ def _route(path: str, handler: Handler, scope: Scope | None, method: str = "GET"
         return await handler(request)
 
     return Route(path, guarded, methods=[method])
+
+
+def _by_anthropic(request: Request) -> bool:
+    return "anthropic-version" in request.headers
 
 
 def _require(request: Request, scope: Scope) -> None:

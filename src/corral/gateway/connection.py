@@ -337,7 +337,7 @@ class ClientConnection(asyncio.Protocol):
         shown, text = status or dialect.error_status(error), dialect.error_body(error, request_id.decode("latin-1"))
         fields = b"".join([b"%b: %b\r\n" % pair for pair in errors.headers(error)])
         if request_id:
-            fields += b"x-request-id: %b\r\n" % request_id
+            fields += b"x-request-id: %b\r\n%b" % (request_id, dialect.id_line(request_id))
         self.transport.write(self.head_bytes(shown, fields, len(text)) + self.framed(text))
         self.finish()
         return shown

@@ -64,9 +64,16 @@ def client_fields(head: AnswerHead, request_id: bytes, queue_s: float) -> bytes:
     return fields + NOT_BUFFERED if head.stream else fields
 
 
-def own_fields(media_type: bytes, request_id: bytes, queue_s: float = 0.0, *, source: bytes = b"engine") -> bytes:
-    """The header lines of an engine's answer that was written anew, or of a stream that has not begun yet."""
-    fields = b"content-type: %b\r\nx-corral-source: %b\r\nx-request-id: %b\r\n" % (media_type, source, request_id)
+def own_fields(
+    media_type: bytes, request_id: bytes, queue_s: float = 0.0, *, source: bytes = b"engine", id_line: bytes = b""
+) -> bytes:
+    """
+    The header lines of an engine's answer that was written anew, or of a stream that has not begun yet.
+
+    `id_line` is the dialect's own for the request's id.
+    """
+    ids = b"x-request-id: %b\r\n%b" % (request_id, id_line)
+    fields = b"content-type: %b\r\nx-corral-source: %b\r\n%b" % (media_type, source, ids)
     if queue_s >= 0.001:
         fields += b"server-timing: queue;dur=%.1f\r\n" % (queue_s * 1000)
     return fields if media_type == JSON else fields + NOT_BUFFERED

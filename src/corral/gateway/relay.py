@@ -260,7 +260,8 @@ class Exchange:
             return
         self.head_sent = self._events = True
         self._status = 200
-        fields = own_fields(self._client.dialect().stream_type, self._request_id)
+        dialect = self._client.dialect()
+        fields = own_fields(dialect.stream_type, self._request_id, id_line=dialect.id_line(self._request_id))
         self._client.transport.write(self._client.head_bytes(200, fields, None))
 
     def _forward(self, out: bytes, data: bytes, complete: bool) -> None:

@@ -338,7 +338,7 @@ class Gateway:
         if self._app is None or head.target == b"*":
             raise UnknownRoute("There is nothing here.")
         request_id = self.request_id(head)
-        connection.extra += b"x-request-id: %b\r\n" % request_id
+        connection.extra += b"x-request-id: %b\r\n%b" % (request_id, connection.dialect().id_line(request_id))
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
 
 from corral.contracts.dialect import Outgoing, Reader, Served, Told, Writer
 from corral.dialects.openai import requests as openai
 from corral.dialects.openai.answers import ChatReader
 from corral.domain.chat import ChatRequest
-from corral.domain.errors import CorralError, EngineRefused
+from corral.domain.errors import CorralError, EngineProtocolError, EngineRefused
 from corral.domain.fleet import OptionValue
 
 
@@ -18,21 +21,26 @@ class Translated:
 
     def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader, self._writer = reader, writer
+        self._unwritable: CorralError | None = None
         self.media_type = writer.media_type
 
     @property
     def failure(self) -> CorralError | None:
         """What the engine's stream told of, if anything."""
-        return self._reader.failure
+        return self._unwritable or self._reader.failure
 
     def stream(self, events: bytes) -> bytes:
         """Whole events -> what the client gets of them."""
-        return self._writer.stream(self._reader.stream(events))
+        try:
+            return self._writer.stream(self._reader.stream(events))
+        except EngineProtocolError as error:
+            self._unwritable = error
+            return b""
 
     def end(self) -> bytes:
         """The engine's stream is complete."""
         self._reader.end()
-        return b"" if self._reader.failure is not None else self._writer.end()
+        return b"" if self.failure is not None else self._writer.end()
 
     def whole(self, body: bytes) -> bytes:
         """An answer that is no stream."""
@@ -53,6 +61,8 @@ class AskedChat:
     keep_s: float | None = None
     load_options: Mapping[str, OptionValue] = field(default_factory=dict)
     weight: int | None = None
+    for_llama: Mapping[str, Any] = field(default_factory=dict)
+    """Fields for engines that take llama.cpp's own."""
 
     @property
     def stream(self) -> bool:
@@ -61,7 +71,11 @@ class AskedChat:
 
     def towards(self, served: Served) -> Outgoing:
         """The request in OpenAI's dialect."""
-        body = openai.encode(self.request, self.model, extensions="llama.cpp" in served.speaks)
+        extensions = "llama.cpp" in served.speaks
+        request = self.request
+        if extensions and self.for_llama:
+            request = msgspec.structs.replace(request, extra={**request.extra, **self.for_llama})
+        body = openai.encode(request, self.model, extensions=extensions)
         return Outgoing(openai.CHAT, body, Translated(ChatReader(), self.writer(served)))
 
 

@@ -94,7 +94,11 @@ class TranslatedExchange(Exchange):
         if early or not self._events:
             return b""
         self.head_sent = True
-        return self._client.head_bytes(200, own_fields(self._reply.media_type, self._request_id, self._queue_s), None)
+        return self._client.head_bytes(200, self._own_fields(self._reply.media_type), None)
+
+    def _own_fields(self, media_type: bytes) -> bytes:
+        id_line = self._client.dialect().id_line(self._request_id)
+        return own_fields(media_type, self._request_id, self._queue_s, id_line=id_line)
 
     def _forward(self, out: bytes, data: bytes, complete: bool) -> None:
         reply = self._reply
@@ -148,7 +152,7 @@ class TranslatedExchange(Exchange):
         self.head_sent = True
         self._bytes_out = len(told)
         self._watch.body([body])
-        fields = own_fields(JSON, self._request_id, self._queue_s)
+        fields = self._own_fields(JSON)
         client.transport.write(client.head_bytes(200, fields, len(told)) + client.framed(told, last=True))
         return self._complete()
 

@@ -66,6 +66,13 @@ def shape(error: e.CorralError) -> Shape:
     return TABLE[e.CorralError]
 
 
+def _words(error: e.CorralError) -> str:
+    """Clients that make their prompt shorter look for Anthropic's own words."""
+    if isinstance(error, e.EngineRefused) and error.engine_type == "exceed_context_size_error":
+        return f"prompt is too long: {error.sentence()}"
+    return error.sentence()
+
+
 class Anthropic:
     """Implements `contracts.dialect.Dialect`."""
 
@@ -78,12 +85,16 @@ class Anthropic:
 
     def error_body(self, error: e.CorralError, request_id: str) -> bytes:
         """The request id is in the body as well, where Anthropic's clients read it."""
-        inner = {"type": shape(error).type, "message": error.sentence(), "code": error.code, "source": error.source}
+        inner = {"type": shape(error).type, "message": _words(error), "code": error.code, "source": error.source}
         return msgspec.json.encode({"type": "error", "error": inner, "request_id": request_id})
 
     def error_event(self, error: e.CorralError, request_id: str) -> bytes:
         """No `message_stop` follows it."""
         return sse.event(self.error_body(error, request_id), name="error")
+
+    def id_line(self, request_id: bytes) -> bytes:
+        """`request-id`."""
+        return b"request-id: %b\r\n" % request_id
 
     def waiting(self, model: str) -> bytes:
         """An event that clients pass over."""

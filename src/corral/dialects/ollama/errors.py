@@ -64,6 +64,10 @@ class Ollama:
         """One line."""
         return self.error_body(error, request_id) + b"\n"
 
+    def id_line(self, request_id: bytes) -> bytes:
+        """None."""
+        return b""
+
     def waiting(self, model: str) -> bytes:
         """A piece of an answer that is empty: there are no comments in newline-delimited JSON."""
         return b""

@@ -28,6 +28,7 @@ from corral.kit import sse
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 _WORDS: Final = 2000
 """Of an engine's error that is no JSON."""
+_NO_MEDIA: Final = "input is not supported"
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -78,6 +79,19 @@ class _Timings(msgspec.Struct, gc=False):
     predicted_ms: float | None = None
 
 
+class _Progress(msgspec.Struct, gc=False):
+    """llama-server's own, where it is asked for: how far it is with the prompt."""
+
+    total: _Count | None = None
+    cache: _Count | None = None
+
+
+class _Verbose(msgspec.Struct, gc=False):
+    """llama-server's own, where it is asked for."""
+
+    stopping_word: str | None = None
+
+
 class _Error(msgspec.Struct, gc=False):
     message: str = ""
     type: str = ""
@@ -88,6 +102,8 @@ class _Chunk(msgspec.Struct, gc=False):
     usage: _Usage | None = None
     timings: _Timings | None = None
     error: _Error | str | None = None
+    prompt_progress: _Progress | None = None
+    verbose: _Verbose | None = msgspec.field(default=None, name="__verbose")
 
 
 class _Refusal(msgspec.Struct, gc=False):
@@ -147,6 +163,8 @@ class ChatReader:
             return EngineRefused(words or f"The engine answered with status {status}.", engine_status=status)
         error = said.error
         if isinstance(error, _Error):
+            if status == 500 and _NO_MEDIA in error.message:
+                status = 400  # llama-server's answer to an image for a model without eyes: nothing of it has failed
             return EngineRefused(error.message, engine_status=status, engine_type=error.type)
         return EngineRefused(error or said.message or said.detail or "", engine_status=status)
 
@@ -155,7 +173,9 @@ class ChatReader:
             raise EngineFailed(chunk.error if isinstance(chunk.error, str) else chunk.error.message)
         for choice in chunk.choices or ():
             if choice.index == 0:
-                self._take_choice(choice, deltas)
+                self._take_choice(choice, chunk.verbose, deltas)
+        if chunk.prompt_progress is not None:
+            deltas.append(Counts(chunk.prompt_progress.total, None, chunk.prompt_progress.cache))
         if chunk.usage is not None:
             usage = chunk.usage
             cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details is not None else None
@@ -163,7 +183,7 @@ class ChatReader:
         if chunk.timings is not None:
             deltas.append(Timings(_seconds(chunk.timings.prompt_ms), _seconds(chunk.timings.predicted_ms)))
 
-    def _take_choice(self, choice: _Choice, deltas: list[Delta]) -> None:
+    def _take_choice(self, choice: _Choice, verbose: _Verbose | None, deltas: list[Delta]) -> None:
         said = choice.delta or choice.message
         if said is not None:
             thinking = said.reasoning_content or said.reasoning
@@ -178,6 +198,8 @@ class ChatReader:
         if choice.finish_reason is not None:
             self._finished = True
             word = choice.stop_reason if isinstance(choice.stop_reason, str) else None
+            if verbose is not None:
+                word = word or verbose.stopping_word
             deltas.append(Finished(_REASONS.get(choice.finish_reason, Reason.STOP), word))
 
 

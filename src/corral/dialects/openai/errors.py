@@ -89,6 +89,10 @@ class OpenAi:
         """No `[DONE]` follows it."""
         return sse.event(self.error_body(error, request_id))
 
+    def id_line(self, request_id: bytes) -> bytes:
+        """None."""
+        return b""
+
     def waiting(self, model: str) -> bytes:
         """A comment."""
         return b":\n\n"

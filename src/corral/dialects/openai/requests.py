@@ -31,6 +31,11 @@ from corral.domain.chat import (
 )
 
 CHAT: Final = b"/v1/chat/completions"
+COUNT: Final = b"/v1/chat/completions/input_tokens"
+EARLY_COUNTS: Final[dict[str, Any]] = {"return_progress": True}
+"""Asked of llama.cpp: a stream tells the size of its prompt before the first word."""
+STOP_WORD: Final[dict[str, Any]] = {"verbose": True, "response_fields": ["stopping_word"]}
+"""Asked of llama.cpp: which of the stop sequences it was."""
 
 
 def encode(request: ChatRequest, model: str, *, extensions: bool) -> bytes:

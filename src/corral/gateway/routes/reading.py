@@ -6,16 +6,21 @@ Here client and engine dialects are put together; each of them knows only domain
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from corral.contracts.dialect import Asked, Asking, Served, Writer
+from corral.dialects.anthropic import answers as anthropic_answers
+from corral.dialects.anthropic import requests as anthropic
 from corral.dialects.ollama import answers as ollama_answers
 from corral.dialects.ollama import requests as ollama
+from corral.dialects.openai.requests import EARLY_COUNTS, STOP_WORD
 from corral.domain.errors import BadRequest
 from corral.domain.fleet import ModelSpec
+from corral.gateway.counting import AskedCount
 from corral.gateway.directory import ModelDirectory
 from corral.gateway.routes.openai import named
 from corral.gateway.routes.table import Route
@@ -61,6 +66,29 @@ def _ollama_chat(body: bytes, asking: Asking) -> Asked:
     return AskedChat(ollama.chat(body), asking.model, writer)
 
 
+def _anthropic_messages(body: bytes, asking: Asking) -> Asked:
+    asked = anthropic.messages(body)
+    message_id = f"msg_{secrets.token_hex(12)}"
+
+    def writer(served: Served) -> Writer:
+        return anthropic_answers.MessageWriter(
+            asking.model,
+            message_id,
+            hides_thinking=asked.hides_thinking,
+            silent=asked.silent,
+            begun=asked.begun if "llama.cpp" in served.speaks else "",
+        )
+
+    for_llama = {**(EARLY_COUNTS if asked.chat.stream else {}), **(STOP_WORD if asked.chat.stop else {})}
+    return AskedChat(asked.chat, asking.model, writer, for_llama=for_llama)
+
+
+def _anthropic_count(body: bytes, asking: Asking) -> Asked:
+    return AskedCount(anthropic.count(body), asking.model)
+
+
 READERS: Final[dict[str, Callable[[bytes, Asking], Asked]]] = {
+    "anthropic-messages": _anthropic_messages,
+    "anthropic-count": _anthropic_count,
     "ollama-chat": _ollama_chat,
 }

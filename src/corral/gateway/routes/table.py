@@ -46,7 +46,7 @@ class Route(NamedTuple):
 _ROUTES: Final = (
     *(
         Route(path, b"POST")
-        for path in ("/v1/chat/completions", "/chat/completions", "/v1/responses", "/responses", "/v1/messages")
+        for path in ("/v1/chat/completions", "/chat/completions", "/v1/responses", "/responses")
     ),
     *(
         Route(path, b"POST", task="completion")
@@ -62,7 +62,6 @@ _ROUTES: Final = (
             "/tokenize", "/detokenize", "/apply-template",
             "/v1/chat/completions/input_tokens", "/chat/completions/input_tokens",
             "/v1/responses/input_tokens", "/responses/input_tokens",
-            "/v1/messages/count_tokens",
         )
     ),
     *(
@@ -70,6 +69,8 @@ _ROUTES: Final = (
         for path in ("/v1/audio/transcriptions", "/audio/transcriptions", "/v1/audio/translations")
     ),
     *(Route(path, b"POST", ModelFrom.FORM, task="images") for path in ("/v1/images/edits", "/v1/images/variations")),
+    Route("/v1/messages", b"POST", dialect="anthropic", reads="anthropic-messages"),
+    Route("/v1/messages/count_tokens", b"POST", weight=0, dialect="anthropic", reads="anthropic-count"),
     Route("/api/chat", b"POST", dialect="ollama", reads="ollama-chat"),
     *(Route(path, b"GET", ModelFrom.QUERY, weight=0, loads=False) for path in ("/props", "/slots")),
 )  # fmt: skip
