@@ -11,7 +11,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from corral.contracts.control import Control
@@ -327,12 +327,14 @@ async def stage(
     control: Control | None = None,
     timeouts: Timeouts | None = None,
     key_ring: KeyRing | None = None,
+    speaks: tuple[str, ...] = (),
     **server: Any,
 ) -> AsyncIterator[Stage]:
     """A gateway with one engine behind all Models (by default one, `m`), loopback, without keys."""
     spec = ServerSpec(**{"port": 0, **server})
     upstream = Upstream(script)
     await upstream.start()
+    upstream.endpoint = replace(upstream.endpoint, speaks=speaks)
     fleet = models or (ModelSpec("m", timeouts=timeouts or Timeouts()),)
     leases = FakeLeases({model.name: upstream.endpoint for model in fleet})
     record, directory = Recorder(), ModelDirectory(fleet)

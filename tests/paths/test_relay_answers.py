@@ -268,7 +268,7 @@ async def test_another_503_of_the_engine_passes() -> None:
 
 async def test_weightless_routes_take_no_slot() -> None:
     async with stage() as scene:
-        for path in ("/tokenize", "/detokenize", "/apply-template", "/v1/messages/count_tokens", CHAT):
+        for path in ("/tokenize", "/detokenize", "/apply-template", "/v1/chat/completions/input_tokens", CHAT):
             assert (await scene.post(path, {"model": "m"})).status == 200
         assert (await scene.get("/props?model=m")).status == 200
         assert (await scene.get("/slots?model=m&fail_on_no_slot=1")).status == 200

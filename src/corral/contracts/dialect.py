@@ -145,6 +145,8 @@ class Writer(Protocol):
     """What a client is told in its dialect."""
 
     media_type: bytes
+    failure: CorralError | None
+    """Set where what the engine said cannot be told in this dialect: what came before it counts."""
 
     def stream(self, deltas: Sequence[Delta]) -> bytes:
         """The next pieces of a stream."""

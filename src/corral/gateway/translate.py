@@ -12,7 +12,7 @@ from corral.contracts.dialect import Outgoing, Reader, Served, Told, Writer
 from corral.dialects.openai import requests as openai
 from corral.dialects.openai.answers import ChatReader
 from corral.domain.chat import ChatRequest
-from corral.domain.errors import CorralError, EngineProtocolError, EngineRefused
+from corral.domain.errors import CorralError, EngineRefused
 from corral.domain.fleet import OptionValue
 
 
@@ -21,21 +21,16 @@ class Translated:
 
     def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader, self._writer = reader, writer
-        self._unwritable: CorralError | None = None
         self.media_type = writer.media_type
 
     @property
     def failure(self) -> CorralError | None:
         """What the engine's stream told of, if anything."""
-        return self._unwritable or self._reader.failure
+        return self._writer.failure or self._reader.failure
 
     def stream(self, events: bytes) -> bytes:
         """Whole events -> what the client gets of them."""
-        try:
-            return self._writer.stream(self._reader.stream(events))
-        except EngineProtocolError as error:
-            self._unwritable = error
-            return b""
+        return self._writer.stream(self._reader.stream(events))
 
     def end(self) -> bytes:
         """The engine's stream is complete."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from corral.domain.chat import Counts, Delta, Finished, Reason, TextDelta, ThinkingDelta, ToolCallDelta
-from corral.domain.errors import EngineProtocolError
+from corral.domain.errors import CorralError, EngineProtocolError
 from corral.kit import sse
 
 _encode = msgspec.json.Encoder().encode
@@ -37,6 +37,7 @@ class MessageWriter:
     def __init__(
         self, model: str, message_id: str, *, hides_thinking: bool = False, silent: bool = False, begun: str = ""
     ) -> None:
+        self.failure: CorralError | None = None
         self._model = model
         self._id = message_id
         self._hides_thinking = hides_thinking
@@ -52,7 +53,7 @@ class MessageWriter:
         self._calls: set[int] = set()
 
     def stream(self, deltas: Sequence[Delta]) -> bytes:
-        """The next events. Raises EngineProtocolError for a call that goes on after another has begun."""
+        """The next events."""
         out: list[bytes] = []
         for delta in deltas:
             if isinstance(delta, TextDelta):
@@ -61,6 +62,8 @@ class MessageWriter:
                 self._thinking(delta.text, out)
             elif isinstance(delta, ToolCallDelta):
                 self._call(delta, out)
+                if self.failure is not None:
+                    break
             elif isinstance(delta, Finished):
                 self._finished(delta)
             elif isinstance(delta, Counts):
@@ -138,14 +141,16 @@ class MessageWriter:
 
     def _call(self, delta: ToolCallDelta, out: list[bytes]) -> None:
         index = delta.index
+        if self._silent:
+            return
         if self._open != index:
             if index in self._calls:
-                raise EngineProtocolError("The engine went on with a call after it had begun another.")
+                self.failure = EngineProtocolError("The engine went on with a call after it had begun something else.")
+                return
             self._calls.add(index)
             block = {"type": "tool_use", "id": delta.id or self._call_id(index), "name": delta.name, "input": {}}
-            if not self._silent:
-                self._begin(index, _encode(block), out)
-        if delta.arguments and not self._silent:
+            self._begin(index, _encode(block), out)
+        if delta.arguments:
             out.append(b"%b%b}}\n\n" % (self._prefix, _encode(delta.arguments)))
 
     def _call_id(self, index: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from corral.domain.chat import Counts, Delta, Finished, Reason, TextDelta, ThinkingDelta, Timings, ToolCallDelta
+from corral.domain.errors import CorralError
 
 _encode = msgspec.json.Encoder().encode
 _NS: Final = 1_000_000_000
@@ -32,6 +33,7 @@ class ChatWriter:
     """
 
     media_type = b"application/x-ndjson"
+    failure: CorralError | None = None
 
     def __init__(self, model: str, *, wall: Callable[[], float], began: float, load_s: float = 0.0) -> None:
         self._wall = wall
