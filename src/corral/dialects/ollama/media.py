@@ -25,6 +25,8 @@ _MAGIC: Final = (
 
 def media(text: str, where: str) -> Media:
     """One of them. Raises BadRequest for what is none."""
+    if not text.isascii() or len(text) % 4:
+        raise BadRequest(f"{where}: this is not base64.")
     try:
         begin = b64decode(text[:_LOOK], validate=True)
     except (binascii.Error, ValueError):

@@ -1,5 +1,5 @@
 """
-Reading the bodies of /api/chat into a ChatRequest.
+Reading the bodies of /api/chat.
 
 Ollama's calls have an object as arguments and, in the older form, no ids: a result names its tool, and belongs to the
 first call of that tool that has none yet.
@@ -7,26 +7,36 @@ first call of that tool that has none yet.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
+from corral.dialects.ollama.abilities import TEXT, check, media_needs
+from corral.dialects.ollama.fields import (
+    Generating,
+    Staying,
+    decoded,
+    format_of,
+    logprobs_of,
+    staying,
+    think_of,
+)
 from corral.dialects.ollama.media import media
-from corral.dialects.ollama.options import Options
+from corral.dialects.ollama.options import options_of
 from corral.domain.chat import (
     ChatRequest,
-    Format,
+    Media,
     Message,
     Part,
     Role,
     Text,
-    Think,
     Thinking,
     Tool,
     ToolCall,
     ToolResult,
 )
 from corral.domain.errors import BadRequest
+from corral.domain.facts import ModelFacts
 
 
 class _Function(msgspec.Struct):
@@ -60,70 +70,51 @@ class _Tool(msgspec.Struct):
     type: str = "function"
 
 
-class _Chat(msgspec.Struct):
-    model: str = ""
+class _Chat(Generating):
     messages: list[_Message] | None = None
-    stream: bool | None = None
-    format: msgspec.Raw = msgspec.Raw()
-    keep_alive: str | int | float | None = None
     tools: list[_Tool] | None = None
-    options: Options | None = None
-    think: bool | str | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
 
 
 _chat = msgspec.json.Decoder(_Chat).decode
-_EFFORTS: Final = ("low", "medium", "high", "max")
 
 
-def chat(body: bytes) -> ChatRequest:
-    """Raises BadRequest."""
-    try:
-        asked = _chat(body)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"The request body is wrong: {error}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"The request body is not valid JSON: {error}.") from None
-    options = asked.options or Options()
-    extra = options.sampling()
-    if asked.logprobs:
-        extra["logprobs"] = True
-        if asked.top_logprobs:
-            extra["top_logprobs"] = asked.top_logprobs
-    return ChatRequest(
-        messages=_messages(asked.messages or []),
+def chat(body: bytes, model: str, facts: ModelFacts) -> tuple[ChatRequest | None, Staying]:
+    """No request where there are no messages: then the Model is only to be loaded. Raises BadRequest."""
+    asked = decoded(_chat, body)
+    stays = staying(asked)
+    if not asked.messages:
+        return None, stays
+    options = options_of(asked.options)
+    request = ChatRequest(
+        messages=_messages(asked.messages),
         stream=asked.stream is not False,
         tools=tuple(_tool(each) for each in asked.tools or ()),
         format=format_of(asked.format),
-        think=think_of(asked.think),
-        max_tokens=options.max_tokens(),
-        stop=options.stops(),
-        extra=extra,
+        think=think_of(asked.think, facts),
+        max_tokens=options.max_tokens,
+        stop=options.stop,
+        extra={**options.extra, **told_logprobs(logprobs_of(asked))},
     )
+    check_chat(request, model, facts, "chat")
+    return request, stays
 
 
-def format_of(given: msgspec.Raw) -> Format | None:
-    """`"json"`, a JSON schema, or nothing said. Raises BadRequest."""
-    text = bytes(given).strip()
-    if text in (b"", b"null", b'""'):
-        return None
-    if text == b'"json"':
-        return Format()
-    if text.startswith(b"{"):
-        return Format(msgspec.Raw(text))
-    raise BadRequest('`format` is "json" or a JSON schema.')
+def told_logprobs(most: int | None) -> dict[str, Any]:
+    """As chats ask for them."""
+    if most is None:
+        return {}
+    return {"logprobs": True, "top_logprobs": most} if most else {"logprobs": True}
 
 
-def think_of(given: bool | str | None) -> Think | None:
-    """True, false, an effort, or nothing said. Raises BadRequest."""
-    if given is None or given == "":
-        return None
-    if isinstance(given, bool):
-        return Think(given)
-    if given not in _EFFORTS:
-        raise BadRequest(f"`think` is true, false, or one of {', '.join(_EFFORTS)}.")
-    return Think(True, effort=given)
+def check_chat(request: ChatRequest, model: str, facts: ModelFacts, what: str) -> None:
+    """Raises Lacking where its Model cannot do it."""
+    parts = [part for message in request.messages for part in message.parts]
+    needs = media_needs(part for part in parts if isinstance(part, Media))
+    if request.tools:
+        needs.add("tools")
+    if request.think is not None and request.think.enabled:
+        needs.add("reasoning")
+    check(model, facts, what, task=TEXT, needs=sorted(needs))
 
 
 def _tool(tool: _Tool) -> Tool:
@@ -137,7 +128,7 @@ def _messages(given: list[_Message]) -> tuple[Message, ...]:
     messages: list[Message] = []
     for number, each in enumerate(given):
         try:
-            role = Role(each.role)
+            role = Role(each.role.lower())
         except ValueError:
             raise BadRequest(
                 f"messages[{number}].role is system, user, assistant or tool, not {each.role[:50]!r}."
