@@ -100,10 +100,13 @@ async def test_a_whole_answer() -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_what_the_engine_refuses(stream: bool) -> None:
-    refusal = {"error": {"code": 400, "message": "too long", "type": "exceed_context_size_error"}}
+    refusal = {"error": {"code": 400, "message": "no such thing", "type": "invalid_request_error"}}
     async with stage(say(refusal, status="400 Bad Request")) as scene:
         got = await scene.post("/api/chat", {**ASKED, "stream": stream})
-        assert (got.status, got.json()) == (400, {"error": "too long", "code": "engine_refused", "source": "engine"})
+        assert (got.status, got.json()) == (
+            400,
+            {"error": "no such thing", "code": "engine_refused", "source": "engine"},
+        )
         assert got.headers["x-corral-source"] == "engine"
         assert (await scene.record.one()).outcome == "engine_error" and scene.at_rest()
 

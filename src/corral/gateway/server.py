@@ -53,7 +53,9 @@ from corral.gateway.routes.openai import wanted
 from corral.gateway.routes.reading import read
 from corral.gateway.routes.table import HOT, UPSTREAM, UPSTREAM_LABEL, Route
 from corral.gateway.routes.upstream import raw_target
+from corral.gateway.translate import AskedUnload
 from corral.gateway.translated import TranslatedExchange
+from corral.gateway.unloading import unload
 from corral.kit.asgi_bridge import AsgiApp, AsgiCall
 from corral.kit.http_heads import RequestHead
 from corral.kit.tasks import Tasks
@@ -103,6 +105,7 @@ class Gateway:
         self.paused: set[ClientConnection] = set()
         self.host, self.port = spec.host, spec.port
         self._app = asgi_app
+        self._control = control
         if asgi_app is None and control is not None:
             self._app = CorralRoutes(
                 leases, directory, clock, control, metrics, self.tasks, lambda: self.draining
@@ -311,9 +314,12 @@ class Gateway:
 
     def _serve_read(self, connection: ClientConnection, route: Route, head: RequestHead, body: bytes) -> None:
         model, asked = read(route, head, body, self.directory, request_id=self.request_id(head), wall=self.clock.wall)
+        if isinstance(asked, AskedUnload):
+            return unload(self._control, connection, route, model, asked)
         exchange = TranslatedExchange(connection, route, model, asked)
         connection.serve_with(exchange, exchange)
         exchange.ask()
+        return None
 
     def _serve_raw(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
         model, path, route = raw_target(head.method, head.path, self.directory)

@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 
 from corral.contracts.dialect import Outgoing, Reader, Served, Told, Writer
+from corral.dialects.openai import completions
 from corral.dialects.openai import requests as openai
 from corral.dialects.openai.answers import ChatReader
 from corral.domain.chat import ChatRequest
+from corral.domain.completion import CompletionRequest
 from corral.domain.errors import CorralError, EngineRefused
 from corral.domain.fleet import OptionValue
 
@@ -75,6 +77,28 @@ class AskedChat:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedCompletion:
+    """Implements `contracts.dialect.Asked`: llama.cpp's own routes where the engine has them, else OpenAI's."""
+
+    request: CompletionRequest
+    model: str
+    writer: Callable[[Served], Writer]
+    keep_s: float | None = None
+    load_options: Mapping[str, OptionValue] = field(default_factory=dict)
+    weight: int | None = None
+
+    @property
+    def stream(self) -> bool:
+        """Whether the client wants a stream."""
+        return self.request.stream
+
+    def towards(self, served: Served) -> Outgoing:
+        """The text to be continued."""
+        path, body = completions.encode(self.request, self.model, extensions="llama.cpp" in served.speaks)
+        return Outgoing(path, body, Translated(completions.CompletionReader(), self.writer(served)))
+
+
+@dataclass(frozen=True, slots=True)
 class AskedLoad:
     """Implements `contracts.dialect.Asked`: its Model shall be loaded, and nothing else. It takes no slot."""
 
@@ -87,3 +111,8 @@ class AskedLoad:
     def towards(self, served: Served) -> Told:
         """The engine has nothing to say to it."""
         return Told(self.answer(served))
+
+
+@dataclass(frozen=True, slots=True)
+class AskedUnload(AskedLoad):
+    """Its Model shall go: never asked of an engine, see `unloading`."""

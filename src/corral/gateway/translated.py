@@ -141,10 +141,10 @@ class TranslatedExchange(Exchange):
             return None
         body = b"".join(self._collected)
         follow = self._outgoing.follow
-        more = follow(self._status, body) if follow is not None else None
-        if more is not None:
-            return self._ask_again(more)
         try:
+            more = follow(self._status, body) if follow is not None else None
+            if more is not None:
+                return self._ask_again(more)
             told = self._told(reply, body)
         except CorralError as error:
             return self._give_up(error)

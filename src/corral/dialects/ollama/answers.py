@@ -1,22 +1,36 @@
 """
-Writing the answers of /api/chat: newline-delimited JSON, calls as objects, counts and durations in the last line.
+Writing the answers of /api/chat and /api/generate: newline-delimited JSON, calls as objects, counts and durations in
+the last line.
 
 Calls are told whole, in a line before the last: some clients read no calls in the line that says `done`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
-from corral.domain.chat import Counts, Delta, Finished, Reason, TextDelta, ThinkingDelta, Timings, ToolCallDelta
+from corral.domain.chat import (
+    Counts,
+    Delta,
+    Finished,
+    LogProbs,
+    Reason,
+    TextDelta,
+    ThinkingDelta,
+    Timings,
+    ToolCallDelta,
+)
 from corral.domain.errors import CorralError
 
 _encode = msgspec.json.Encoder().encode
 _NS: Final = 1_000_000_000
+_LONGEST_S: Final = 1e9
+_NOTHING: Final = b'""'
 
 
 class _Call(msgspec.Struct):
@@ -25,7 +39,20 @@ class _Call(msgspec.Struct):
     arguments: str = ""
 
 
-class ChatWriter:
+class _Likely(msgspec.Struct, omit_defaults=True):
+    token: str
+    logprob: float | None
+    bytes: list[int] | None = None
+
+
+class _LogProb(_Likely, omit_defaults=True):
+    top_logprobs: list[_Likely] | None = None
+
+
+_logprobs = msgspec.json.Decoder(list[_LogProb]).decode
+
+
+class _Writer(ABC):
     """
     Implements `contracts.dialect.Writer`. One for each answer.
 
@@ -34,6 +61,9 @@ class ChatWriter:
 
     media_type = b"application/x-ndjson"
     failure: CorralError | None = None
+    _TEXT: ClassVar[bytes]
+    _THOUGHT: ClassVar[bytes]
+    _CALLS: ClassVar[bytes]
 
     def __init__(self, model: str, *, wall: Callable[[], float], began: float, load_s: float = 0.0) -> None:
         self._wall = wall
@@ -48,40 +78,49 @@ class ChatWriter:
         self._stamped_ms = -1
 
     def stream(self, deltas: Sequence[Delta]) -> bytes:
-        """A line for each piece of text."""
-        out = []
+        """A line for each piece of text, with the probabilities that follow it."""
+        out: list[bytes] = []
+        fields = b""
         for delta in deltas:
-            if isinstance(delta, TextDelta):
-                out.append(self._line(b'{"role":"assistant","content":%b}' % _encode(delta.text)))
-            elif isinstance(delta, ThinkingDelta):
-                out.append(self._line(b'{"role":"assistant","content":"","thinking":%b}' % _encode(delta.text)))
+            if isinstance(delta, TextDelta | ThinkingDelta):
+                if fields:
+                    out.append(self._line(fields))
+                fields = (self._TEXT if isinstance(delta, TextDelta) else self._THOUGHT) % _encode(delta.text)
+            elif isinstance(delta, LogProbs):
+                shown = _encode(_probabilities(delta))
+                out.append(self._line(b'%b,"logprobs":%b' % (fields or self._TEXT % _NOTHING, shown)))
+                fields = b""
             else:
                 self._keep(delta)
+        if fields:
+            out.append(self._line(fields))
         return b"".join(out)
 
     def end(self) -> bytes:
         """The calls, and the last line."""
-        calls = b""
-        if self._calls:
-            calls = self._line(b'{"role":"assistant","content":"","tool_calls":%b}' % _encode(self._told_calls()))
-        return calls + self._last({"role": "assistant", "content": ""}) + b"\n"
+        calls = self._line(self._CALLS % _encode(self._told_calls())) if self._calls else b""
+        return calls + self._last(self._answer("", "", [])) + b"\n"
 
     def whole(self, deltas: Sequence[Delta]) -> bytes:
         """One object."""
-        message: dict[str, Any] = {"role": "assistant", "content": ""}
-        thoughts = []
+        text, thoughts, probabilities = [], [], []
         for delta in deltas:
             if isinstance(delta, TextDelta):
-                message["content"] += delta.text
+                text.append(delta.text)
             elif isinstance(delta, ThinkingDelta):
                 thoughts.append(delta.text)
+            elif isinstance(delta, LogProbs):
+                probabilities += _probabilities(delta)
             else:
                 self._keep(delta)
-        if thoughts:
-            message["thinking"] = "".join(thoughts)
-        if self._calls:
-            message["tool_calls"] = self._told_calls()
-        return self._last(message)
+        answer = self._answer("".join(text), "".join(thoughts), self._told_calls())
+        if probabilities:
+            answer["logprobs"] = probabilities
+        return self._last(answer)
+
+    @abstractmethod
+    def _answer(self, text: str, thoughts: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
+        """The fields that hold the answer itself, of a line that is decoded whole."""
 
     def _keep(self, delta: Delta) -> None:
         if isinstance(delta, ToolCallDelta):
@@ -102,24 +141,24 @@ class ChatWriter:
             for place, (_, call) in enumerate(sorted(self._calls.items()))
         ]
 
-    def _line(self, message: bytes) -> bytes:
-        return b'{"model":%b,"created_at":"%b","message":%b,"done":false}\n' % (self._model, self._now(), message)
+    def _line(self, fields: bytes) -> bytes:
+        return b'{"model":%b,"created_at":"%b",%b,"done":false}\n' % (self._model, self._now(), fields)
 
-    def _last(self, message: dict[str, Any]) -> bytes:
+    def _last(self, answer: dict[str, Any]) -> bytes:
         counts, timings = self._counts, self._timings
         told = {
-            "total_duration": _ns(self._wall() - self._began),
-            "load_duration": _ns(self._load_s),
+            "total_duration": ns(self._wall() - self._began),
+            "load_duration": ns(self._load_s),
             "prompt_eval_count": counts.prompt,
-            "prompt_eval_duration": _ns(timings.prompt_s),
+            "prompt_eval_duration": ns(timings.prompt_s),
             "eval_count": counts.completion,
-            "eval_duration": _ns(timings.completion_s),
+            "eval_duration": ns(timings.completion_s),
         }
         return _encode(
             {
                 "model": msgspec.Raw(self._model),
                 "created_at": self._now().decode(),
-                "message": message,
+                **answer,
                 "done": True,
                 "done_reason": "length" if self._reason is Reason.LENGTH else "stop",
                 **{name: value for name, value in told.items() if value is not None},
@@ -131,19 +170,69 @@ class ChatWriter:
         ms = int(wall * 1000)
         if ms != self._stamped_ms:
             self._stamped_ms = ms
-            moment = datetime.fromtimestamp(wall, UTC)
-            self._stamp = moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()
+            self._stamp = stamp(wall)
         return self._stamp
 
 
-def _ns(seconds: float | None) -> int | None:
-    return round(seconds * _NS) if seconds is not None else None
+class ChatWriter(_Writer):
+    """Of /api/chat."""
+
+    _TEXT = b'"message":{"role":"assistant","content":%b}'
+    _THOUGHT = b'"message":{"role":"assistant","content":"","thinking":%b}'
+    _CALLS = b'"message":{"role":"assistant","content":"","tool_calls":%b}'
+
+    def _answer(self, text: str, thoughts: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"message": _told({"role": "assistant", "content": text}, thoughts, calls)}
+
+
+class GenerateWriter(_Writer):
+    """Of /api/generate."""
+
+    _TEXT = b'"response":%b'
+    _THOUGHT = b'"response":"","thinking":%b'
+    _CALLS = b'"response":"","tool_calls":%b'
+
+    def _answer(self, text: str, thoughts: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
+        return _told({"response": text}, thoughts, calls)
+
+
+def loaded(answer: type[_Writer], model: str, wall: float, *, reason: str) -> bytes:
+    """What a request gets that wanted its Model to come (`reason` load) or to go (unload)."""
+    fields = {"response": ""} if answer is GenerateWriter else {"message": {"role": "assistant", "content": ""}}
+    return _encode({"model": model, "created_at": stamp(wall).decode(), **fields, "done": True, "done_reason": reason})
+
+
+def stamp(wall: float) -> bytes:
+    """A moment as RFC 3339 writes it."""
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()
+
+
+def ns(seconds: float | None) -> int | None:
+    """Nanoseconds, of a clock that may have been set back, and of engines that may say anything."""
+    return round(min(max(seconds, 0.0), _LONGEST_S) * _NS) if seconds is not None else None
+
+
+def _probabilities(delta: LogProbs) -> list[_LogProb]:
+    """None where the engine's make no sense: the text is what was asked for."""
+    try:
+        return _logprobs(delta.content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return []
+
+
+def _told(fields: dict[str, Any], thoughts: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
+    if thoughts:
+        fields["thinking"] = thoughts
+    if calls:
+        fields["tool_calls"] = calls
+    return fields
 
 
 def _object(arguments: str) -> Any:
-    """What the model wrote; an object even where it wrote none, for clients decode one."""
+    """What the model wrote, in one line; an object even where it wrote none, for clients decode one."""
     try:
-        found = msgspec.json.decode(arguments or "{}")
+        if isinstance(msgspec.json.decode(arguments or "{}"), dict):
+            return msgspec.Raw(msgspec.json.format(arguments or "{}", indent=-1).encode())
     except (msgspec.MsgspecError, RecursionError):
-        found = None
-    return found if isinstance(found, dict) else {"arguments": arguments}
+        pass
+    return {"arguments": arguments}

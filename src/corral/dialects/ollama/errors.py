@@ -43,6 +43,24 @@ STATUS: Final[dict[type[e.CorralError], int]] = {
 }
 
 
+TOO_LONG: Final = "the input length exceeds the context length"
+_TOO_LONG_TYPE: Final = "exceed_context_size_error"
+
+
+class NotPulled(e.UnknownModel):
+    """No Model has this name, as the routes for embeddings say it."""
+
+
+def _words(error: e.CorralError) -> str:
+    if isinstance(error, NotPulled):
+        return f'model "{error.name}" not found, try pulling it first'
+    if isinstance(error, e.UnknownModel):
+        return f"model '{error.name}' not found"
+    if isinstance(error, e.EngineRefused) and error.engine_type == _TOO_LONG_TYPE:
+        return f"{TOO_LONG}: {error.message}"
+    return error.sentence()
+
+
 class Ollama:
     """Implements `contracts.dialect.Dialect`."""
 
@@ -57,8 +75,7 @@ class Ollama:
 
     def error_body(self, error: e.CorralError, request_id: str) -> bytes:
         """Ollama's own words where clients look for them."""
-        words = f"model '{error.name}' not found" if isinstance(error, e.UnknownModel) else error.sentence()
-        return msgspec.json.encode({"error": words, "code": error.code, "source": error.source})
+        return msgspec.json.encode({"error": _words(error), "code": error.code, "source": error.source})
 
     def error_event(self, error: e.CorralError, request_id: str) -> bytes:
         """One line."""

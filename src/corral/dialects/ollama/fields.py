@@ -1,4 +1,4 @@
-"""What requests of several routes have in common: `format`, `think`, `logprobs`, `keep_alive`, `options`, the decoding."""
+"""What requests of several routes have in common: `format`, `think`, `logprobs`, `keep_alive`, `options`."""
 
 from __future__ import annotations
 

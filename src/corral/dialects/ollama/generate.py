@@ -47,9 +47,7 @@ _generate = msgspec.json.Decoder(_Generate).decode
 _WHAT: Final = "generate"
 
 
-def generate(
-    body: bytes, model: str, facts: ModelFacts
-) -> tuple[ChatRequest | CompletionRequest | None, Staying]:
+def generate(body: bytes, model: str, facts: ModelFacts) -> tuple[ChatRequest | CompletionRequest | None, Staying]:
     """No request where there is no prompt: then the Model is only to be loaded. Raises BadRequest."""
     asked = decoded(_generate, body)
     stays = staying(asked)

@@ -41,7 +41,7 @@ from corral.domain.facts import ModelFacts
 
 class _Function(msgspec.Struct):
     name: str
-    arguments: dict[str, Any] | str | None = None
+    arguments: msgspec.Raw = msgspec.Raw()
 
 
 class _Call(msgspec.Struct):
@@ -151,9 +151,19 @@ def _messages(given: list[_Message]) -> tuple[Message, ...]:
 
 
 def _call(call: _Call, own_id: str) -> ToolCall:
-    arguments = call.function.arguments
-    text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments or {}).decode()
-    return ToolCall(call.id or own_id, call.function.name, text)
+    return ToolCall(call.id or own_id, call.function.name, _arguments(call.function))
+
+
+def _arguments(function: _Function) -> str:
+    """An object; as OpenAI's clients write it, in a text, too."""
+    text = bytes(function.arguments).strip()
+    if text in (b"", b"null"):
+        return "{}"
+    if text.startswith(b"{"):
+        return text.decode()
+    if text.startswith(b'"'):
+        return str(msgspec.json.decode(text))
+    raise BadRequest(f"The arguments of a call of {function.name[:50]!r} are no object.")
 
 
 def _result(message: _Message, open_calls: list[ToolCall]) -> Message:

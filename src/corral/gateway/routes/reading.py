@@ -6,6 +6,7 @@ Here client and engine dialects are put together; each of them knows only domain
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections.abc import Callable
 from typing import Final
@@ -15,13 +16,13 @@ import msgspec
 from corral.contracts.dialect import Asked, Asking, Served, Writer
 from corral.dialects.anthropic import answers as anthropic_answers
 from corral.dialects.anthropic import requests as anthropic
-from corral.dialects.ollama import answers as ollama_answers
-from corral.dialects.ollama import requests as ollama
 from corral.dialects.openai.requests import EARLY_COUNTS, STOP_WORD
-from corral.domain.errors import BadRequest
+from corral.domain.errors import BadRequest, UnknownModel
+from corral.domain.facts import ModelFacts
 from corral.domain.fleet import ModelSpec
 from corral.gateway.counting import AskedCount
 from corral.gateway.directory import ModelDirectory
+from corral.gateway.routes import ollama
 from corral.gateway.routes.openai import named
 from corral.gateway.routes.table import Route
 from corral.gateway.translate import AskedChat
@@ -51,19 +52,25 @@ def read(
         raise BadRequest(f"The request body is wrong: {error}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"The request body is not valid JSON: {error}.") from None
-    model = named(name, route, directory)
-    facts = directory.facts_of(model.name)
+    try:
+        model = named(_known(name, route, directory), route, directory)
+    except UnknownModel as error:
+        raise ollama.not_found(name, error, route) from None
+    facts = _facts(model, directory.facts_of(model.name))
     asking = Asking(name or model.name, facts, request_id.decode("latin-1"), wall, head.fields)
     return model, READERS[route.reads](body, asking)
 
 
-def _ollama_chat(body: bytes, asking: Asking) -> Asked:
-    began = asking.wall()
+def _known(name: str | None, route: Route, directory: ModelDirectory) -> str | None:
+    return ollama.known_name(name, directory) if name and route.dialect == "ollama" else name
 
-    def writer(served: Served) -> Writer:
-        return ollama_answers.ChatWriter(asking.model, wall=asking.wall, began=began, load_s=served.load_s)
 
-    return AskedChat(ollama.chat(body), asking.model, writer)
+def _facts(model: ModelSpec, facts: ModelFacts) -> ModelFacts:
+    """What the operator says goes before what the file does."""
+    if model.task or model.capabilities:
+        task, capabilities = model.task or facts.task, model.capabilities or facts.capabilities
+        return dataclasses.replace(facts, task=task, capabilities=capabilities)
+    return facts
 
 
 def _anthropic_messages(body: bytes, asking: Asking) -> Asked:
@@ -90,5 +97,5 @@ def _anthropic_count(body: bytes, asking: Asking) -> Asked:
 READERS: Final[dict[str, Callable[[bytes, Asking], Asked]]] = {
     "anthropic-messages": _anthropic_messages,
     "anthropic-count": _anthropic_count,
-    "ollama-chat": _ollama_chat,
+    **ollama.READERS,
 }

@@ -71,7 +71,11 @@ _ROUTES: Final = (
     *(Route(path, b"POST", ModelFrom.FORM, task="images") for path in ("/v1/images/edits", "/v1/images/variations")),
     Route("/v1/messages", b"POST", dialect="anthropic", reads="anthropic-messages"),
     Route("/v1/messages/count_tokens", b"POST", weight=0, dialect="anthropic", reads="anthropic-count"),
-    Route("/api/chat", b"POST", dialect="ollama", reads="ollama-chat"),
+    *(Route(f"/api/{name}", b"POST", dialect="ollama", reads=f"ollama-{name}") for name in ("chat", "generate")),
+    *(
+        Route(f"/api/{name}", b"POST", dialect="ollama", reads=f"ollama-{name}", task="embeddings")
+        for name in ("embed", "embeddings")
+    ),
     *(Route(path, b"GET", ModelFrom.QUERY, weight=0, loads=False) for path in ("/props", "/slots")),
 )  # fmt: skip
 
