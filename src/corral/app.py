@@ -39,6 +39,7 @@ from corral.domain.facts import ModelFacts
 from corral.domain.fleet import Fleet, ModelSpec
 from corral.engines.command import CommandEngine
 from corral.engines.llamacpp import LlamaCppEngine
+from corral.engines.llamacpp.requests import OWN_FIELDS
 from corral.engines.remote import RemoteEngine
 from corral.gateway.auth import KeyRing
 from corral.gateway.directory import ModelDirectory
@@ -187,6 +188,7 @@ class Corral:
             self._clock,
             control=self.control,
             metrics=self._exposition,
+            own_fields=OWN_FIELDS,
         )
         self.bus.subscribe(self.gateway.notice, StateChanged)
         self.control_socket = control_socket(settings.state_dir)

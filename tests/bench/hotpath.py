@@ -22,6 +22,7 @@ from corral.domain.commands import Start
 from corral.domain.fleet import Fleet, Limits, ModelSpec
 from corral.domain.launch import Endpoint, Footprint
 from corral.domain.serving import NOBODY, KeySpec, ServerSpec
+from corral.engines.llamacpp.requests import OWN_FIELDS
 from corral.gateway.auth import KeyRing
 from corral.gateway.connection import ClientConnection
 from corral.gateway.directory import ModelDirectory
@@ -127,7 +128,8 @@ class Relay:
         specs = {f"m{number}": ModelSpec(f"m{number}") for number in range(models)}
         self._load(scheduler, instances, specs)
         server = ServerSpec(keys=(KeySpec("bench", hashlib.sha256(key.encode()).hexdigest()),) if key else ())
-        self.gateway = Gateway(server, scheduler, ModelDirectory(specs.values()), KeyRing(server), self.bus, clock)
+        directory, own = ModelDirectory(specs.values()), OWN_FIELDS
+        self.gateway = Gateway(server, scheduler, directory, KeyRing(server), self.bus, clock, own_fields=own)
         self.client = Wire()
         self.connection = ClientConnection(self.gateway, local=False)
         self.connection.connection_made(self.client)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from corral.contracts.control import Control
+from corral.contracts.requests import OwnFields
 from corral.domain.events import Notice, RequestFinished
 from corral.domain.fleet import ModelSpec, Timeouts
 from corral.domain.launch import Endpoint
@@ -328,6 +329,7 @@ async def stage(
     timeouts: Timeouts | None = None,
     key_ring: KeyRing | None = None,
     speaks: tuple[str, ...] = (),
+    own_fields: OwnFields | None = None,
     **server: Any,
 ) -> AsyncIterator[Stage]:
     """A gateway with one engine behind all Models (by default one, `m`), loopback, without keys."""
@@ -347,6 +349,7 @@ async def stage(
         SystemClock(),
         control=control,
         metrics=_metrics,
+        own_fields=own_fields,
     )
     scene = Stage(gateway, leases, record, upstream, directory)
     try:

@@ -23,6 +23,7 @@ from corral.contracts.control import Control
 from corral.contracts.events import Publisher
 from corral.contracts.keys import Keys
 from corral.contracts.leases import Leases
+from corral.contracts.requests import OwnFields, Wanted
 from corral.domain.errors import (
     BadRequest,
     Conflict,
@@ -49,9 +50,9 @@ from corral.gateway.heads import SENT_TO_ENGINES
 from corral.gateway.links import LinkPool
 from corral.gateway.listeners import BACKLOG, tcp_listeners
 from corral.gateway.relay import Exchange
-from corral.gateway.routes.openai import wanted
+from corral.gateway.routes.openai import plain_read, wanted
 from corral.gateway.routes.reading import read
-from corral.gateway.routes.table import HOT, UPSTREAM, UPSTREAM_LABEL, Route
+from corral.gateway.routes.table import FROM_BODY, HOT, UPSTREAM, UPSTREAM_LABEL, Route
 from corral.gateway.routes.upstream import raw_target
 from corral.gateway.translate import AskedUnload
 from corral.gateway.translated import TranslatedExchange
@@ -73,7 +74,8 @@ class Gateway:
     One gateway over any number of listeners.
 
     What is not a Model's route is answered by `asgi_app`, by default Corral's own over `control`. `request_headers`
-    are the names (lower case) of the request headers that engines get to see.
+    are the names (lower case) of the request headers that engines get to see; `own_fields` are those of an engine that
+    does not check them itself.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Gateway:
         metrics: Callable[[], Awaitable[bytes]] = no_metrics,
         asgi_app: AsgiApp | None = None,
         request_headers: frozenset[bytes] = SENT_TO_ENGINES,
+        own_fields: OwnFields | None = None,
     ) -> None:
         self.spec = spec
         self.leases = leases
@@ -96,6 +99,8 @@ class Gateway:
         self.publisher = publisher
         self.clock = clock
         self.request_headers = request_headers
+        self._own_fields = own_fields
+        self._read: Callable[[bytes], Wanted] = plain_read if own_fields is None else own_fields.read
         self.bodies = BodyBudget(spec.body_total_bytes)
         self.tasks = Tasks("gateway")
         self.links = LinkPool(self.tasks, clock.now())
@@ -290,11 +295,13 @@ class Gateway:
             if route is None or route.reads or route is _RAW or head.method == b"OPTIONS":
                 self._serve_other(connection, route, head, body)
                 return
-            model, stream = wanted(route, head, body, self.directory)
+            model, stream, odd = wanted(route, head, body, self.directory, self._read)
             if not route.loads:
                 self._must_run(model)
             if model.request is not None:
-                body = filtered(model.request, route, head, body)
+                body, odd = filtered(model.request, route, head, body), route.model_from is FROM_BODY
+            if odd:
+                self.check(model, body)
             path = head.target if route.method == b"GET" else head.path
             exchange = Exchange(connection, route, model, path, body, stream=stream)
             connection.serve_with(exchange, exchange)
@@ -329,11 +336,19 @@ class Gateway:
             connection.transport.write(connection.head_bytes(308, location, 0))
             connection.finish()
             return
+        if body.lstrip(_BEFORE_JSON)[:1] == b"{":
+            self.check(model, body)
         if not route.loads:
             self._must_run(model)
         exchange = Exchange(connection, route, model, path + query, body, stream=False)
         connection.serve_with(exchange, exchange)
         exchange.ask()
+
+    def check(self, model: ModelSpec, body: bytes) -> None:
+        """See that a JSON body has nothing that the Model's engine cannot bear. Raises BadRequest."""
+        own = self._own_fields
+        if own is not None and own.engine == model.engine:
+            own.check(body, model.slots)
 
     def _must_run(self, model: ModelSpec) -> None:
         view = self.leases.view(model.name)
@@ -431,5 +446,6 @@ def _check_caller(caller: Caller | None) -> None:
         raise Forbidden("This key may not use Models.")
 
 
+_BEFORE_JSON: Final = b"\xef\xbb\xbf \t\r\n"  # what parsers pass over, a byte order mark among it
 _RAW: Final = Route(UPSTREAM_LABEL, b"")
 _ENDING: Final = frozenset({InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.FAILED})

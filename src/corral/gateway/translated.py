@@ -48,6 +48,8 @@ class TranslatedExchange(Exchange):
             towards = self._asked.towards(
                 Served(frozenset(lease.endpoint.speaks), load_s=self._queue_s + lease.waited_s)
             )
+            if not isinstance(towards, Told):
+                towards = self._ruled(towards)
         except CorralError as error:
             lease.release()
             return self.refused(error)
@@ -55,6 +57,14 @@ class TranslatedExchange(Exchange):
             return self._tell(towards.body, lease)
         self._outgoing, self._reply = towards, towards.reply
         return super().granted(lease)
+
+    def _ruled(self, outgoing: Outgoing) -> Outgoing:
+        """As the operator's rules leave it. Raises BadRequest for what the engine cannot bear."""
+        body = outgoing.body
+        if self._model.request is not None:
+            body = filtered_json(self._model.request, body)
+        self._gateway.check(self._model, body)
+        return outgoing if body is outgoing.body else outgoing._replace(body=body)
 
     def _tell(self, body: bytes, lease: Lease) -> None:
         """Being loaded was all that was asked."""
@@ -72,8 +82,6 @@ class TranslatedExchange(Exchange):
         endpoint = site.endpoint
         path, body = self._outgoing.path, self._outgoing.body
         head = self._client.head
-        if self._model.request is not None:
-            body = filtered_json(self._model.request, body)
         if site.renames:
             path, body = addressed(endpoint, self._route, head, path, body)
         self._path, self._body = path, body
@@ -160,7 +168,7 @@ class TranslatedExchange(Exchange):
         """The answer leads to another request, to the same engine and with the same lease."""
         site = self._site
         assert site is not None
-        self._outgoing, self._reply = outgoing, outgoing.reply
+        self._outgoing, self._reply = self._ruled(outgoing), outgoing.reply
         self._collected, self._collected_bytes, self._head = [], 0, b""
         self._state = CONNECTING
         link = site.take(self)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import parse_qs
 
 import msgspec
 
+from corral.contracts.requests import Wanted
 from corral.domain.errors import BadRequest
 from corral.domain.fleet import ModelSpec
 from corral.gateway.directory import ModelDirectory
@@ -21,19 +23,28 @@ class _Wanted(msgspec.Struct):
     stream: bool | None = None
 
 
-_decode = msgspec.json.Decoder(_Wanted).decode
+plain_read = msgspec.json.Decoder(_Wanted).decode
 
 
-def wanted(route: Route, head: RequestHead, body: bytes, directory: ModelDirectory) -> tuple[ModelSpec, bool]:
+def wanted(
+    route: Route,
+    head: RequestHead,
+    body: bytes,
+    directory: ModelDirectory,
+    read: Callable[[bytes], Wanted] = plain_read,
+) -> tuple[ModelSpec, bool, bool]:
     """
-    Which Model, and whether the answer shall be a stream.
+    Which Model, whether the answer shall be a stream, and whether `read` has stumbled: see contracts.requests.
 
     Raises BadRequest for what cannot be read, UnknownModel for a name that is not known.
     """
-    stream = False
+    stream = odd = False
     if route.model_from is FROM_BODY:
         try:
-            fields = _decode(body)
+            try:
+                fields = read(body)
+            except msgspec.ValidationError:
+                fields, odd = plain_read(body), True
         except msgspec.ValidationError as error:
             raise BadRequest(f"The request body is wrong: {error}.") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -46,7 +57,7 @@ def wanted(route: Route, head: RequestHead, body: bytes, directory: ModelDirecto
     else:
         name = _from_form(head, body)
         stream = False
-    return named(name, route, directory), stream
+    return named(name, route, directory), stream, odd
 
 
 def named(name: str | None, route: Route, directory: ModelDirectory) -> ModelSpec:
