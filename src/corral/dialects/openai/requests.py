@@ -45,9 +45,7 @@ def encode(request: ChatRequest, model: str, *, extensions: bool) -> bytes:
         fields["stream"] = True
         fields["stream_options"] = {"include_usage": True}
     if request.tools:
-        fields["tools"] = [_tool(each) for each in request.tools]
-    if request.tool_choice is not None and request.tools:
-        fields["tool_choice"] = _choice(request.tool_choice)
+        _tools(request, fields, extensions=extensions)
     if request.parallel_tool_calls is not None and request.tools:
         fields["parallel_tool_calls"] = request.parallel_tool_calls
     if request.format is not None:
@@ -108,6 +106,17 @@ def _part(part: Part) -> dict[str, Any]:
     url = part.url or f"data:{part.media_type};base64,{part.data}"
     kind = "image_url" if part.kind is MediaKind.IMAGE else "input_video"
     return {"type": kind, kind: {"url": url}}
+
+
+def _tools(request: ChatRequest, fields: dict[str, Any], *, extensions: bool) -> None:
+    """llama.cpp takes a named tool for any: it is offered that one alone, and has to call it."""
+    tools, choice = request.tools, request.tool_choice
+    if extensions and choice is not None and choice.choice is Choice.NAMED:
+        tools = tuple(each for each in tools if each.name == choice.name)
+        choice = ToolChoice(Choice.REQUIRED)
+    fields["tools"] = [_tool(each) for each in tools]
+    if choice is not None:
+        fields["tool_choice"] = _choice(choice)
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
