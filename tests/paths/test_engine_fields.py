@@ -37,10 +37,10 @@ async def test_it_is_told_before_anything_is_loaded(path: str, fields: dict[str,
 
 
 async def test_a_translated_request_is_refused_in_its_own_words() -> None:
-    async with stage(say(ANSWER), models=MODELS, own_fields=OWN_FIELDS) as scene:
+    async with stage(say(ANSWER), models=MODELS, own_fields=OWN_FIELDS, speaks=("llama.cpp",)) as scene:
         asked = {"model": "m", "messages": [{"role": "user", "content": "x"}], "stream": False}
-        got = await scene.post("/api/chat", {**asked, "options": {"num_predict": 2**40}})
-        assert got.status == 400 and "max_tokens must be from -2" in got.json()["error"]
+        got = await scene.post("/api/chat", {**asked, "options": {"repeat_last_n": 2**31 - 1}})
+        assert got.status == 400 and "repeat_last_n must be from -1" in got.json()["error"]
         assert not scene.upstream.heard and scene.at_rest()
         assert (await scene.post("/api/chat", asked)).status == 200
 
