@@ -24,6 +24,7 @@ from corral.contracts.options import TEXT_KINDS, OptionKind, OptionSpec, OptionT
 from corral.domain.devices import RAM, VRAM, Amount, MemorySpec
 from corral.domain.fleet import Fit, Fleet, GroupSpec, Limits, ModelSpec, OptionValue, Source, Timeouts
 from corral.domain.names import near_names
+from corral.domain.units import format_duration
 
 
 class EngineRules(Protocol):
@@ -283,6 +284,7 @@ class _Compiler:
             return None
         if engine not in self.engines:
             return None
+        keep_min_s, keep_max_s = self._keep_alive()
         spec = ModelSpec(
             name=self.name,
             source=Source(self.base.resolve(model.source, (*self.keys, "source")) if model.source else ""),
@@ -294,6 +296,8 @@ class _Compiler:
             env=_set({**self._shared("env", engine), **model.env}),
             aliases=model.aliases,
             ttl_s=defaults.ttl if model.ttl is None else model.ttl,
+            keep_min_s=keep_min_s,
+            keep_max_s=keep_max_s,
             pin=model.pin,
             preload=model.preload,
             priority=model.priority,
@@ -342,6 +346,15 @@ class _Compiler:
     def _timeouts(self) -> Timeouts:
         own = self.model.timeouts
         return _timeouts(self.config.defaults.timeouts, own) if own.model_fields_set else self.common.timeouts
+
+    def _keep_alive(self) -> tuple[float, float]:
+        own, shared = self.model.keep_alive, self.config.defaults.keep_alive
+        least, most = (getattr(own if name in own.model_fields_set else shared, name) for name in ("min", "max"))
+        if least > most:
+            text = f"`min` ({format_duration(least)}) is more than `max` ({format_duration(most)})."
+            keys: Keys = (*self.keys, "keep_alive") if own.model_fields_set else ("defaults", "keep_alive")
+            self.problems.add(f"models.{self.name}.keep_alive: {text}", keys=keys)
+        return least, most
 
     def _judged(self, spec: ModelSpec) -> ModelSpec:
         """The spec with its slots; what the engine finds wrong goes to the line of the option that it names."""

@@ -18,7 +18,7 @@ from corral.domain.errors import ConfigError
 
 HIDDEN: Final = "(secret)"
 ENGINE_DEFAULT: Final = "default of the engine's options"
-_INHERITED: Final = ("engine", "ttl", "timeouts", "options", "args", "env", "binary", "listed_aliases")
+_INHERITED: Final = ("engine", "ttl", "keep_alive", "timeouts", "options", "args", "env", "binary", "listed_aliases")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from corral.config.fields import (
 )
 from corral.domain.fleet import ArgValue
 from corral.domain.names import MODEL_NAME
+from corral.domain.units import FOREVER
 
 
 class Section(BaseModel):
@@ -278,6 +279,20 @@ class TimeoutsSection(Section):
     """For an engine to end once it serves nobody; then it is killed."""
 
 
+class KeepAliveSection(Section):
+    """
+    What requests may ask for in the place of `ttl` (Ollama's `keep_alive`). What they ask for beyond is cut to this.
+
+    The time of the last request that names one holds until the Model is unloaded. It keeps nothing in memory that has
+    to make room, and it does not unload what is pinned.
+    """
+
+    min: Duration = 0.0
+    """The least: with 0 a request may have the Model unloaded as soon as nobody uses it."""
+    max: Duration = FOREVER
+    """The most. The same as `min`: requests have no say."""
+
+
 class Defaults(Section):
     """What Models have unless they say otherwise."""
 
@@ -285,6 +300,8 @@ class Defaults(Section):
     """The engine of Models that name none."""
     ttl: Duration = 600.0
     """Idle time after which a Model is unloaded: a duration, `never`, or 0 for at once."""
+    keep_alive: KeepAliveSection = KeepAliveSection()
+    """What requests may ask for in the place of `ttl`."""
     timeouts: TimeoutsSection = TimeoutsSection()
     """How long each step of a request may take."""
     listed_aliases: Switch = False
@@ -356,6 +373,8 @@ class Model(Section):
     """Where its engine runs: as a process of this machine."""
     ttl: Duration | None = None
     """Idle time after which it is unloaded: a duration, `never`, or 0 for at once. Default: `defaults.ttl`."""
+    keep_alive: KeepAliveSection = KeepAliveSection()
+    """What requests may ask for in the place of `ttl`; what is not named is that of `defaults.keep_alive`."""
     pin: Switch = False
     """Started with Corral, started again when it fails, never unloaded to make room."""
     preload: Switch = False

@@ -79,8 +79,14 @@ class Leases(Protocol):
         timeout_s: float,
         weight: int = 1,
         operator: bool = False,
+        keep_s: float | None = None,
     ) -> Ticket:
-        """Ask for a lease on `model` (a Model's own name). May call the waiter before it returns."""
+        """
+        Ask for a lease on `model` (a Model's own name). May call the waiter before it returns.
+
+        `keep_s`: how long the instance that serves it stays once it is idle, as far as the operator allows; None
+        changes nothing.
+        """
         ...
 
     def view(self, model: str) -> InstanceView | None:

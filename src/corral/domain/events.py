@@ -59,7 +59,8 @@ class Requested(msgspec.Struct, frozen=True, gc=False):
     A caller wants a lease on a Model (its own name, aliases already resolved).
 
     `weight` 1 takes a slot; 0 takes none but still keeps the instance (`/tokenize`, `corral load`). `operator` asks
-    by hand: a failed Model is tried again at once. `deadline` is on the scheduler's clock.
+    by hand: a failed Model is tried again at once. `deadline` is on the scheduler's clock. `keep_s` is how long the
+    instance that serves it stays once it is idle, from now on; None changes nothing, FOREVER keeps it.
     """
 
     request: int
@@ -68,6 +69,7 @@ class Requested(msgspec.Struct, frozen=True, gc=False):
     deadline: float
     weight: int = 1
     operator: bool = False
+    keep_s: float | None = None
 
 
 class RequestsLeft(msgspec.Struct, frozen=True, gc=False):

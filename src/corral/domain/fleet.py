@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from corral.domain.requests import DefaultModels, ProfileSpec, RequestRules
+from corral.domain.units import FOREVER
 
 OptionValue = str | int | float | bool | tuple[str, ...]
 ArgValue = str | int | float | bool | tuple[str | int | float, ...]
@@ -57,6 +58,8 @@ class ModelSpec:
     aliases: tuple[str, ...] = ()
     slots: int = 1  # leases per instance
     ttl_s: float = 600.0  # idle seconds before it is unloaded; FOREVER = never
+    keep_min_s: float = 0.0  # what requests may ask for in its place: at least this,
+    keep_max_s: float = FOREVER  # and at most this
     pin: bool = False  # started with Corral, restarted with back-off, never evicted
     preload: bool = False  # started with Corral, otherwise like any other
     priority: int = 0  # higher is served first

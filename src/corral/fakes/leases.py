@@ -86,6 +86,7 @@ class FakeLeases:
     broken: int = 0
     left: int = 0
     weights: list[int] = field(default_factory=list)
+    keeps: list[float | None] = field(default_factory=list)
     callers: list[str] = field(default_factory=list)
     generation: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     instances: dict[str, str] = field(default_factory=dict)
@@ -99,10 +100,12 @@ class FakeLeases:
         timeout_s: float,
         weight: int = 1,
         operator: bool = False,
+        keep_s: float | None = None,
     ) -> FakeTicket:
         """Grant, refuse or let wait, as the fields say."""
         self.asked += 1
         self.weights.append(weight)
+        self.keeps.append(keep_s)
         self.callers.append(caller.name)
         ticket = FakeTicket(self, waiter, model, timeout_s, weight, caller.name)
         if self.hold:

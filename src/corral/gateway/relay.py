@@ -67,6 +67,7 @@ class Exchange:
     _first_at: float | None = None  # when the first token came
     _ticket: Ticket | None = None
     _lease: Lease | None = None
+    _keep_s: float | None = None  # how long its Model shall stay loaded after it
     _instance = ""  # the last one that it had a lease on
     _slot_s = 0.0  # how long it had leases
     _site: Site | None = None
@@ -111,6 +112,7 @@ class Exchange:
             caller=client.caller or NOBODY,
             timeout_s=timeout_s,
             weight=self._route.weight,
+            keep_s=self._keep_s,
         )
         if self._state == WAITING:
             self._ticket = ticket

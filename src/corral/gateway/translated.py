@@ -37,7 +37,7 @@ class TranslatedExchange(Exchange):
         if asked.weight is not None:
             route = route._replace(weight=asked.weight)
         super().__init__(client, route, model, b"", b"", stream=asked.stream)
-        self._asked = asked
+        self._asked, self._keep_s = asked, asked.keep_s
         self._collected: list[bytes] = []
 
     def granted(self, lease: Lease) -> None:

@@ -100,6 +100,7 @@ def running_row(view: InstanceView, now: float, expected_wait_s: float | None) -
         "waiting": view.waiting,
         "expected_wait_s": seconds(expected_wait_s),
         "for_s": round(now - view.since, 3) if view.instance else None,
+        "ttl_s": view.ttl_s,
         "ttl_left_s": _left(view.expires_at, now),
         "ram_bytes": view.ram_bytes,
         "devices": dict(view.devices),

@@ -109,6 +109,7 @@ class SchedulerControl:
             "waiting": view.waiting,
             "expected_wait_s": None if expected_wait_s is None else round(expected_wait_s, 3),
             "for_s": round(now - view.since, 3) if view.instance else None,
+            "ttl_s": view.ttl_s,
             "ttl_left_s": None if view.expires_at is None else max(0.0, round(view.expires_at - now, 3)),
             "ram_bytes": view.ram_bytes,
             "devices": dict(view.devices),

@@ -96,17 +96,25 @@ class Scheduler:
     # --- Leases ---------------------------------------------------------------------------------------------------
 
     def ask(
-        self, waiter: Waiter, *, model: str, caller: Caller, timeout_s: float, weight: int = 1, operator: bool = False
+        self,
+        waiter: Waiter,
+        *,
+        model: str,
+        caller: Caller,
+        timeout_s: float,
+        weight: int = 1,
+        operator: bool = False,
+        keep_s: float | None = None,
     ) -> Place:
         """See `contracts.leases.Leases.ask`. A waiter's own error leaves through here, after the state is whole."""
         request, now = next(self._numbers), self._clock.now()
-        if weight and not self._busy and not self._left:
+        if weight and keep_s is None and not self._busy and not self._left:
             instance = self.machine.grant(request, model, caller, now)
             if instance is not None:
                 waiter.granted(GrantedLease(self, request, instance.id, instance.endpoint, 0.0))
                 return self._answered
         deadline = now + timeout_s
-        event = events.Requested(request, model, caller, deadline, weight, operator)
+        event = events.Requested(request, model, caller, deadline, weight, operator, keep_s)
         if self._busy:  # asked from inside a command: the answer comes by the event loop
             self._waiters[request] = waiter
             self._inbox.append(event)

@@ -39,6 +39,7 @@ models:
         ("models.qwen2.5.source", "x", "FILE:10"),
         ("models.qwen2.5.ttl", "1h", "defaults.ttl, FILE:6"),
         ("models.qwen2.5.timeouts.load", "10m", "defaults.timeouts.load, default"),
+        ("models.qwen2.5.keep_alive.max", "never", "defaults.keep_alive.max, default"),
         ("models.qwen2.5.options.parallel", 2, "FILE:11"),
         ("models.qwen2.5.options.ctx_size", 8, "defaults.options.llamacpp.ctx_size, FILE:7"),
         ("models.qwen2.5.options.n_gpu_layers", "auto", "default of the engine's options"),

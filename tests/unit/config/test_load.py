@@ -49,12 +49,13 @@ limits: {{queue_per_model: 5, queue_total: 6, max_wait: 3s, min_loaded: 2s, back
 defaults:
   ttl: never
   timeouts: {{load: 1m, idle: 5s}}
+  keep_alive: {{min: 10s, max: 1h}}
   binary: {{llamacpp: ./llama-server}}
   env: {{llamacpp: {{A: "1", B: "2"}}, other: {{C: "3"}}}}
   options: {{llamacpp: {{ctx_size: 4096, mlock: yes, flash_attn: on, mmproj: p.gguf}}}}
 models:
   a: {{source: a.gguf, aliases: [x, y], options: {{ctx_size: 0, mlock: null, parallel: 3, cache_ram: 1GiB,
-      lora: [x.gguf, ~/y.gguf]}}, env: {{B: -1}}, ttl: 0,
+      lora: [x.gguf, ~/y.gguf]}}, env: {{B: -1}}, ttl: 0, keep_alive: {{max: 20s}},
       args: {{z_last: true, a_first: [1, two], off: false, t: 0.5}},
       timeouts: {{load: 2m}}, title: A, metadata: {{k: [1]}}}}
   b: {{source: {{path: ~/b.gguf}}, pin: yes, preload: true, priority: 3, queue_limit: 7, unlisted: on, binary: prog}}
@@ -77,6 +78,7 @@ keep_for: 2m
     assert (a.slots, b.slots, a.aliases, a.ttl_s, b.ttl_s) == (3, 1, ("x", "y"), 0.0, FOREVER)
     assert (a.binary, b.binary) == (f"{folder}/llama-server", "prog")
     assert (a.timeouts.load_s, a.timeouts.idle_s, b.timeouts.load_s, b.timeouts.queue_s) == (120.0, 5.0, 60.0, 600.0)
+    assert (a.keep_min_s, a.keep_max_s, b.keep_min_s, b.keep_max_s) == (10.0, 20.0, 10.0, 3600.0)
     assert (a.title, a.metadata) == ("A", {"k": [1]})
     assert (b.pin, b.preload, b.priority, b.queue_limit, b.unlisted) == (True, True, 3, 7, True)
     assert settings.fleet.groups == {"g": GroupSpec("g", ("a", "b"), swap=False, exclusive=True, persistent=True)}
@@ -160,6 +162,8 @@ models: {a: {source: a, options: {parallel: "${env.P}", temperature: "${env.ONE}
         ("models:\n  a:\n    ctx_size: 1", "corral.yaml:3: unknown key 'ctx_size' in models.a. It is an option of llamacpp"),  # noqa: E501
         ("models:\n  a: {source: x, ttl: 5 minutes}", "models.a.ttl is wrong: '5 minutes' is not a duration"),
         ("models:\n  a: {source: x, ttl: -1}", "models.a.ttl is wrong: a duration cannot be negative"),
+        ("defaults: {keep_alive: {min: 1h}}\nmodels:\n  a: {source: x, keep_alive: {max: 60}}", "corral.yaml:3: models.a.keep_alive: `min` (1h) is more than `max` (1m)"),  # noqa: E501
+        ("models:\n  a: {source: x, keep_alive: 10m}", "corral.yaml:2: models.a.keep_alive must be a mapping with keys"),  # noqa: E501
         ("models:\n  a: {source: x, timeouts: {load: never}}", "models.a.timeouts.load must end some time"),
         ("models:\n  a: {source: x, env: {A: true}}", "models.a.env.A must be a text; write it in quotes"),
         ("models:\n  a: {source: x, env: {A: 1.10}}", "models.a.env.A must be a text; write it in quotes"),

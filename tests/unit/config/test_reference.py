@@ -108,8 +108,8 @@ def example(keys: Keys, field: Any) -> str:
 def default_of(keys: Keys, field: Any) -> str:
     if field.is_required():
         return "required"
-    if keys[0] == "models" and len(keys) > 3 and keys[2] == "timeouts":
-        return ""  # those of `defaults.timeouts`
+    if keys[0] == "models" and len(keys) > 3 and keys[2] in ("timeouts", "keep_alive"):
+        return ""  # those of `defaults`
     value: Any = DEFAULTS
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None

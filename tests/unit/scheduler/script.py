@@ -40,9 +40,13 @@ def spec(
     preload: bool = False,
     priority: int = 0,
     queue: int = 0,
+    keep: tuple[float, float] = (0.0, FOREVER),
 ) -> ModelSpec:
     """A Model that lives for ever unless said otherwise, so that tests see only the wakes they are about."""
-    return ModelSpec(name, slots=slots, ttl_s=ttl, pin=pin, preload=preload, priority=priority, queue_limit=queue)
+    return ModelSpec(
+        name, slots=slots, ttl_s=ttl, keep_min_s=keep[0], keep_max_s=keep[1], pin=pin, preload=preload,
+        priority=priority, queue_limit=queue,
+    )  # fmt: skip
 
 
 def swap(*members: str, name: str = "", exclusive: bool = False, persistent: bool = False) -> GroupSpec:
@@ -143,9 +147,10 @@ class Script:
         timeout: float = LONG,
         weight: int = 1,
         operator: bool = False,
+        keep_s: float | None = None,
     ) -> list[str]:
         who = Caller(caller) if isinstance(caller, str) else caller
-        return self.step(events.Requested(request, model, who, self.now + timeout, weight, operator))
+        return self.step(events.Requested(request, model, who, self.now + timeout, weight, operator, keep_s))
 
     def leave(self, request: int) -> list[str]:
         return self.step(events.RequestsLeft((request,)))

@@ -63,6 +63,8 @@ class Engine:
     checking: bool = False
     ready_at: float | None = None  # when its load ended
     pinned: bool = True  # whenever it could have been asked to leave
+    keep_s: float | None = None  # what its last request wanted
+    idle_since: float = 0.0
 
 
 @dataclass
@@ -75,6 +77,7 @@ class Asked:
     since: float
     deadline: float
     caller: Caller
+    keep_s: float | None = None
     state: str = "waiting"  # waiting, granted, refused, left, done
     engine: Engine | None = None
 
@@ -179,11 +182,12 @@ class Promises(RuleBasedStateMachine):
         weight=st.sampled_from([1, 1, 1, 0]),
         patience=st.sampled_from([5.0, 40.0, PATIENT]),
         caller=callers,
+        keep=st.sampled_from([None, None, 0.0, 7.0, FOREVER]),
     )
-    def ask(self, model: str, weight: int, patience: float, caller: Caller) -> None:
+    def ask(self, model: str, weight: int, patience: float, caller: Caller, keep: float | None = None) -> None:
         number = len(self.asked) + 1
-        self.asked[number] = Asked(number, model, weight, self.now, self.now + patience, caller)
-        self._step(events.Requested(number, model, caller, self.now + patience, weight))
+        self.asked[number] = Asked(number, model, weight, self.now, self.now + patience, caller, keep)
+        self._step(events.Requested(number, model, caller, self.now + patience, weight, keep_s=keep))
 
     @rule(model=st.sampled_from(NAMES), count=st.integers(2, 8), caller=callers)
     def burst(self, model: str, count: int, caller: Caller) -> None:
@@ -207,7 +211,7 @@ class Promises(RuleBasedStateMachine):
     @rule(pick=st.integers(0), slots=st.integers(1, 3), quick=st.booleans())
     def become_ready(self, pick: int, slots: int, quick: bool) -> None:
         engine = self._engine("starting", pick)
-        engine.doing, engine.slots, engine.ready_at = "ready", slots, self.now
+        engine.doing, engine.slots, engine.ready_at, engine.idle_since = "ready", slots, self.now, self.now
         self._step(events.InstanceReady(engine.id, Endpoint(socket=engine.id), slots, LOAD_S))
         while quick and engine.leases:  # whoever waited is answered in no time
             self._end(self.asked[min(engine.leases)])
@@ -282,7 +286,7 @@ class Promises(RuleBasedStateMachine):
         if known is None:  # nobody can know what an unknown Model needs
             self.groups.pop(model, None)
         size = {} if known is None else known.sizes.get(digest, known.needs)
-        engine = Engine(f"old-{self.found}", model, digest, size, "ready", 2)
+        engine = Engine(f"old-{self.found}", model, digest, size, "ready", 2, idle_since=self.now)
         self.engines[engine.id] = engine
         self._step(events.InstanceAdopted(engine.id, model, engine.digest, Endpoint(), 2))
 
@@ -407,9 +411,16 @@ class Promises(RuleBasedStateMachine):
             assert not engine.leases, "an instance with a lease is stopped"
         if engine.pinned and self._pinned(engine.model):
             assert command.reason in {"unload", "reload", "shutdown"}, "a pinned Model is evicted"
+        if command.reason == "ttl":
+            self._judge_ttl(engine)
         if command.reason in {"swap", "exclusive"} and engine.ready_at is not None:
             assert self.now >= engine.ready_at + LOAD_S, "evicted sooner than its load took"
         engine.doing = "stopping"
+
+    def _judge_ttl(self, engine: Engine) -> None:
+        assert not self._pinned(engine.model)
+        stays = self.fleet.models[engine.model].ttl_s if engine.keep_s is None else engine.keep_s
+        assert self.now >= engine.idle_since + stays, "unloaded before its time"
 
     def _judge_grant(self, command: commands.Grant) -> None:
         request, engine = self.asked[command.request], self.engines[command.instance]
@@ -428,6 +439,7 @@ class Promises(RuleBasedStateMachine):
             assert in_use < engine.slots, "more leases than slots"
         assert command.waited_s == self.now - request.since
         request.state, request.engine = "granted", engine
+        engine.keep_s = engine.keep_s if request.keep_s is None else request.keep_s
         engine.leases.add(request.number)
 
     def _judge_bound(self, request: Asked) -> None:
@@ -470,7 +482,7 @@ class Promises(RuleBasedStateMachine):
             self._step(events.InstanceStopped(engine.id))
         for engine in self._doing("starting"):
             if engine.doing == "starting":  # it may have been aborted by what happened just before
-                engine.doing, engine.slots, engine.ready_at = "ready", 1, self.now
+                engine.doing, engine.slots, engine.ready_at, engine.idle_since = "ready", 1, self.now, self.now
                 self._step(events.InstanceReady(engine.id, Endpoint(), 1, LOAD_S))
         self.time_passes(1.0)
 
@@ -516,6 +528,7 @@ class Promises(RuleBasedStateMachine):
         assert request.engine is not None
         request.state = "done"
         request.engine.leases.discard(request.number)
+        request.engine.idle_since = self.now
         self._step(events.RequestsLeft((request.number,)) if leave else events.LeaseReleased(request.number, broken))
 
     def _in_state(self, state: str) -> list[Asked]:

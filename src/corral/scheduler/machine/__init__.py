@@ -50,7 +50,7 @@ class Machine:
     def step(self, event: SchedulerEvent, now: float) -> list[Command]:
         """What is to be done about it, in order."""
         if type(event) is Requested:
-            if event.weight:
+            if event.weight and event.keep_s is None:
                 instance = self.grant(event.request, event.model, event.caller, now)
                 if instance is not None:
                     return [Grant(event.request, instance.id, instance.endpoint, 0.0)]

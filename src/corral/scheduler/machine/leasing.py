@@ -26,9 +26,9 @@ def request(world: World, event: Requested) -> None:
     elif model is None or model.removed:
         refuse(world, event.request, UnknownModel(event.model))
     elif event.weight == 0 and model.serving is not None:
-        _lease(world, event.request, event.caller, 0, model.serving, 0.0)
+        _lease(world, event, 0, model.serving, 0.0)
     elif event.weight and (free := _with_free_slot(model)) is not None and world.accounts.take_pass(event.caller):
-        _lease(world, event.request, event.caller, event.weight, free, 0.0)
+        _lease(world, event, event.weight, free, 0.0)
     elif (error := _no_place(world, model, event.caller, operator=event.operator)) is not None:
         refuse(world, event.request, error)
     else:
@@ -68,7 +68,9 @@ def _wait_of_the_last(model: ModelState) -> float | None:
 
 
 def _enqueue(world: World, model: ModelState, event: Requested) -> None:
-    waiter = Waiter(event.request, model, event.caller, event.weight, world.now, event.deadline, 0, world.now)
+    waiter = Waiter(
+        event.request, model, event.caller, event.weight, world.now, event.deadline, 0, world.now, event.keep_s
+    )
     world.waiting[event.request] = waiter
     world.accounts.came(waiter)
     _note_deadline(world, model, event)
@@ -145,16 +147,20 @@ def _with_free_slot(model: ModelState) -> Instance | None:
 
 def _grant(world: World, waiter: Waiter, instance: Instance, *, taken: bool = False) -> None:
     _dequeue(world, waiter, taken=taken)
-    _lease(world, waiter.request, waiter.caller, waiter.weight, instance, world.now - waiter.asked_at)
+    _lease(world, waiter, waiter.weight, instance, world.now - waiter.asked_at)
 
 
-def _lease(world: World, request: int, caller: Caller, weight: int, instance: Instance, waited_s: float) -> None:
+def _lease(world: World, asked: Requested | Waiter, weight: int, instance: Instance, waited_s: float) -> None:
+    request = asked.request
     if weight:
         instance.used += 1
-        world.leases[request] = instance, caller, world.now
+        world.leases[request] = instance, asked.caller, world.now
     else:
         instance.light += 1
         world.light_leases[request] = instance
+    if asked.keep_s is not None and asked.keep_s != instance.keep_s:
+        # The timer that is set, if any, was for another time: its next idle moment is looked at.
+        instance.keep_s, instance.timed = asked.keep_s, False
     world.out.append(Grant(request, instance.id, instance.endpoint, waited_s))
 
 

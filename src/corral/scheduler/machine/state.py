@@ -29,6 +29,7 @@ from corral.scheduler.policy import memory
 from corral.scheduler.policy.fair import FairQueue
 from corral.scheduler.policy.groups import must_leave
 from corral.scheduler.policy.queue import Line, Place, place
+from corral.scheduler.policy.ttl import stays_s
 
 if TYPE_CHECKING:
     from corral.scheduler.machine.room import Walk
@@ -52,6 +53,7 @@ class Waiter:
     deadline: float
     arrival: int
     asked_at: float
+    keep_s: float | None = None  # as in Requested
     parked: bool = False  # in no line: its caller has no pass left
 
 
@@ -77,6 +79,7 @@ class Instance:
     ready_at: float = 0.0
     load_s: float | None = None
     idle_since: float = 0.0  # means something only while there is no lease
+    keep_s: float | None = None  # what the last request that said something of it wants of its TTL
     returned: int = 0  # leases with a slot that came back unbroken since the Model's pace was last brought up to date
     slot_s: float = 0.0  # what they used together
     served: bool = False  # a lease has come back unbroken; the fast path leaves that to `returned`
@@ -92,6 +95,11 @@ class Instance:
     def leased(self) -> bool:
         """True while any request uses it."""
         return self.used + self.light > 0
+
+    @property
+    def stays_s(self) -> float | None:
+        """How long it stays once it is idle; None = for ever."""
+        return stays_s(self.model.spec, self.keep_s, pinned=self.model.pinned)
 
     @property
     def has_served(self) -> bool:

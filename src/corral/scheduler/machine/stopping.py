@@ -112,7 +112,7 @@ def released(world: World, event: LeaseReleased) -> None:
 def watch_ttl(world: World, instance: Instance) -> None:
     """Unload a ready instance whose time is over, else make sure that someone looks again in time."""
     instance.timed = True
-    ends = expires_at(instance.idle_since, instance.model.spec.ttl_s, pinned=instance.model.pinned)
+    ends = expires_at(instance.idle_since, instance.stays_s)
     if instance.state is not READY or ends is None:
         return
     if ends > world.now:

@@ -28,7 +28,7 @@ def _shown(model: ModelState) -> Instance | None:
 
 def _running(model: ModelState, instance: Instance) -> InstanceView:
     idle_since = instance.idle_since if instance.state is READY and not instance.leased else None
-    ends = None if idle_since is None else expires_at(idle_since, model.spec.ttl_s, pinned=model.pinned)
+    stays_s = instance.stays_s
     return InstanceView(
         model=model.name,
         instance=instance.id,
@@ -39,7 +39,8 @@ def _running(model: ModelState, instance: Instance) -> InstanceView:
         waiting=model.waiting,
         since=instance.since,
         idle_since=idle_since,
-        expires_at=ends,
+        ttl_s=stays_s,
+        expires_at=None if idle_since is None else expires_at(idle_since, stays_s),
         ram_bytes=instance.holds.get(RAM, 0),
         devices=instance.holds,
         note=instance.note,
