@@ -24,6 +24,7 @@ from typing import Final
 
 import msgspec
 
+from corral.config.live import ConfigChanges
 from corral.config.paths import cache_dir, control_socket
 from corral.config.settings import Settings
 from corral.contracts.devices import Devices
@@ -61,6 +62,7 @@ from corral.scheduler.machine import Machine
 from corral.scheduler.memory import HostMemory
 from corral.scheduler.survey import Survey
 from corral.scheduler.surveying import Surveying
+from corral.store.details import ShownFiles
 from corral.store.facts import FileFacts
 from corral.store.footprints import LoadFootprints
 from corral.store.gguf.memory import FileFootprints
@@ -100,6 +102,7 @@ class AppInfo:
     address: str  # http://127.0.0.1:11435
     control_socket: str
     settings: Settings
+    ollama_address: str = ""  # of the second port, where there is one
 
 
 class Corral:
@@ -111,7 +114,9 @@ class Corral:
         *,
         extra_engines: Mapping[str, Engine] | None = None,
         devices: Devices | None = None,
+        reread: Callable[[], Settings] | None = None,
     ) -> None:
+        """`reread` gives what the config says now: without it clients cannot change it."""
         self.settings = settings
         self._clock = SystemClock()
         self._started_at = self._clock.wall()
@@ -179,6 +184,8 @@ class Corral:
         self.control = SchedulerControl(
             self.scheduler, self._instances, clock=self._clock, feed=self.bus.feed, facts=self._facts
         )
+        self._details = ShownFiles(self._files, lambda model: self._engines[model.engine].resolved(model))
+        self._changes = ConfigChanges(settings.config_file, self._engines, reread, self.reload)
         self.gateway = Gateway(
             settings.server,
             self.scheduler,
@@ -189,6 +196,8 @@ class Corral:
             control=self.control,
             metrics=self._exposition,
             own_fields=OWN_FIELDS,
+            details=self._details,
+            changes=self._changes,
         )
         self.bus.subscribe(self.gateway.notice, StateChanged)
         self.control_socket = control_socket(settings.state_dir)
@@ -223,6 +232,7 @@ class Corral:
             "pid": os.getpid(),
             "started_at": self._started_at,
             "address": self.address,
+            "ollama_address": self.ollama_address,
             "config_file": self.settings.config_file,
             "state_dir": self.settings.state_dir,
             "memory": {"budget_bytes": budgets.get(RAM), "used_bytes": counted.get(RAM, 0)},
@@ -232,7 +242,15 @@ class Corral:
     @property
     def address(self) -> str:
         """The gateway's own URL."""
-        host, port = self.gateway.host, self.gateway.port
+        return self._url(self.gateway.port)
+
+    @property
+    def ollama_address(self) -> str:
+        """That of its second port, "" where there is none."""
+        return self._url(self.gateway.ollama_port) if self.gateway.ollama_port is not None else ""
+
+    def _url(self, port: int) -> str:
+        host = self.gateway.host
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     @contextlib.asynccontextmanager
@@ -256,7 +274,7 @@ class Corral:
             await self.gateway.start()
         self._tasks.start(self.watch.run(), name="watch the devices")
         self._tasks.start(self._warn(self.settings.fleet), name="warn of what this host has")
-        return AppInfo(self.address, self.control_socket, self.settings)
+        return AppInfo(self.address, self.control_socket, self.settings, self.ollama_address)
 
     async def _warn(self, fleet: Fleet) -> None:
         """Once for each program: asking one what it can use takes as long as starting it."""
@@ -317,7 +335,9 @@ class Corral:
                 await self.scheduler.shutdown(drain_s=drain_s)
             except TimeoutError:
                 logger.error("engines did not stop in time; the keeper ends them")
+        await self._changes.aclose()
         await self._surveying.aclose()
+        await self._details.aclose()
         await self.gateway.close(drain_s if keep_s is not None else CLOSE_S)
         await self.scheduler.aclose()
         await self.scrape.aclose()
@@ -352,7 +372,7 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     ended = until or asyncio.Event()
-    corral = Corral(settings)
+    corral = Corral(settings, reread=reload)
     others = Tasks("serve")
 
     def end() -> None:

@@ -37,7 +37,9 @@ def test_the_corral_table_is_the_app() -> None:
     control: Control = Nothing()  # type: ignore[assignment]
     app = CorralRoutes(leases, ModelDirectory(), SystemClock(), control, no_metrics, Tasks("test")).app()
     served = {route.path.replace(":path", "") for route in app.routes if hasattr(route, "path")}
-    documented = set(re.findall(r"^\| (?:GET|POST) \| `(/[^`]*)` \| (?:–|inference|admin) \|", API, re.MULTILINE))
+    documented = set(
+        re.findall(r"^\| (?:GET|POST|DELETE) \| `(/[^`]*)` \| (?:–|inference|admin) \|", API, re.MULTILINE)
+    )
 
     assert documented == served
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from corral.contracts.changes import Changes
 from corral.contracts.control import Control
 from corral.contracts.requests import OwnFields
 from corral.domain.events import Notice, RequestFinished
@@ -326,6 +327,7 @@ async def stage(
     *,
     models: tuple[ModelSpec, ...] | None = None,
     control: Control | None = None,
+    changes: Changes | None = None,
     timeouts: Timeouts | None = None,
     key_ring: KeyRing | None = None,
     speaks: tuple[str, ...] = (),
@@ -350,6 +352,7 @@ async def stage(
         control=control,
         metrics=_metrics,
         own_fields=own_fields,
+        changes=changes,
     )
     scene = Stage(gateway, leases, record, upstream, directory)
     try:

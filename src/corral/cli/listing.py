@@ -71,6 +71,7 @@ def status(
     lines = {
         "corral": f"{found.get('version', '?')}, pid {found.get('pid', '?')}",
         "address": str(found.get("address", corral.place)),
+        **({"ollama": str(found["ollama_address"])} if found.get("ollama_address") else {}),
         "config": str(found.get("config_file") or "none"),
         **{str(device.get("device")): _device(device) for device in found.get("devices") or ()},
         "models": counted,

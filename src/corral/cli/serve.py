@@ -114,6 +114,8 @@ def _announce(info: AppInfo) -> None:
         output.note(f"Corral serves {len(names)} Model{'' if len(names) == 1 else 's'} at {info.address}/v1: {shown}")
     else:
         output.note(f"Corral listens at {info.address}/v1 and has no Models yet: {_how_to_add(settings.config_file)}")
+    if info.ollama_address:
+        output.note(f"Ollama's clients find it at {info.ollama_address}.")
     if settings.server.keys:
         output.note(f"API keys: {', '.join(key.name for key in settings.server.keys)}.")
     elif settings.server.open:

@@ -191,6 +191,8 @@ class Server(Section):
     """Address to listen on. Beyond loopback Corral wants `keys`, or `open: true`."""
     port: Port = 11435
     """TCP port to listen on. 0: the system chooses a free one."""
+    ollama_port: Port | None = None
+    """A second port of the same server, for clients of Ollama that know only its port: 11434. Unset: none."""
     open: Switch = False
     """Listen beyond loopback without keys, on purpose: whoever reaches the port may use every Model."""
     keys: tuple[Key, ...] = ()

@@ -24,6 +24,12 @@ def server_spec(server: Server, problems: Problems) -> ServerSpec:
             hint="Add server.keys, or say `open: true` (`--open` on the command line) if everybody who reaches the "
             "port may use it.",
         )
+    if server.ollama_port and server.ollama_port == server.port:
+        problems.add(
+            f"server.ollama_port is {server.port}, as server.port is; that one answers Ollama's clients too.",
+            keys=("server", "ollama_port"),
+            hint="Leave it out, or choose another.",
+        )
     for index, origin in enumerate(server.cors_origins):
         if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
             where: Keys = ("server", "cors_origins", index)
@@ -36,6 +42,7 @@ def server_spec(server: Server, problems: Problems) -> ServerSpec:
     return ServerSpec(
         host=server.host,
         port=server.port,
+        ollama_port=server.ollama_port,
         keys=keys,
         open=server.open,
         allowed_hosts=server.allowed_hosts,

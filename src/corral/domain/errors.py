@@ -11,6 +11,7 @@ CorralError
 │   ├── WrongMethod          405 method_not_allowed
 │   ├── Conflict             409 conflict
 │   ├── BodyTooLarge         413 body_too_large
+│   ├── NotOffered           501 not_offered
 │   └── ConfigError          the configuration is wrong; carries file and line
 ├── Busy                 waiting helps: 503 with Retry-After
 │   ├── QueueFull            queue_full
@@ -127,6 +128,13 @@ class BodyTooLarge(Refused):
 
     code = "body_too_large"
     status = 413
+
+
+class NotOffered(Refused):
+    """Corral does not do this."""
+
+    code = "not_offered"
+    status = 501
 
 
 class ConfigError(Refused):

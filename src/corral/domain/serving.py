@@ -55,6 +55,7 @@ class ServerSpec:
 
     host: str = "127.0.0.1"
     port: int = 11435
+    ollama_port: int | None = None  # a second one of the same gateway, for clients that know only Ollama's
     keys: tuple[KeySpec, ...] = ()
     open: bool = False  # beyond loopback without keys, on purpose
     allowed_hosts: tuple[str, ...] = ()  # Host names accepted besides loopback names and the bound address

@@ -16,28 +16,33 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
 
+from corral.contracts.changes import Changes
 from corral.contracts.clock import Clock
 from corral.contracts.control import Control
+from corral.contracts.details import Details
 from corral.contracts.leases import Leases
 from corral.dialects.anthropic import models as anthropic
-from corral.domain.errors import BadRequest, CorralError, Forbidden, Unauthorized, UnknownRoute, WrongMethod
+from corral.domain.errors import BadRequest, CorralError, UnknownRoute, WrongMethod
 from corral.domain.fleet import ModelSpec
-from corral.domain.serving import Caller, Scope
+from corral.domain.serving import Scope
 from corral.gateway import errors, views
 from corral.gateway.directory import ModelDirectory
+from corral.gateway.handling import answer as _json
+from corral.gateway.handling import read_body as _body
+from corral.gateway.handling import route as _route
+from corral.gateway.ollama_app import OLLAMA_RUNS, OllamaRoutes
 from corral.kit import sse
 from corral.kit.tasks import Tasks
 
 HEARTBEAT_S: Final = 15.0
 LOAD_S: Final = 600.0
 UNLOAD_S: Final = 60.0
-_CARDS_AT_ONCE: Final = 200
+CARDS_AT_ONCE: Final = 200
+_RUNS: Final = "Corral is running. See /v1/models, /running, /health, /ready and /metrics.\n"
 _WAIT_LIMIT_S: Final = 24 * 3600.0
 
 T = TypeVar("T")
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class _Load(msgspec.Struct):
@@ -72,6 +77,9 @@ class CorralRoutes:
         metrics: Callable[[], Awaitable[bytes]],
         tasks: Tasks,
         draining: Callable[[], bool] = lambda: False,
+        *,
+        details: Details | None = None,
+        changes: Changes | None = None,
     ) -> None:
         self._leases = leases
         self._directory = directory
@@ -81,6 +89,7 @@ class CorralRoutes:
         self._tasks = tasks
         self._draining = draining
         self._created = int(clock.wall())
+        self._ollama = OllamaRoutes(leases, directory, clock, details, changes)
 
     def app(self) -> Starlette:
         """The ASGI app."""
@@ -101,13 +110,17 @@ class CorralRoutes:
                 _route("/api/corral/events", self.events, Scope.ADMIN),
                 _route("/api/corral/load", self.load, Scope.ADMIN, "POST"),
                 _route("/api/corral/unload", self.unload, Scope.ADMIN, "POST"),
+                *self._ollama.routes(),
             ],
             exception_handlers={CorralError: _on_error, HTTPException: _on_http_error, Exception: _on_bug},
         )
 
     async def root(self, request: Request) -> Response:
-        """A sign of life for people and for clients that look for one."""
-        return PlainTextResponse("Corral is running. See /v1/models, /running, /health, /ready and /metrics.\n")
+        """A sign of life for people, and for clients that look for Ollama's: on its port they get that alone."""
+        if request.scope["state"].get("ollama"):
+            return PlainTextResponse(OLLAMA_RUNS)
+        browser = "text/html" in request.headers.get("accept", "")
+        return PlainTextResponse(_RUNS if browser else f"{OLLAMA_RUNS}\n{_RUNS}")
 
     async def health(self, request: Request) -> Response:
         """This process is alive; it says nothing of engines."""
@@ -129,7 +142,7 @@ class CorralRoutes:
         cards = []
         for name, model in self._directory.listed():
             cards.append(self._card(model, name))
-            if len(cards) % _CARDS_AT_ONCE == 0:
+            if len(cards) % CARDS_AT_ONCE == 0:
                 await asyncio.sleep(0)  # ten thousand take 60 ms, and nobody's answer stands still for that long
         return _json({"object": "list", "data": cards})
 
@@ -243,32 +256,8 @@ class CorralRoutes:
             yield sse.event(views.notice_event(notice))
 
 
-def _route(path: str, handler: Handler, scope: Scope | None, method: str = "GET") -> Route:
-    async def guarded(request: Request) -> Response:
-        if scope is not None:
-            _require(request, scope)
-        return await handler(request)
-
-    return Route(path, guarded, methods=[method])
-
-
 def _by_anthropic(request: Request) -> bool:
     return "anthropic-version" in request.headers
-
-
-def _require(request: Request, scope: Scope) -> None:
-    caller: Caller | None = request.scope["state"]["caller"]
-    if caller is None:
-        raise Unauthorized()
-    if not caller.may(scope):
-        raise Forbidden(f"This needs the scope {scope.value!r}, which the key {caller.name!r} does not have.")
-
-
-async def _body(request: Request, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(await request.body(), type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"The request body is wrong: {error}.") from None
 
 
 def _seconds(value: float) -> float:
@@ -294,10 +283,6 @@ async def _text(first: str | None, lines: AsyncIterator[str]) -> AsyncIterator[b
         yield f"{first}\n".encode()
     async for line in lines:
         yield f"{line}\n".encode()
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

@@ -47,16 +47,17 @@ class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_again", "_ahead", "_bodiless", "_body", "_body_until", "_buffer", "_chunked", "_closing", "_limit",
         "_lingered", "_paused_reading", "_phase", "_pumping", "_timed", "_unread", "_unsent", "_unsent_at", "arrived",
-        "caller", "credential", "deadline", "extra", "gateway", "head", "held", "local", "peer", "route", "serving",
-        "transport",
+        "caller", "credential", "deadline", "extra", "gateway", "head", "held", "local", "ollama", "peer", "route",
+        "serving", "transport",
     )
     # fmt: on
     transport: asyncio.Transport
     head: RequestHead
 
-    def __init__(self, gateway: Gateway, *, local: bool) -> None:
+    def __init__(self, gateway: Gateway, *, local: bool, ollama: bool = False) -> None:
         self.gateway = gateway
         self.local = local  # came over the control socket
+        self.ollama = ollama  # came to the port of Ollama's name
         self.peer = ""
         self.credential: Credential = None
         self.caller: Caller | None = None

@@ -18,12 +18,17 @@ _HINTS: Final = {
     errno.EADDRNOTAVAIL: "This machine has no such address: correct --host or server.host.",
 }
 
+_OLLAMA_HINTS: Final = {
+    errno.EADDRINUSE: "Is Ollama itself running? Stop it, or choose another server.ollama_port.",
+    errno.EACCES: "Ports below 1024 need a privilege: choose a higher server.ollama_port.",
+}
 
-async def tcp_listeners(host: str, port: int) -> list[socket.socket]:
+
+async def tcp_listeners(host: str, port: int, *, ollama: bool = False) -> list[socket.socket]:
     """
     A listening socket for every address of `host`; port 0 takes one free port for all. Raises PlaceFailed.
 
-    Who connects from now on waits in the backlog until somebody serves it.
+    `ollama`: it is the port for Ollama's clients. Who connects from now on waits in the backlog until it is served.
     """
     try:
         infos = await asyncio.get_running_loop().getaddrinfo(
@@ -42,9 +47,9 @@ async def tcp_listeners(host: str, port: int) -> list[socket.socket]:
         for listener in listeners:
             listener.close()
         text = os.strerror(error.errno) if error.errno else str(error)
-        raise PlaceFailed(
-            f"Cannot listen on {host}:{port}: {text}.", hint=_HINTS.get(error.errno or 0, "Correct server.host.")
-        ) from None
+        hint = (_OLLAMA_HINTS if ollama else _HINTS).get(error.errno or 0, _HINTS[errno.EADDRNOTAVAIL])
+        what = " for Ollama's clients" if ollama else ""
+        raise PlaceFailed(f"Cannot listen on {host}:{port}{what}: {text}.", hint=hint) from None
     return listeners
 
 

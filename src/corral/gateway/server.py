@@ -18,8 +18,10 @@ from email.utils import formatdate
 from typing import Final
 from urllib.parse import unquote
 
+from corral.contracts.changes import Changes
 from corral.contracts.clock import Clock
 from corral.contracts.control import Control
+from corral.contracts.details import Details
 from corral.contracts.events import Publisher
 from corral.contracts.keys import Keys
 from corral.contracts.leases import Leases
@@ -49,6 +51,7 @@ from corral.gateway.filters import filtered
 from corral.gateway.heads import SENT_TO_ENGINES
 from corral.gateway.links import LinkPool
 from corral.gateway.listeners import BACKLOG, tcp_listeners
+from corral.gateway.ollama_app import BLOBS, no_blobs
 from corral.gateway.relay import Exchange
 from corral.gateway.routes.openai import plain_read, wanted
 from corral.gateway.routes.reading import read
@@ -89,6 +92,8 @@ class Gateway:
         *,
         control: Control | None = None,
         metrics: Callable[[], Awaitable[bytes]] = no_metrics,
+        details: Details | None = None,
+        changes: Changes | None = None,
         asgi_app: AsgiApp | None = None,
         request_headers: frozenset[bytes] = SENT_TO_ENGINES,
         own_fields: OwnFields | None = None,
@@ -109,16 +114,26 @@ class Gateway:
         self.draining = False
         self.paused: set[ClientConnection] = set()
         self.host, self.port = spec.host, spec.port
+        self.ollama_port: int | None = None  # once it is bound
         self._app = asgi_app
         self._control = control
         if asgi_app is None and control is not None:
             self._app = CorralRoutes(
-                leases, directory, clock, control, metrics, self.tasks, lambda: self.draining
+                leases,
+                directory,
+                clock,
+                control,
+                metrics,
+                self.tasks,
+                lambda: self.draining,
+                details=details,
+                changes=changes,
             ).app()
         self._door = Door(spec, keys)
         self._connections: set[ClientConnection] = set()
         self._servers: list[asyncio.Server] = []
         self._listeners: list[socket.socket] = []
+        self._ollama_listeners: list[socket.socket] = []
         self._sockets: list[ControlSocket] = []
         self._ticker: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
@@ -129,13 +144,20 @@ class Gateway:
     # --- listeners ---
 
     async def bind(self) -> tuple[str, int]:
-        """Listen on the spec's host and port (0: any free one); the address that it became. Raises PlaceFailed."""
+        """Listen on the spec's host and ports (0: any free one); the address that it became. Raises PlaceFailed."""
         problem = bind_problem(self.spec)
         if problem is not None:
             raise PlaceFailed(problem)
         self._listeners = await tcp_listeners(self.spec.host, self.spec.port)
         name = self._listeners[0].getsockname()
         self.host, self.port = str(name[0]), int(name[1])
+        if self.spec.ollama_port is not None:
+            try:
+                self._ollama_listeners = await tcp_listeners(self.spec.host, self.spec.ollama_port, ollama=True)
+            except PlaceFailed:
+                self._close_listeners()
+                raise
+            self.ollama_port = int(self._ollama_listeners[0].getsockname()[1])
         return self.host, self.port
 
     async def start(self) -> tuple[str, int]:
@@ -143,8 +165,8 @@ class Gateway:
         loop = asyncio.get_running_loop()
         if not self._listeners:
             await self.bind()
-        for listener in self._listeners:
-            make = functools.partial(ClientConnection, self, local=False)
+        for listener in (*self._listeners, *self._ollama_listeners):
+            make = functools.partial(ClientConnection, self, local=False, ollama=listener in self._ollama_listeners)
             self._servers.append(await loop.create_server(make, sock=listener, backlog=BACKLOG))
         return self.host, self.port
 
@@ -172,8 +194,7 @@ class Gateway:
         self.drain()
         for server in self._servers:
             server.close()
-        for listener in self._listeners:
-            listener.close()
+        self._close_listeners()
         if not await self._emptied(drain_s):
             logger.info("%d client connections are cut off", len(self._connections))
         for connection in list(self._connections):
@@ -187,8 +208,13 @@ class Gateway:
         for control in self._sockets:
             control.remove()
         self._servers.clear()
-        self._listeners.clear()
         self._sockets.clear()
+
+    def _close_listeners(self) -> None:
+        for listener in (*self._listeners, *self._ollama_listeners):
+            listener.close()
+        self._listeners.clear()
+        self._ollama_listeners.clear()
 
     async def _emptied(self, timeout_s: float) -> bool:
         if self._connections:
@@ -259,6 +285,8 @@ class Gateway:
         if b"upgrade" in head.fields and head.fields[b"upgrade"].lower() != b"h2c":
             # h2c is only an offer (Java's client makes it with every first request) and may be passed over.
             raise BadRequest("Upgrades, websockets among them, are not served here.")
+        if route is None and caller is not None and head.method == b"POST" and head.path.startswith(BLOBS):
+            raise no_blobs()  # before gigabytes of them come
         if route is None or head.method == b"OPTIONS":
             return APP_BODY_LIMIT
         if self.draining:
@@ -373,7 +401,11 @@ class Gateway:
             "headers": head.headers,
             "client": (connection.peer, 0) if connection.peer else None,
             "server": (self.spec.host, self.spec.port),
-            "state": {"caller": connection.caller, "request_id": request_id.decode("latin-1")},
+            "state": {
+                "caller": connection.caller,
+                "request_id": request_id.decode("latin-1"),
+                "ollama": connection.ollama,
+            },
         }
         call = AsgiCall(self._app, scope, body, connection)
         connection.serve_with(call)
@@ -382,11 +414,11 @@ class Gateway:
     def _options(self, connection: ClientConnection, head: RequestHead) -> None:
         """A preflight, or the plain question; Origin was judged at the door."""
         route = connection.route
-        methods = route.method if route is not None and route is not _RAW else b"GET, POST"
+        methods = route.method if route is not None and route is not _RAW else b"GET, POST, DELETE"
         fields = b"allow: %b, OPTIONS\r\n" % methods
         if connection.extra:
             fields += (
-                b"access-control-allow-methods: GET, POST, OPTIONS\r\n"
+                b"access-control-allow-methods: GET, POST, DELETE, OPTIONS\r\n"
                 b"access-control-allow-headers: authorization, content-type, x-api-key, x-request-id, "
                 b"anthropic-version, anthropic-beta, openai-organization, openai-project\r\n"
                 b"access-control-max-age: 600\r\n"

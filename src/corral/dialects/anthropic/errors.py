@@ -31,6 +31,7 @@ TABLE: Final[dict[type[e.CorralError], Shape]] = {
     e.WrongMethod: Shape(405, "invalid_request_error"),
     e.Conflict: Shape(409, "invalid_request_error"),
     e.BodyTooLarge: Shape(413, "request_too_large"),
+    e.NotOffered: Shape(501, "invalid_request_error"),
     e.ConfigError: Shape(500, "api_error"),
     e.Busy: Shape(503, "overloaded_error"),
     e.QueueFull: Shape(503, "overloaded_error"),

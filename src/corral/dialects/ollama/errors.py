@@ -23,6 +23,7 @@ STATUS: Final[dict[type[e.CorralError], int]] = {
     e.WrongMethod: 405,
     e.Conflict: 409,
     e.BodyTooLarge: 413,
+    e.NotOffered: 501,
     e.ConfigError: 500,
     e.Busy: 503,
     e.QueueFull: 503,
@@ -43,6 +44,7 @@ STATUS: Final[dict[type[e.CorralError], int]] = {
 }
 
 
+_NAME_SHOWN: Final = 100  # characters; nobody needs to read more of what they sent
 TOO_LONG: Final = "the input length exceeds the context length"
 _TOO_LONG_TYPE: Final = "exceed_context_size_error"
 
@@ -53,9 +55,9 @@ class NotPulled(e.UnknownModel):
 
 def _words(error: e.CorralError) -> str:
     if isinstance(error, NotPulled):
-        return f'model "{error.name}" not found, try pulling it first'
+        return f'model "{error.name[:_NAME_SHOWN]}" not found, try pulling it first'
     if isinstance(error, e.UnknownModel):
-        return f"model '{error.name}' not found"
+        return f"model '{error.name[:_NAME_SHOWN]}' not found"
     if isinstance(error, e.EngineRefused) and error.engine_type == _TOO_LONG_TYPE:
         return f"{TOO_LONG}: {error.message}"
     return error.sentence()
