@@ -12,7 +12,7 @@ All of it is pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from corral.domain.chat import Delta
 from corral.domain.errors import CorralError, EngineRefused
@@ -35,8 +35,7 @@ class Asking(NamedTuple):
 
 class Served(NamedTuple):
     """
-    What is known once the engine is. `speaks` are the dialects that it understands (`openai`, `anthropic`,
-    `responses`), and `llama.cpp` where it takes that engine's own fields; `load_s` is how long the request waited.
+    What is known once the engine is. `speaks` as in `Endpoint`; `load_s` is how long the request waited.
     """
 
     speaks: frozenset[str]
@@ -68,6 +67,10 @@ class Reply(Protocol):
 
     def refused(self, status: int, body: bytes) -> EngineRefused:
         """What an answer with such a status means."""
+        ...
+
+    def failed(self, error: CorralError) -> bytes:
+        """The terminal event of a stream that cannot go on; empty where the dialect's own says it all."""
         ...
 
 
@@ -158,6 +161,15 @@ class Writer(Protocol):
 
     def whole(self, deltas: Sequence[Delta]) -> bytes:
         """An answer that is no stream."""
+        ...
+
+
+@runtime_checkable
+class TellsFailure(Protocol):
+    """A Writer whose terminal event depends on what it told before."""
+
+    def failed(self, error: CorralError) -> bytes:
+        """The event of a stream that cannot go on."""
         ...
 
 

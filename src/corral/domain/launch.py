@@ -31,8 +31,7 @@ class Endpoint:
 
     `model_name` is what the engine calls its Model, where it insists on that; `v1` what it has in the place of the
     `/v1` that OpenAI's routes begin with; `health` the path that tells whether it is well, where engines differ.
-    `speaks` are the dialects it understands beside OpenAI's chat: `anthropic`, `responses`; `llama.cpp` says that it
-    takes that engine's own fields.
+    `speaks` is what it understands beside OpenAI's chat: `llama.cpp` are that engine's own fields and routes.
     """
 
     socket: str = ""

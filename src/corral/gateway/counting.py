@@ -20,6 +20,7 @@ from corral.domain.chat import ChatRequest
 from corral.domain.errors import CorralError, EngineProtocolError, EngineRefused
 from corral.domain.fleet import OptionValue
 
+_FORM: Final = b'{"input_tokens":%d}'
 _LACKING: Final = (404, 405, 501)
 
 
@@ -37,6 +38,9 @@ class CountReply:
 
     media_type = b"application/json"
     failure: CorralError | None = None
+
+    def __init__(self, form: bytes = _FORM) -> None:
+        self._form = form
 
     def stream(self, events: bytes) -> bytes:
         """None was asked for."""
@@ -56,13 +60,17 @@ class CountReply:
         count = len(said.tokens) if said.tokens is not None else said.input_tokens
         if count is None:
             raise EngineProtocolError("The engine's answer is no count of tokens.")
-        return b'{"input_tokens":%d}' % count
+        return self._form % count
 
     def refused(self, status: int, body: bytes) -> EngineRefused:
         """An engine without such a route cannot do it: that is not the client's mistake."""
         if status in _LACKING:
             return EngineRefused("The engine of this Model cannot count tokens.", engine_status=501)
         return ChatReader().refused(status, body)
+
+    def failed(self, error: CorralError) -> bytes:
+        """None was asked for."""
+        return b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +83,26 @@ class AskedCount:
     load_options: Mapping[str, OptionValue] = field(default_factory=dict)
     weight: int | None = None
     stream: bool = False
+    form: bytes = _FORM
+    """The answer, with a place for the number."""
 
     def towards(self, served: Served) -> Outgoing:
         """To the route for it, and where that is missing, in steps."""
         llama = "llama.cpp" in served.speaks
         body = openai.encode(self.request, self.model, extensions=llama)
 
+        reply = CountReply(self.form)
+
+        def tokenized(status: int, answer: bytes) -> Outgoing | None:
+            return _tokenized(status, answer, reply)
+
         def template(status: int, answer: bytes) -> Outgoing | None:
-            return Outgoing(b"/apply-template", body, CountReply(), _tokenized) if status in _LACKING else None
+            return Outgoing(b"/apply-template", body, reply, tokenized) if status in _LACKING else None
 
-        return Outgoing(openai.COUNT, body, CountReply(), template if llama else None)
+        return Outgoing(openai.COUNT, body, reply, template if llama else None)
 
 
-def _tokenized(status: int, answer: bytes) -> Outgoing | None:
+def _tokenized(status: int, answer: bytes, reply: CountReply) -> Outgoing | None:
     if status >= 300:
         return None
     try:
@@ -95,4 +110,4 @@ def _tokenized(status: int, answer: bytes) -> Outgoing | None:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     body = msgspec.json.encode({"content": prompt, "add_special": True, "parse_special": True})
-    return Outgoing(b"/tokenize", body, CountReply())
+    return Outgoing(b"/tokenize", body, reply)

@@ -125,3 +125,7 @@ class _Steps:
         if openai.too_long(status, body):
             return EngineRefused(self._asked.too_long, engine_status=_REFUSED)
         return openai.refused(status, body)
+
+    def failed(self, error: CorralError) -> bytes:
+        """The dialect says it all."""
+        return b""

@@ -397,13 +397,16 @@ class Exchange:
         if self._events:
             # What is held is the beginning of an event without its end: it was never forwarded, so this one is whole.
             # The body ends properly: the event tells of the failure, and clients drop the tail of a torn body.
-            event = dialect.error_event(error, self._request_id.decode("latin-1"))
+            event = self._error_event(error)
             client.transport.write(client.framed(event, last=True))
         self._end(outcome, self._status)
         if self._events:
             client.finish()
         else:
             client.break_off()
+
+    def _error_event(self, error: CorralError) -> bytes:
+        return self._client.dialect().error_event(error, self._request_id.decode("latin-1"))
 
     def _end(self, outcome: str, status: int) -> None:
         """Give everything back and publish; exactly once."""

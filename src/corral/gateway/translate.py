@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from corral.contracts.dialect import Outgoing, Reader, Served, Told, Writer
+from corral.contracts.dialect import Outgoing, Reader, Served, TellsFailure, Told, Writer
 from corral.dialects.openai import completions
 from corral.dialects.openai import requests as openai
 from corral.dialects.openai.answers import ChatReader
@@ -46,6 +46,10 @@ class Translated:
     def refused(self, status: int, body: bytes) -> EngineRefused:
         """What an answer with such a status means."""
         return self._reader.refused(status, body)
+
+    def failed(self, error: CorralError) -> bytes:
+        """The terminal event, where the writer has one of its own."""
+        return self._writer.failed(error) if isinstance(self._writer, TellsFailure) else b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,10 @@ class TranslatedExchange(Exchange):
     def _refusal(self, status: int, body: bytes) -> CorralError:
         return self._reply.refused(status, body) if self._reply is not None else super()._refusal(status, body)
 
+    def _error_event(self, error: CorralError) -> bytes:
+        told = self._reply.failed(error) if self._reply is not None else b""
+        return told or super()._error_event(error)
+
     def _give_up(self, error: CorralError) -> None:
         if self._link is not None:
             self._drop_link(self._link)

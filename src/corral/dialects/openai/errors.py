@@ -63,6 +63,20 @@ def shape(error: e.CorralError) -> Shape:
     return TABLE[e.CorralError]
 
 
+def shown(error: e.CorralError) -> dict[str, object]:
+    """`param` is `model` where that names nothing; a start that failed has the engine's last log lines."""
+    fields: dict[str, object] = {
+        "message": error.sentence(),
+        "type": shape(error).type,
+        "param": "model" if isinstance(error, e.UnknownModel) else None,
+        "code": error.code,
+        "source": error.source,
+    }
+    if isinstance(error, e.StartFailed) and error.log_tail:
+        fields["log_tail"] = list(error.log_tail)
+    return fields
+
+
 class OpenAi:
     """Implements `contracts.dialect.Dialect`."""
 
@@ -74,17 +88,8 @@ class OpenAi:
         return shape(error).status
 
     def error_body(self, error: e.CorralError, request_id: str) -> bytes:
-        """`param` is `model` where that names nothing; a start that failed has the engine's last log lines."""
-        fields: dict[str, object] = {
-            "message": error.sentence(),
-            "type": shape(error).type,
-            "param": "model" if isinstance(error, e.UnknownModel) else None,
-            "code": error.code,
-            "source": error.source,
-        }
-        if isinstance(error, e.StartFailed) and error.log_tail:
-            fields["log_tail"] = list(error.log_tail)
-        return msgspec.json.encode({"error": fields})
+        """The JSON body."""
+        return msgspec.json.encode({"error": shown(error)})
 
     def error_event(self, error: e.CorralError, request_id: str) -> bytes:
         """No `[DONE]` follows it."""

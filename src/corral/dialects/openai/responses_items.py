@@ -115,7 +115,9 @@ class _Turns:
 
     def _result(self, item: Item, where: str) -> None:
         if item.call_id not in self._calls:
-            raise BadRequest(f"{where} is the output of the call {item.call_id[:100]!r}, which the input does not have.")
+            raise BadRequest(
+                f"{where} is the output of the call {item.call_id[:100]!r}, which the input does not have."
+            )
         self.close()
         parts = _parts(item.output, f"{where}.output")
         self.messages.append(Message(Role.TOOL, (ToolResult(item.call_id, parts, self._calls[item.call_id]),)))

@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 _SPEC_FILE: Final = "worker.json"
 _KEY_FILE: Final = "engine.key"
-_SPEAKS: Final = ("anthropic", "responses", "llama.cpp")
+_SPEAKS: Final = ("llama.cpp",)
 _LOOK_AGAIN_S: Final = 1.0  # at PATH
 _STOP_GRACE_S: Final = 2.0  # on SIGTERM llama-server may wait for its requests for as long as their clients stay
 

@@ -16,7 +16,9 @@ import msgspec
 from corral.contracts.dialect import Asked, Asking, Served, Writer
 from corral.dialects.anthropic import answers as anthropic_answers
 from corral.dialects.anthropic import requests as anthropic
+from corral.dialects.openai import responses_requests as responses
 from corral.dialects.openai.requests import EARLY_COUNTS, STOP_WORD
+from corral.dialects.openai.responses_answers import ResponseWriter
 from corral.domain.errors import BadRequest, UnknownModel
 from corral.domain.facts import ModelFacts
 from corral.domain.fleet import ModelSpec
@@ -94,8 +96,25 @@ def _anthropic_count(body: bytes, asking: Asking) -> Asked:
     return AskedCount(anthropic.count(body), asking.model)
 
 
+def _response(body: bytes, asking: Asking) -> Asked:
+    asked = responses.response(body)
+    unique = secrets.token_hex(12)
+
+    def writer(served: Served) -> Writer:
+        return ResponseWriter(asking.model, unique, asked.echo, wall=asking.wall)
+
+    return AskedChat(asked.chat, asking.model, writer)
+
+
+def _response_count(body: bytes, asking: Asking) -> Asked:
+    form = b'{"object":"response.input_tokens","input_tokens":%d}'
+    return AskedCount(responses.response(body).chat, asking.model, form=form)
+
+
 READERS: Final[dict[str, Callable[[bytes, Asking], Asked]]] = {
     "anthropic-messages": _anthropic_messages,
     "anthropic-count": _anthropic_count,
     **ollama.READERS,
+    "responses": _response,
+    "responses-count": _response_count,
 }

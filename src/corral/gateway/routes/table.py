@@ -44,10 +44,8 @@ class Route(NamedTuple):
 
 
 _ROUTES: Final = (
-    *(
-        Route(path, b"POST")
-        for path in ("/v1/chat/completions", "/chat/completions", "/v1/responses", "/responses")
-    ),
+    *(Route(path, b"POST") for path in ("/v1/chat/completions", "/chat/completions")),
+    *(Route(path, b"POST", reads="responses") for path in ("/v1/responses", "/responses")),
     *(
         Route(path, b"POST", task="completion")
         for path in ("/v1/completions", "/completion", "/completions", "/infill")
@@ -61,8 +59,11 @@ _ROUTES: Final = (
         for path in (
             "/tokenize", "/detokenize", "/apply-template",
             "/v1/chat/completions/input_tokens", "/chat/completions/input_tokens",
-            "/v1/responses/input_tokens", "/responses/input_tokens",
         )
+    ),
+    *(
+        Route(path, b"POST", weight=0, reads="responses-count")
+        for path in ("/v1/responses/input_tokens", "/responses/input_tokens")
     ),
     *(
         Route(path, b"POST", ModelFrom.FORM, task="transcription")
