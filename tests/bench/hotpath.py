@@ -40,8 +40,12 @@ BODY: Final = (
     b'{"model":"m0","messages":[{"role":"user","content":"hello there, tell me a story about llamas"}],'
     b'"temperature":0.7,"max_tokens":64}'
 )
+TRANSLATED: Final = {
+    b"/v1/messages": b'{"model":"m0","max_tokens":64,"stream":true,"messages":[{"role":"user","content":"hello"}]}',
+}
+"""Streams whose events are written anew, by their route."""
 REQUEST: Final = (
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:11435\r\nAuthorization: Bearer %b\r\n"
+    b"POST %b HTTP/1.1\r\nHost: 127.0.0.1:11435\r\nAuthorization: Bearer %b\r\n"
     b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 )
 ANSWER_BODY: Final = (
@@ -62,6 +66,8 @@ EVENT: Final = (
     b'"choices":[{"index":0,"delta":{"content":"tok "},"finish_reason":null}]}\n\n'
 )
 CHUNK: Final = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
+FINISHED: Final = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+LAST: Final = b"%x\r\n%b\r\n0\r\n\r\n" % (len(FINISHED), FINISHED)
 
 
 class Wire(asyncio.Transport):
@@ -130,6 +136,7 @@ class Relay:
         server = ServerSpec(keys=(KeySpec("bench", hashlib.sha256(key.encode()).hexdigest()),) if key else ())
         directory, own = ModelDirectory(specs.values()), OWN_FIELDS
         self.gateway = Gateway(server, scheduler, directory, KeyRing(server), self.bus, clock, own_fields=own)
+        self.key = key.encode()
         self.client = Wire()
         self.connection = ClientConnection(self.gateway, local=False)
         self.connection.connection_made(self.client)
@@ -138,7 +145,7 @@ class Relay:
         self.link = Link(site)
         self.link.connection_made(self.engine)
         site.put_back(self.link, fresh=True)
-        self.request = REQUEST % (key.encode(), len(BODY), BODY)
+        self.request = self.request_to(b"/v1/chat/completions", BODY)
 
     def _load(self, scheduler: Scheduler, instances: NoInstances, specs: dict[str, ModelSpec]) -> None:
         scheduler.submit(
@@ -157,9 +164,13 @@ class Relay:
             take(request)
             give(ANSWER)
 
-    def begin_stream(self) -> None:
+    def request_to(self, path: bytes, body: bytes) -> bytes:
+        """A request as it arrives."""
+        return REQUEST % (path, self.key, len(body), body)
+
+    def begin_stream(self, request: bytes = b"") -> None:
         """A stream whose first chunk is out."""
-        self.connection.data_received(self.request)
+        self.connection.data_received(request or self.request)
         self.link.data_received(STREAM_HEAD + CHUNK)
 
     def chunks(self, count: int) -> None:
@@ -170,7 +181,7 @@ class Relay:
 
     def end_stream(self) -> None:
         """The last chunk."""
-        self.link.data_received(b"0\r\n\r\n")
+        self.link.data_received(LAST)
 
 
 def best_us(work: Callable[[int], None], count: int, rounds: int) -> float:
@@ -201,6 +212,11 @@ async def main(models: int, rounds: int, profile: str) -> None:
     relay.begin_stream()
     print(f"us per chunk: {best_us(relay.chunks, 500, rounds):.2f}")
     relay.end_stream()
+    for path, body in TRANSLATED.items():
+        relay.begin_stream(relay.request_to(path, body))
+        print(f"us per chunk of {path.decode()}: {best_us(relay.chunks, 500, rounds):.2f}")
+        assert b"text_delta" in relay.client.last, relay.client.last
+        relay.end_stream()
 
 
 if __name__ == "__main__":

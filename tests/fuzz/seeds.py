@@ -10,7 +10,7 @@ from tests.bench.hotpath import ANSWER, BODY, CHUNK, EVENT, REQUEST, STREAM_HEAD
 from tests.fuzz.targets import CUT
 
 HERE: Final = Path(__file__).parent
-KEYED: Final = REQUEST % (b"%", len(BODY), BODY)
+KEYED: Final = REQUEST % (b"/v1/chat/completions", b"%", len(BODY), BODY)
 CHUNKED: Final = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nX-Api-Key: %\r\nTransfer-Encoding: chunked\r\n"
     b"Expect: 100-continue\r\n\r\n"
@@ -26,6 +26,22 @@ ANTHROPIC: Final = (
     b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"input_tokens":3,"output_tokens":0}}}\n\n'
     b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"type":"text_delta","text":"a"}}\n\n'
     b'event: message_delta\ndata: {"type":"message_delta","usage":{"output_tokens":4}}\n\n'
+)
+MESSAGES: Final = (
+    b'{"model":"m","max_tokens":9,"stream":true,"system":[{"type":"text","text":"x-anthropic-billing-header: a"}],'
+    b'"thinking":{"type":"enabled","budget_tokens":1024},"tool_choice":{"type":"tool","name":"a"},"stop_sequences":["b"],'
+    b'"tools":[{"name":"a","description":"d","input_schema":{"type":"object"}}],"output_config":{"effort":"low"},'
+    b'"messages":[{"role":"user","content":[{"type":"text","text":"hi"},{"type":"image","source":{"type":"base64",'
+    b'"media_type":"image/png","data":"iVBORw0KGgoAAAAA"}},{"type":"document","title":"t","source":{"type":"text",'
+    b'"media_type":"text/plain","data":"d"}}]},{"role":"assistant","content":[{"type":"thinking","thinking":"hm",'
+    b'"signature":"s"},{"type":"tool_use","id":"c","name":"a","input":{}}]},{"role":"user","content":[{"type":'
+    b'"tool_result","tool_use_id":"c","is_error":true,"content":[{"type":"text","text":"r"}]}]}]}'
+)
+CALLS: Final = (
+    b'data: {"choices":[{"index":0,"delta":{"reasoning_content":"hm"}}],"prompt_progress":{"total":9,"cache":3}}\n\n'
+    b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"a","arguments":"{"}}'
+    b']}}]}\n\ndata: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"}"}}]}}]}\n\n'
+    b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}],"__verbose":{"stopping_word":""}}\n\n'
 )
 YAML: Final = b"""version: 1
 macros: {home: /models, size: 4096}
@@ -86,6 +102,10 @@ def seeds() -> dict[str, list[bytes]]:
                 [*client, b"EHTTP/1.1 100 Continue\r\n\r\n", *ends],
                 [*client, b"EHTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\n{}"],
             )
+        ],
+        "anthropic": [
+            MESSAGES + CUT + EVENT + CUT + CALLS + USAGE,
+            MESSAGES + CUT + EVENT[:50] + CUT + EVENT[50:] + CALLS,
         ],
         "yaml": [YAML],
         "toml": [TOML],

@@ -7,6 +7,8 @@ What is fuzzed, and what must hold for any bytes: one function a target, which f
     usage    counting tokens never fails, whatever an engine says
     relay    client and engine send anything: answers are well-formed, each engine request is one request with the
              engine's own key, nobody's lease is left
+    anthropic    a body of /v1/messages is refused in words or can be sent on, and whatever the engine says to it is a
+             proper message, however the bytes are cut
     yaml, toml   any text is a config or a ConfigError that names the file
     gguf     any file is a header or BadGguf, and never gets large
 """
@@ -36,6 +38,7 @@ from corral.kit.http_heads import (
 )
 from corral.kit.sse import payloads, take_whole, whole_events
 from corral.store.gguf.reader import read_header
+from tests.fuzz.anthropic import talk as speak
 from tests.unit.config.conftest import Rules
 
 CUT: Final = b"\xff\xfe"
@@ -178,6 +181,12 @@ def relay(data: bytes) -> None:
     talk(pieces(data))
 
 
+def anthropic(data: bytes) -> None:
+    """The first piece is a request, the others what an engine says."""
+    body, *said = pieces(data)
+    speak(body, said)
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    target.__name__: target for target in (heads, chunks, events, usage, relay, yaml, toml, gguf)
+    target.__name__: target for target in (heads, chunks, events, usage, relay, anthropic, yaml, toml, gguf)
 }
