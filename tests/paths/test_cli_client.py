@@ -162,6 +162,15 @@ def test_status(corral: Script, capsys: pytest.CaptureFixture[str]) -> None:
         assert part in text
 
 
+def test_status_names_the_port_for_ollamas_clients(corral: Script, capsys: pytest.CaptureFixture[str]) -> None:
+    corral.answers["/api/corral/status"] = say({**STATUS, "ollama_address": "http://127.0.0.1:2"})
+    assert main.run(["status"]) == 0
+    assert "ollama   http://127.0.0.1:2\n" in capsys.readouterr().out
+    corral.answers["/api/corral/status"] = say({**STATUS, "ollama_address": ""})
+    assert main.run(["status"]) == 0
+    assert "ollama" not in capsys.readouterr().out
+
+
 def test_load_and_unload(corral: Script, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(["load", "coder"]) == 0
     assert capsys.readouterr().out == "coder is ready.\n"

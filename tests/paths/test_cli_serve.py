@@ -7,6 +7,7 @@ import os
 import pty
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import urllib.request
@@ -94,6 +95,16 @@ def test_a_config_with_demo_models_by_name(shell: Shell) -> None:
     config.write_text(f"models: {{ada: {{source: {model(ADA)}, aliases: [a]}}}}\n")
     assert shell.run("run", "a", "hi").stdout == "I am Ada. I say this sentence, whatever you ask.\n"
     assert "Did you mean 'ada'?" in shell.run("run", "adaa", "hi").stderr
+
+
+def test_a_private_corral_leaves_ollamas_port_alone(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config = shell.home / "corral.yaml"
+        config.write_text(f"server: {{ollama_port: {port}}}\nmodels: {{ada: {{source: {model(ADA)}}}}}\n")
+        assert shell.run("run", "ada", "hi").stdout == "I am Ada. I say this sentence, whatever you ask.\n"
+        ran = shell.run("serve", "--port", "0")
+        assert ran.returncode == 1 and "Is Ollama itself running?" in ran.stderr
 
 
 def test_a_reload_takes_a_good_config_and_keeps_the_old_for_a_bad_one(shell: Shell) -> None:

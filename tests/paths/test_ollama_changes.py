@@ -144,6 +144,28 @@ async def test_toml_too(home: Path) -> None:
         assert file.read_text().startswith("# my Models") and "# the first" in file.read_text()
 
 
+async def test_a_folder_is_changed_in_the_file_where_it_stands(home: Path) -> None:
+    folder = home / "conf.d"
+    folder.mkdir()
+    (folder / "10-models.yaml").write_text("models:\n  a: {engine: fake}  # the first\n")
+    (folder / "20-more.yaml").write_text("models:\n  b: {engine: fake}\n")
+    async with serving(folder) as (_, http):
+        assert (await copy(http, "a", "mine")).status_code == 200
+        assert (folder / "10-models.yaml").read_text() == "models:\n  a: {engine: fake, aliases: [mine]}  # the first\n"
+        assert (await delete(http, "b")).status_code == 200
+        assert await names(http) == {"a", "mine"}
+
+
+async def test_the_last_member_of_a_group_is_not_taken_from_it(home: Path) -> None:
+    file = home / "corral.yaml"
+    text = "models:\n  a: {engine: fake}\ngroups:\n  g: {members: [a]}\n"
+    file.write_text(text)
+    async with serving(file) as (_, http):
+        answer = await delete(http, "a")
+        assert answer.status_code == 409 and "groups.g" in answer.json()["error"]
+        assert file.read_text() == text
+
+
 async def test_many_at_one_time(home: Path) -> None:
     file = home / "corral.yaml"
     file.write_text(YAML)
@@ -153,15 +175,28 @@ async def test_many_at_one_time(home: Path) -> None:
         assert {f"alias-{number}" for number in range(10)} <= await names(http)
 
 
-async def test_a_client_that_leaves_does_not_leave_half_a_change(home: Path) -> None:
+async def test_a_client_that_leaves_does_not_leave_half_a_change(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = home / "corral.yaml"
     file.write_text(YAML)
     async with serving(file) as (running, http):
-        with pytest.raises(httpx2.TimeoutException):
-            await http.post("/api/copy", json={"source": "c", "destination": "mine"}, timeout=0.003)
+        written, left, announce = asyncio.Event(), asyncio.Event(), running._announce
+
+        async def slowly(settings: Settings) -> None:
+            written.set()
+            await left.wait()
+            await announce(settings)
+
+        monkeypatch.setattr(running, "_announce", slowly)
+        asked = asyncio.create_task(copy(http, "c", "mine"))
+        await asyncio.wait_for(written.wait(), 10)
+        asked.cancel()
         async with asyncio.timeout(10):
-            while ("mine" in file.read_text()) != (running.directory.find("mine") is not None):
-                await asyncio.sleep(0.01)
+            while running.gateway.connections:
+                await asyncio.sleep(0.005)
+            left.set()
+            while running.directory.find("mine") is None:
+                await asyncio.sleep(0.005)
+        assert "mine" in file.read_text()
 
 
 async def test_a_config_that_is_wrong_is_left_alone(home: Path) -> None:
@@ -170,9 +205,10 @@ async def test_a_config_that_is_wrong_is_left_alone(home: Path) -> None:
     async with serving(file) as (_, http):
         bad = YAML + "limits: {nonsense: 1}\n"
         file.write_text(bad)
+        at = file.stat().st_mtime_ns
         for answer in (await copy(http, "a", "mine"), await delete(http, "b")):
             assert answer.status_code == 409 and "nonsense" in answer.json()["error"]
-        assert file.read_text() == bad
+        assert file.read_text() == bad and file.stat().st_mtime_ns == at, "not even for a moment"
         file.unlink()
         assert (await copy(http, "a", "mine")).status_code == 409
         assert await names(http) == {"a", "b", "c", "x", "y", "z"}

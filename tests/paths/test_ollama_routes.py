@@ -97,6 +97,15 @@ async def test_a_page_of_another_site_may_not() -> None:
             assert got.status in (400, 403), "the Host twice, or one that is not ours"
 
 
+async def test_a_page_that_may_may_delete() -> None:
+    page = "http://chat.example"
+    async with stage(models=MODELS, control=FakeControl(), changes=Changing(), cors_origins=(page,)) as scene:
+        wish = ("Access-Control-Request-Method: DELETE", f"Origin: {page}")
+        got = await ask(scene, "OPTIONS", "/api/delete", None, *wish)
+        assert got.status == 204 and "DELETE" in got.headers["access-control-allow-methods"]
+        assert (await ask(scene, "DELETE", "/api/delete", {"model": "m"}, wish[1])).status == 200
+
+
 async def test_tags() -> None:
     async with stage(models=MODELS, control=FakeControl()) as scene:
         scene.directory.learn({"Big": FACTS})

@@ -147,6 +147,7 @@ def _private() -> dict[str, Any]:
         "log.file": "",
         "log.format": "text",
         "server.port": 0,
+        "server.ollama_port": None,
         "server.host": "127.0.0.1",
         "server.keys": [{"name": "private", "key": key, "scopes": ["inference", "admin"]}],
     }

@@ -152,11 +152,7 @@ class Gateway:
         name = self._listeners[0].getsockname()
         self.host, self.port = str(name[0]), int(name[1])
         if self.spec.ollama_port is not None:
-            try:
-                self._ollama_listeners = await tcp_listeners(self.spec.host, self.spec.ollama_port, ollama=True)
-            except PlaceFailed:
-                self._close_listeners()
-                raise
+            self._ollama_listeners = await tcp_listeners(self.spec.host, self.spec.ollama_port, ollama=True)
             self.ollama_port = int(self._ollama_listeners[0].getsockname()[1])
         return self.host, self.port
 
@@ -194,7 +190,8 @@ class Gateway:
         self.drain()
         for server in self._servers:
             server.close()
-        self._close_listeners()
+        for listener in (*self._listeners, *self._ollama_listeners):
+            listener.close()
         if not await self._emptied(drain_s):
             logger.info("%d client connections are cut off", len(self._connections))
         for connection in list(self._connections):
@@ -208,13 +205,9 @@ class Gateway:
         for control in self._sockets:
             control.remove()
         self._servers.clear()
-        self._sockets.clear()
-
-    def _close_listeners(self) -> None:
-        for listener in (*self._listeners, *self._ollama_listeners):
-            listener.close()
         self._listeners.clear()
         self._ollama_listeners.clear()
+        self._sockets.clear()
 
     async def _emptied(self, timeout_s: float) -> bool:
         if self._connections:

@@ -39,6 +39,12 @@ def test_without_models_it_says_how_to_add_them(capsys: pytest.CaptureFixture[st
     assert "give it model files or a config" in said(capsys, replace(settings(), config_file=""))[0]
 
 
+def test_the_port_for_ollamas_clients_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not any("Ollama" in line for line in said(capsys, settings("a")))
+    _announce(AppInfo("http://h:1", "/s", settings("a"), "http://h:2"))
+    assert "Ollama's clients find it at http://h:2." in capsys.readouterr().err.splitlines()
+
+
 def test_programs_read_the_log_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, replace(settings(), log=LogSpec(format="json"))) == []
 

@@ -128,6 +128,12 @@ models: {a: {source: a, options: {parallel: "${env.P}", temperature: "${env.ONE}
         ("server:\n  port: true", "corral.yaml:2: server.port must be a whole number, not true"),
         ("server:\n  port: abc", "corral.yaml:2: server.port must be a whole number, not 'abc'"),
         ("server:\n  port: 70000", "corral.yaml:2: server.port must be 65535 or less, not 70000"),
+        (
+            "server: {port: 11434, ollama_port: 11434}",
+            "corral.yaml:1: server.ollama_port is 11434, as server.port is; that one answers Ollama's clients too. "
+            "Leave it out, or choose another.",
+        ),
+        ("server: {ollama_port: -1}", "corral.yaml:1: server.ollama_port must be 0 or more, not -1"),
         ("server:\n  port: 1.5", "corral.yaml:2: server.port must be a whole number, not 1.5"),
         ("server: [1]", "corral.yaml:1: server must be a mapping with keys of its own, not a list"),
         ("server:\n  open: maybe", "corral.yaml:2: server.open must be true or false, not 'maybe'"),
