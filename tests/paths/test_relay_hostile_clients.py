@@ -298,7 +298,7 @@ async def test_websockets_are_refused_and_an_offer_of_http_2_is_passed_over() ->
         assert "upgrade" not in scene.upstream.heard[0].headers
         client.get("/upstream/m/x", "Connection: Upgrade", "Upgrade: websocket")
         got = await client.got()
-        assert got.status == 400 and "websockets" in got.json()["error"]["message"]
+        assert got.status == 400 and "websocket" in got.json()["error"]["message"]
 
 
 async def test_slow_heads_and_bodies_are_cut_off() -> None:

@@ -7,12 +7,14 @@ read, because that is how a departure is seen: what the client sends ahead is he
 stops and the sweeper asks the socket itself.
 
 Phases: HEAD -> BODY -> SERVING -> HEAD ..., then LINGER (the last answer is out, the client may still be sending:
-closing now could reset the connection before the answer is read) -> CLOSED.
+closing now could reset the connection before the answer is read) -> CLOSED. From SERVING a request may go to TUNNEL: it
+has become a websocket, and all that comes is its other side's affair.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from corral.contracts.dialect import Dialect
@@ -23,13 +25,14 @@ from corral.gateway.auth import Credential
 from corral.gateway.body import BodyReader
 from corral.gateway.routes.table import Route
 from corral.gateway.serving import Serving, Timed
+from corral.gateway.slow import SlowReader
 from corral.kit.departure import has_left
 from corral.kit.http_heads import END_OF_HEAD, STATUS_LINES, BadHead, RequestHead, SameHead, parse_request_head
 
 if TYPE_CHECKING:
     from corral.gateway.server import Gateway
 
-HEAD, BODY, SERVING, LINGER, CLOSED = range(5)
+HEAD, BODY, SERVING, LINGER, CLOSED, TUNNEL = range(6)
 
 AHEAD_LIMIT: Final = 256 * 1024  # bytes of later requests held while one is served
 WRITE_HIGH: Final = 128 * 1024  # unsent bytes at which the engine is no longer read
@@ -46,7 +49,7 @@ class ClientConnection(asyncio.Protocol):
     # fmt: off
     __slots__ = (
         "_again", "_ahead", "_bodiless", "_body", "_body_until", "_buffer", "_chunked", "_closing", "_limit",
-        "_lingered", "_paused_reading", "_phase", "_pumping", "_timed", "_unread", "_unsent", "_unsent_at", "arrived",
+        "_lingered", "_paused_reading", "_phase", "_pumping", "_slow", "_timed", "_tunnel", "_unread", "arrived",
         "caller", "credential", "deadline", "extra", "gateway", "head", "held", "local", "ollama", "peer", "route",
         "serving", "transport",
     )
@@ -68,6 +71,7 @@ class ClientConnection(asyncio.Protocol):
         self.serving: Serving | None = None
         self.held = 0  # bytes of the present body, counted in the gateway's budget
         self._timed: Timed | None = None
+        self._tunnel: Callable[[bytes], None] | None = None
         self._phase = HEAD
         self._buffer = b""
         self._again: SameHead[RequestHead] | None = None  # the last head, where it led to a Model's route
@@ -82,8 +86,7 @@ class ClientConnection(asyncio.Protocol):
         self._chunked = False
         self._bodiless = False
         self._lingered = 0
-        self._unsent = -1  # bytes unsent when they were last seen to get fewer, -1 while the client keeps up
-        self._unsent_at = 0.0
+        self._slow = SlowReader()
 
     # --- asyncio ---
 
@@ -113,10 +116,10 @@ class ClientConnection(asyncio.Protocol):
             self._pump()
         elif phase == SERVING:
             self._ahead += data
-            if len(self._ahead) > AHEAD_LIMIT and not self._paused_reading:
-                self._paused_reading = True
-                self.transport.pause_reading()
-                self.gateway.paused.add(self)
+            if len(self._ahead) > AHEAD_LIMIT:
+                self.hold_reading(True)
+        elif phase == TUNNEL and self._tunnel is not None:
+            self._tunnel(data)
         else:
             self._lingered += len(data)
             if self._lingered > LINGER_BYTES:
@@ -124,7 +127,7 @@ class ClientConnection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """A client that has closed its side wants no more answers (promise 6); the transport closes itself."""
-        answering = self._phase == SERVING
+        answering = self._phase == SERVING or self._phase == TUNNEL
         self._depart()
         if answering:
             self.transport.abort()  # what is not sent yet has no reader; waiting for it to go out could take for ever
@@ -136,14 +139,14 @@ class ClientConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write."""
-        self._unsent, self._unsent_at = self.transport.get_write_buffer_size(), self.gateway.now
+        self._slow.begins(self.transport.get_write_buffer_size(), self.gateway.now)
         self.deadline = min(self.deadline, self.gateway.now + self.gateway.spec.body_timeout_s)
         if self.serving is not None:
             self.serving.pause()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
-        self._unsent = -1
+        self._slow.ends()
         if self.serving is not None:
             self.serving.resume()
 
@@ -192,11 +195,7 @@ class ClientConnection(asyncio.Protocol):
         return True
 
     def _begin(self, head: RequestHead, rest: bytes, block: bytes = b"") -> None:
-        """
-        A head has come; its body follows, and usually it has come together with it.
-
-        `block` are the head's bytes when it is a new one, none when it is the last one again.
-        """
+        """A head has come, its body usually with it. `block`: the head's bytes, none when it is the last one again."""
         gateway = self.gateway
         self.head = head
         self._buffer = rest
@@ -336,9 +335,7 @@ class ClientConnection(asyncio.Protocol):
         """A whole answer that is an error, in the client's dialect; its status."""
         dialect = self.dialect()
         shown, text = status or dialect.error_status(error), dialect.error_body(error, request_id.decode("latin-1"))
-        fields = b"".join([b"%b: %b\r\n" % pair for pair in errors.headers(error)])
-        if request_id:
-            fields += b"x-request-id: %b\r\n%b" % (request_id, dialect.id_line(request_id))
+        fields = errors.lines(error, dialect, request_id)
         self.transport.write(self.head_bytes(shown, fields, len(text)) + self.framed(text))
         self.finish()
         return shown
@@ -352,10 +349,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._phase = HEAD
         self.deadline = self.gateway.now + self.gateway.spec.keepalive_s
-        if self._paused_reading:
-            self._paused_reading = False
-            self.gateway.paused.discard(self)
-            self.transport.resume_reading()
+        self.hold_reading(False)
         if self._ahead:
             self._buffer += bytes(self._ahead)
             self._ahead.clear()
@@ -363,9 +357,37 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = self.gateway.now + self.gateway.spec.header_timeout_s
             self._pump()
 
+    def close_after_answer(self) -> None:
+        """What has come ahead is no request."""
+        self._closing = self._unread = True
+
+    def open_tunnel(self, fields: bytes, take: Callable[[bytes], None]) -> None:
+        """Both sides have agreed: from here on bytes go to `take`, those that came ahead first."""
+        self.transport.write(b"%b%b%b%b\r\n" % (STATUS_LINES[101], fields, self.extra, self.gateway.date_line))
+        self._phase, self._tunnel, self._again = TUNNEL, take, None
+        ahead = self._buffer + bytes(self._ahead)
+        self._buffer = b""
+        self._ahead.clear()
+        self.hold_reading(False)
+        if ahead:
+            take(ahead)
+
+    def hold_reading(self, held: bool) -> None:
+        """Read the client no further for now (then the sweeper looks whether it is still there), or go on."""
+        if held == self._paused_reading:
+            return
+        self._paused_reading = held
+        if held:
+            self.transport.pause_reading()
+            self.gateway.paused.add(self)
+        else:
+            self.gateway.paused.discard(self)
+            self.transport.resume_reading()
+
     def break_off(self) -> None:
         """The present answer cannot be completed: end the connection without the mark of a complete body."""
-        if self._phase == SERVING:
+        if self._phase == SERVING or self._phase == TUNNEL:
+            self._tunnel = None
             self.serving = self._timed = None
             self._give_back()
             self._close()
@@ -449,14 +471,14 @@ class ClientConnection(asyncio.Protocol):
 
     def overdue(self, now: float) -> None:
         """`deadline` has passed."""
-        if self._stuck(now):
+        if self._slow.stuck(self.transport.get_write_buffer_size(), now, self.gateway.spec.body_timeout_s):
             self.transport.abort()
-        elif self._phase == SERVING:
+        elif self._phase == SERVING or self._phase == TUNNEL:
             timed = self._timed
             until = timed.overdue(now) if timed is not None else NEVER
-            if self._phase == SERVING and self._timed is timed:
+            if self._phase in (SERVING, TUNNEL) and self._timed is timed:
                 # A client that does not read is looked at again after body_timeout_s.
-                stalled = now + self.gateway.spec.body_timeout_s if self._unsent >= 0 else NEVER
+                stalled = now + self.gateway.spec.body_timeout_s if self._slow.behind else NEVER
                 self.deadline = min(until, stalled)
         elif self._phase == BODY or (self._phase == HEAD and self._buffer):
             if self._phase == BODY:
@@ -465,7 +487,7 @@ class ClientConnection(asyncio.Protocol):
             self._refuse_connection(BadRequest("The request did not arrive in time."), 408)
         elif self._phase == HEAD:
             self._close()
-        elif self._unsent < 0:
+        elif not self._slow.behind:
             self.transport.abort()
         else:
             self.deadline = now + self.gateway.spec.body_timeout_s
@@ -474,12 +496,3 @@ class ClientConnection(asyncio.Protocol):
         if self._body is not None:
             self.held, self._body = self._body.size, None
             self._give_back()
-
-    def _stuck(self, now: float) -> bool:
-        """True when the client has taken nothing of what waits for it during `body_timeout_s`."""
-        size = self.transport.get_write_buffer_size()
-        if size == 0:
-            self._unsent = -1
-        elif self._unsent < 0 or size < self._unsent:
-            self._unsent, self._unsent_at = size, now
-        return self._unsent >= 0 and now - self._unsent_at >= self.gateway.spec.body_timeout_s

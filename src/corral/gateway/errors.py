@@ -44,3 +44,9 @@ def headers(error: e.CorralError) -> list[tuple[bytes, bytes]]:
     if isinstance(error, e.Unauthorized):
         out.append((b"www-authenticate", b'Bearer realm="corral"'))
     return out
+
+
+def lines(error: e.CorralError, dialect: Dialect, request_id: bytes) -> bytes:
+    """The same as header lines, with the request's id where it has one."""
+    fields = b"".join([b"%b: %b\r\n" % pair for pair in headers(error)])
+    return fields + b"x-request-id: %b\r\n%b" % (request_id, dialect.id_line(request_id)) if request_id else fields

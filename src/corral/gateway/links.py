@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from corral.domain.errors import CorralError, EngineProtocolError, Unloaded
 from corral.domain.launch import Endpoint
@@ -28,6 +28,9 @@ _KNOWN_LIMIT: Final = 2048
 _UNTIL_CLOSE: Final = -1
 _VERSION: Final = b"HTTP/1."
 _CLOSED_AFTER_STREAM_S: Final = 0.25
+
+
+End = TypeVar("End", bound=asyncio.Protocol)
 
 
 class LinkUser(Protocol):
@@ -342,7 +345,7 @@ class LinkPool:
             site = self._sites[instance] = Site(self, endpoint)
         return site
 
-    async def connect(self, endpoint: Endpoint, factory: Callable[[], Link]) -> Link:
+    async def connect(self, endpoint: Endpoint, factory: Callable[[], End]) -> End:
         """Open one connection."""
         loop = asyncio.get_running_loop()
         if endpoint.socket:

@@ -27,7 +27,6 @@ from corral.contracts.keys import Keys
 from corral.contracts.leases import Leases
 from corral.contracts.requests import OwnFields, Wanted
 from corral.domain.errors import (
-    BadRequest,
     Conflict,
     CorralError,
     Forbidden,
@@ -59,7 +58,9 @@ from corral.gateway.routes.table import FROM_BODY, HOT, UPSTREAM, UPSTREAM_LABEL
 from corral.gateway.routes.upstream import raw_target
 from corral.gateway.translate import AskedUnload
 from corral.gateway.translated import TranslatedExchange
+from corral.gateway.tunnel import Tunnel, check_upgrade
 from corral.gateway.unloading import unload
+from corral.kit import websockets
 from corral.kit.asgi_bridge import AsgiApp, AsgiCall
 from corral.kit.http_heads import RequestHead
 from corral.kit.tasks import Tasks
@@ -113,6 +114,7 @@ class Gateway:
         self.date_line = b""
         self.draining = False
         self.paused: set[ClientConnection] = set()
+        self.tunnels: set[Tunnel] = set()
         self.host, self.port = spec.host, spec.port
         self.ollama_port: int | None = None  # once it is bound
         self._app = asgi_app
@@ -184,6 +186,8 @@ class Gateway:
         self.draining = True
         for connection in list(self._connections):
             connection.retire()
+        for tunnel in self.tunnels:
+            tunnel.hurry()
 
     async def close(self, drain_s: float = 0.0) -> None:
         """Give running answers `drain_s` seconds, then end everything."""
@@ -277,7 +281,7 @@ class Gateway:
         caller = connection.caller = self._door.caller(connection.credential)
         if b"upgrade" in head.fields and head.fields[b"upgrade"].lower() != b"h2c":
             # h2c is only an offer (Java's client makes it with every first request) and may be passed over.
-            raise BadRequest("Upgrades, websockets among them, are not served here.")
+            check_upgrade(raw, head)
         if route is None and caller is not None and head.method == b"POST" and head.path.startswith(BLOBS):
             raise no_blobs()  # before gigabytes of them come
         if route is None or head.method == b"OPTIONS":
@@ -361,7 +365,11 @@ class Gateway:
             self.check(model, body)
         if not route.loads:
             self._must_run(model)
-        exchange = Exchange(connection, route, model, path + query, body, stream=False)
+        exchange: Exchange | Tunnel
+        if websockets.is_offer(head):
+            exchange = Tunnel(connection, route, model, path + query)
+        else:
+            exchange = Exchange(connection, route, model, path + query, body, stream=False)
         connection.serve_with(exchange, exchange)
         exchange.ask()
 
@@ -462,6 +470,8 @@ class Gateway:
         """Subscriber: an engine that is being stopped must not wait for connections of ours."""
         if isinstance(notice, StateChanged) and notice.new in _ENDING:
             self.links.stop(notice.instance)
+            for tunnel in [each for each in self.tunnels if each.instance == notice.instance]:
+                tunnel.stop()
 
 
 def _check_caller(caller: Caller | None) -> None:

@@ -217,14 +217,19 @@ def _length(value: bytes) -> int:
     return int(value)
 
 
-def parse_response_head(block: bytes) -> ResponseHead:
-    """The head in `block`, which ends with its empty line and holds nothing else. Raises BadHead."""
+def parse_response_head(block: bytes, *, switching: bool = False) -> ResponseHead:
+    """
+    The head in `block`, which ends with its empty line and holds nothing else. Raises BadHead.
+
+    `switching`: a switch of protocols was asked for, so that an answer may agree to it.
+    """
     collector = _Collector()
     parser = httptools.HttpResponseParser(collector)
     try:
         parser.feed_data(block)
     except httptools.HttpParserUpgrade:
-        raise BadHead("a switch of protocols") from None
+        if not switching:
+            raise BadHead("a switch of protocols") from None
     except httptools.HttpParserError as error:
         raise BadHead(str(error)) from None
     if not collector.complete:
