@@ -42,6 +42,7 @@ BODY: Final = (
 )
 TRANSLATED: Final = {
     b"/v1/messages": b'{"model":"m0","max_tokens":64,"stream":true,"messages":[{"role":"user","content":"hello"}]}',
+    b"/api/chat": b'{"model":"m0","messages":[{"role":"user","content":"hello"}]}',
 }
 """Streams whose events are written anew, by their route."""
 REQUEST: Final = (
@@ -215,7 +216,7 @@ async def main(models: int, rounds: int, profile: str) -> None:
     for path, body in TRANSLATED.items():
         relay.begin_stream(relay.request_to(path, body))
         print(f"us per chunk of {path.decode()}: {best_us(relay.chunks, 500, rounds):.2f}")
-        assert b"text_delta" in relay.client.last, relay.client.last
+        assert EVENT not in relay.client.last and b'"tok "' in relay.client.last, relay.client.last
         relay.end_stream()
 
 

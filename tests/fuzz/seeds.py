@@ -43,6 +43,30 @@ CALLS: Final = (
     b']}}]}\n\ndata: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"}"}}]}}]}\n\n'
     b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}],"__verbose":{"stopping_word":""}}\n\n'
 )
+NATIVE: Final = (
+    b'data: {"content":"a","stop":false,"completion_probabilities":[{"token":"a","logprob":-1.5,"bytes":[97],'
+    b'"top_logprobs":[{"token":"b","logprob":-2}]}]}\n\n'
+    b'data: {"content":"","stop":true,"stop_type":"limit","tokens_evaluated":3,"tokens_predicted":1,'
+    b'"timings":{"prompt_ms":1.5,"predicted_ms":2,"cache_n":1}}\n\n'
+)
+CALL: Final = (
+    b'data: {"choices":[{"index":0,"delta":{"reasoning_content":"Hm","tool_calls":[{"index":0,"id":"c","function":'
+    b'{"name":"f","arguments":"{\\"a\\":1}"}}]},"logprobs":{"content":[{"token":"a","logprob":-1}]},'
+    b'"finish_reason":"tool_calls"}]}\n\n'
+)
+OLLAMA_CHAT: Final = (
+    b'{"model":"m","messages":[{"role":"user","content":"a","images":["iVBORw0KGgo="]},{"role":"assistant","thinking":'
+    b'"b","tool_calls":[{"function":{"name":"f","arguments":{"a":1}}}]},{"role":"tool","tool_name":"f","content":"c"}],'
+    b'"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}],"format":"json","think":"low",'
+    b'"options":{"num_ctx":4096,"temperature":0.5,"stop":["x"],"num_predict":-1},"keep_alive":"1h30m","logprobs":true,'
+    b'"top_logprobs":2}'
+)
+OLLAMA_GENERATE: Final = (
+    b'{"model":"m","prompt":"a","system":"b","template":"{{- if .System }}{{ .System }}{{ else }}x{{ end }}'
+    b'{{ .Prompt }}{{ .Response }}","stream":false,"input":["a","b"],"dimensions":2,"keep_alive":-1}'
+)
+OLLAMA_RAW: Final = b'{"model":"m","prompt":"a","raw":true,"suffix":"b","input":"a","format":{"type":"object"}}'
+VECTORS: Final = b'{"data":[{"index":0,"embedding":[3,4]},{"index":1,"embedding":[1]}],"usage":{"prompt_tokens":2}}'
 YAML: Final = b"""version: 1
 macros: {home: /models, size: 4096}
 server: {host: 127.0.0.1, port: 11435, keys: [{name: ann, key: "${env.A:-0123456789abcdef}"}]}
@@ -106,6 +130,11 @@ def seeds() -> dict[str, list[bytes]]:
         "anthropic": [
             MESSAGES + CUT + EVENT + CUT + CALLS + USAGE,
             MESSAGES + CUT + EVENT[:50] + CUT + EVENT[50:] + CALLS,
+        ],
+        "ollama": [
+            OLLAMA_CHAT + CUT + EVENT + CUT + CALL + USAGE,
+            OLLAMA_GENERATE + CUT + VECTORS,
+            OLLAMA_RAW + CUT + NATIVE[:40] + CUT + NATIVE[40:],
         ],
         "yaml": [YAML],
         "toml": [TOML],

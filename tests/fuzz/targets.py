@@ -9,6 +9,8 @@ What is fuzzed, and what must hold for any bytes: one function a target, which f
              engine's own key, nobody's lease is left
     anthropic    a body of /v1/messages is refused in words or can be sent on, and whatever the engine says to it is a
              proper message, however the bytes are cut
+    ollama   any body is refused or becomes JSON for an engine; whatever that answers, clients get whole lines of JSON
+             that say the same however it is cut
     yaml, toml   any text is a config or a ConfigError that names the file
     gguf     any file is a header or BadGguf, and never gets large
 """
@@ -39,6 +41,7 @@ from corral.kit.http_heads import (
 from corral.kit.sse import payloads, take_whole, whole_events
 from corral.store.gguf.reader import read_header
 from tests.fuzz.anthropic import talk as speak
+from tests.fuzz.ollama import talk as ask_all
 from tests.unit.config.conftest import Rules
 
 CUT: Final = b"\xff\xfe"
@@ -187,6 +190,12 @@ def anthropic(data: bytes) -> None:
     speak(body, said)
 
 
+def ollama(data: bytes) -> None:
+    """The same for all of Ollama's routes."""
+    body, *said = pieces(data)
+    ask_all(body, said)
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    target.__name__: target for target in (heads, chunks, events, usage, relay, anthropic, yaml, toml, gguf)
+    target.__name__: target for target in (heads, chunks, events, usage, relay, anthropic, ollama, yaml, toml, gguf)
 }

@@ -76,6 +76,7 @@ class _Chat(Generating):
 
 
 _chat = msgspec.json.Decoder(_Chat).decode
+_text = msgspec.json.Decoder(str).decode
 
 
 def chat(body: bytes, model: str, facts: ModelFacts) -> tuple[ChatRequest | None, Staying]:
@@ -162,7 +163,7 @@ def _arguments(function: _Function) -> str:
     if text.startswith(b"{"):
         return text.decode()
     if text.startswith(b'"'):
-        return str(msgspec.json.decode(text))
+        return decoded(_text, text)
     raise BadRequest(f"The arguments of a call of {function.name[:50]!r} are no object.")
 
 

@@ -68,6 +68,8 @@ def decode(body: bytes, count: int) -> Vectors:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise EngineProtocolError(f"The engine's answer holds no embeddings: {error}.") from None
     rows = sorted(answer.data, key=lambda row: row.index)
+    if not all(text[:1] == b"[" and text.isascii() for text in (bytes(row.embedding) for row in rows)):
+        raise EngineProtocolError("The engine's answer holds no embeddings that are lists of numbers.")
     if len(rows) != count:
         raise EngineProtocolError(f"The engine gave {len(rows)} embeddings for {count} texts.")
     return Vectors([row.embedding for row in rows], answer.usage.prompt_tokens if answer.usage is not None else None)

@@ -78,7 +78,7 @@ def test_a_conversation_with_everything() -> None:
 
 def test_results_belong_to_the_call_that_they_name() -> None:
     """An earlier translator made ids of the message's number, which never were those of the calls."""
-    calls = [{"function": {"name": name, "arguments": {}}} for name in ("a", "b", "a")]
+    calls: list[dict[str, Any]] = [{"function": {"name": name, "arguments": {}}} for name in ("a", "b", "a")]
     results = [{"role": "tool", "tool_name": name, "content": name} for name in ("b", "a", "a")]
     request = chatting(messages=[{"role": "assistant", "content": "", "tool_calls": calls}, *results])
     made = [part.id for part in request.messages[0].parts if isinstance(part, ToolCall)]
@@ -220,7 +220,8 @@ def test_texts() -> None:
         inputs=("a", ""), truncate=False, dimensions=8
     )
     assert embeddings(body(prompt="a"), "m", VECTORS)[0] == EmbedRequest(inputs=("a",), normalised=False)
-    for nothing in ({}, {"input": None}, {"input": ""}, {"input": []}):
+    empty: tuple[dict[str, Any], ...] = ({}, {"input": None}, {"input": ""}, {"input": []})
+    for nothing in empty:
         assert embed(body(**nothing), "m", VECTORS)[0] is None
     assert embeddings(body(), "m", VECTORS)[0] is None
 
@@ -247,6 +248,7 @@ def test_a_model_without_vectors() -> None:
     [
         b"", b"[]", b"{", b"\xff", b'"x"', b'{"model": "m", "keep_alive": "soon"}', b'{"keep_alive": [1]}',
         b'{"options": [1]}', b'{"options": {"num_ctx": "x"}}', b'{"model": 3}', b'{"model": "m"} x',
+        b'{"format": {"a\x83": 1}}',
         b'{"options": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
 )  # fmt: skip
@@ -270,6 +272,7 @@ def test_unknown_fields_are_passed_over(read: Any) -> None:
         {"messages": [{"role": "user", "content": "x", "images": ["A" * 4_000_001]}]},
         {"tools": [{"type": "retrieval", "function": {"name": "f"}}]}, {"tools": [{}]}, {"tools": {}},
         {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": 3}}]}]},
+        {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "\ud800"}}]}]},
         {"format": "yaml"}, {"format": 3}, {"think": "hard"}, {"think": 3}, {"logprobs": "x"}, {"top_logprobs": 21},
         {"top_logprobs": -1},
     ],

@@ -32,7 +32,13 @@ def test_vectors_are_in_the_order_of_the_texts() -> None:
     }
     found = decode(json.dumps(answer).encode(), 2)
     assert [json.loads(bytes(row)) for row in found.rows] == [[1], [2]] and found.tokens == 5
-    for wrong, count in ((b"[]", 0), (b'{"data": []}', 1), (b'{"data": [{}]}', 1), (b"nonsense", 1)):
+    for wrong, count in (
+        (b"[]", 0),
+        (b'{"data": []}', 1),
+        (b'{"data": [{}]}', 1),
+        (b'{"data": [{"embedding": "x"}]}', 1),
+        (b"nonsense", 1),
+    ):
         with pytest.raises(EngineProtocolError):
             decode(wrong, count)
 
