@@ -304,6 +304,7 @@ class _Compiler:
             queue_limit=model.queue_limit,
             fit=None if model.fit == _NO_FIT else Fit(model.fit.min_ctx_size, model.fit.min_gpu_layers),
             timeouts=self._timeouts(),
+            loading_state=model.loading_state or defaults.loading_state,
             title=model.title,
             description=model.description,
             task=model.task or "",

@@ -18,7 +18,9 @@ from corral.domain.errors import ConfigError
 
 HIDDEN: Final = "(secret)"
 ENGINE_DEFAULT: Final = "default of the engine's options"
-_INHERITED: Final = ("engine", "ttl", "keep_alive", "timeouts", "options", "args", "env", "binary", "listed_aliases")
+_INHERITED: Final = (
+    "engine", "ttl", "keep_alive", "timeouts", "loading_state", "options", "args", "env", "binary", "listed_aliases",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

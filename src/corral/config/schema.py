@@ -165,6 +165,13 @@ Macros = dict[Annotated[str, AfterValidator(_macro_name)], Any]
 Capability = Literal["chat", "completion", "embeddings", "rerank", "tools", "reasoning", "infill", "vision", "audio"]
 
 
+LoadingState = Annotated[
+    Literal["reasoning", "comment", "off"],
+    BeforeValidator(lambda value: "off" if value is False else value),  # what YAML makes of a bare off
+    WithJsonSchema({"enum": ["reasoning", "comment", "off", False]}),
+]
+
+
 class Key(Section):
     """An API key. Give `key` (the key itself, best as `${env.NAME}`) or `sha256` (its hash), not both."""
 
@@ -277,6 +284,8 @@ class TimeoutsSection(Section):
     """Silence between two pieces of an answer."""
     total: Timeout = 3600.0
     """The whole answer, from the moment the engine takes the request."""
+    heartbeat: Timeout = 10.0
+    """Silence after which a client that wants a stream gets a sign of life; before the first, errors have a status."""
     stop: Finite = 2.0
     """For an engine to end once it serves nobody; then it is killed."""
 
@@ -306,6 +315,8 @@ class Defaults(Section):
     """What requests may ask for in the place of `ttl`."""
     timeouts: TimeoutsSection = TimeoutsSection()
     """How long each step of a request may take."""
+    loading_state: LoadingState = "comment"
+    """How streams tell of a load or queue: `comment` (shown by no client), `reasoning` (as thoughts) or `off`."""
     listed_aliases: Switch = False
     """/v1/models has an entry for each alias and profile too, for clients that offer only what is listed."""
     options: dict[str, Options] = {}
@@ -389,6 +400,8 @@ class Model(Section):
     """How far it may be made smaller when it can never fit; by default (`refuse`) not at all."""
     timeouts: TimeoutsSection = TimeoutsSection()
     """Its own timeouts; those it does not name are those of `defaults.timeouts`."""
+    loading_state: LoadingState | None = None
+    """How a stream that waits for it tells of the load or the queue. Default: `defaults.loading_state`."""
     title: str = ""
     """A name for people."""
     description: str = ""

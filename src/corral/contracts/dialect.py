@@ -196,6 +196,27 @@ class Dialect(Protocol):
         """The header line, if any, that this dialect's clients read the request's id from, beside x-request-id."""
         ...
 
-    def waiting(self, model: str) -> bytes:
-        """What keeps an open stream alive and says nothing."""
+
+class Voice(Protocol):
+    """What the client of a stream hears before its answer begins, on one route. One for each request."""
+
+    def alive(self, words: str) -> bytes:
+        """Keeps an open stream alive: no part of the answer. The words are in it where the dialect has such a place."""
+        ...
+
+    def thought(self, words: str) -> bytes:
+        """The words as something that the model thinks; nothing where the route has no thoughts."""
+        ...
+
+    def over(self) -> bytes:
+        """The answer begins: ends what `thought` has begun."""
+        ...
+
+    @property
+    def mends(self) -> bool:
+        """Whether the answer has to pass through `mended`, so that it goes on from what was said."""
+        ...
+
+    def mended(self, events: bytes) -> bytes:
+        """Whole events of the answer, as they follow."""
         ...

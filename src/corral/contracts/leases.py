@@ -54,6 +54,11 @@ class Waiter(Protocol):
 class Ticket(Protocol):
     """A place in the queue."""
 
+    @property
+    def request(self) -> int:
+        """The number that it has in `Leases.waiters`."""
+        ...
+
     def leave(self) -> None:
         """Give the place up. Harmless after a grant or refusal (a granted lease must still be released)."""
         ...

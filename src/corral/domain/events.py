@@ -98,6 +98,13 @@ class InstanceReady(msgspec.Struct, frozen=True):
     load_s: float
 
 
+class InstanceProgressed(msgspec.Struct, frozen=True):
+    """An instance in `starting` says how much of its load is done: `progress` from 0 to 1. For people alone."""
+
+    instance: str
+    progress: float
+
+
 class InstanceFailed(msgspec.Struct, frozen=True):
     """An instance in `starting` will not become ready; nothing of it is left running."""
 
@@ -178,6 +185,7 @@ SchedulerEvent = (
     | RequestsLeft
     | LeaseReleased
     | InstanceReady
+    | InstanceProgressed
     | InstanceFailed
     | InstanceExited
     | InstanceStopped

@@ -32,6 +32,7 @@ class Timeouts:
     first_token_s: float = 600.0  # from the lease to the first byte of the answer
     idle_s: float = 120.0  # silence between two pieces of an answer
     total_s: float = 3600.0  # from the lease to the end of the answer
+    heartbeat_s: float = 10.0  # silence, after which who wants a stream is told that it is alive
     stop_s: float = 2.0  # for an engine to end after SIGTERM, its leases being gone; then SIGKILL
 
 
@@ -70,6 +71,7 @@ class ModelSpec:
     description: str = ""
     task: str = ""  # what it is for, where the operator knows better than the file
     capabilities: tuple[str, ...] = ()
+    loading_state: str = "comment"  # how who waits for a stream hears of the load: reasoning, comment, off
     unlisted: bool = False
     listed_aliases: bool = False  # /v1/models has an entry for each alias and profile too
     metadata: Mapping[str, object] = field(default_factory=dict)

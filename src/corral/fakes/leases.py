@@ -51,6 +51,7 @@ class FakeTicket:
     timeout_s: float
     weight: int
     caller: str
+    request: int
 
     def leave(self) -> None:
         """Stop waiting."""
@@ -73,7 +74,8 @@ class FakeLeases:
     Implements `contracts.leases.Leases`.
 
     `hold` True lets everybody wait until `grant_all` or `refuse_all`. `refuse_with` refuses at once. A Model without an
-    endpoint is shown as stopped.
+    endpoint is shown as stopped. `shown` are views in place of those, `waited_s` and `expected_s` what waits have taken
+    and will.
     """
 
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
@@ -90,6 +92,9 @@ class FakeLeases:
     callers: list[str] = field(default_factory=list)
     generation: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     instances: dict[str, str] = field(default_factory=dict)
+    shown: dict[str, InstanceView] = field(default_factory=dict)
+    waited_s: float = 0.0
+    expected_s: float | None = None
 
     def ask(
         self,
@@ -107,7 +112,7 @@ class FakeLeases:
         self.weights.append(weight)
         self.keeps.append(keep_s)
         self.callers.append(caller.name)
-        ticket = FakeTicket(self, waiter, model, timeout_s, weight, caller.name)
+        ticket = FakeTicket(self, waiter, model, timeout_s, weight, caller.name, self.asked)
         if self.hold:
             self.waiting.append(ticket)
         elif self.refuse_with is not None:
@@ -134,7 +139,7 @@ class FakeLeases:
             ticket.waiter.refused(UnknownModel(ticket.model))
             return
         self.granted += 1
-        lease = FakeLease(self, ticket.model, self.instance(ticket.model), endpoint)
+        lease = FakeLease(self, ticket.model, self.instance(ticket.model), endpoint, self.waited_s)
         self.held.add(lease)
         ticket.waiter.granted(lease)
 
@@ -149,6 +154,8 @@ class FakeLeases:
 
     def view(self, model: str) -> InstanceView | None:
         """Ready where there is an endpoint, else stopped."""
+        if model in self.shown:
+            return self.shown[model]
         if model not in self.endpoints:
             return InstanceView(model=model, instance="", state=InstanceState.STOPPED, wanted=True)
         leases = sum(lease.model == model for lease in self.held)
@@ -161,7 +168,7 @@ class FakeLeases:
     def waiters(self) -> list[WaitingView]:
         """Those that `hold` keeps."""
         return [
-            WaitingView(request=n, model=ticket.model, caller=ticket.caller, priority=0, position=n, waited_s=0.0)
+            WaitingView(ticket.request, ticket.model, ticket.caller, 0, n, self.waited_s, self.expected_s)
             for n, ticket in enumerate(self.waiting, 1)
         ]
 

@@ -50,3 +50,12 @@ def lines(error: e.CorralError, dialect: Dialect, request_id: bytes) -> bytes:
     """The same as header lines, with the request's id where it has one."""
     fields = b"".join([b"%b: %b\r\n" % pair for pair in headers(error)])
     return fields + b"x-request-id: %b\r\n%b" % (request_id, dialect.id_line(request_id)) if request_id else fields
+
+
+def outcome_of(error: e.CorralError) -> str:
+    """How a request that ends with this error is on record (`RequestFinished.outcome`)."""
+    if isinstance(error, e.Refused | e.Busy):
+        return "refused"
+    if isinstance(error, e.EngineSilent):
+        return "timeout"
+    return "engine_died" if isinstance(error, e.EngineDied) else "engine_error"

@@ -56,16 +56,27 @@ def passed_on(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b"".join(lines) + b"x-corral-source: engine\r\n"
 
 
-def client_fields(head: AnswerHead, request_id: bytes, queue_s: float) -> bytes:
+def client_fields(head: AnswerHead, request_id: bytes, queue_s: float, load_s: float = 0.0) -> bytes:
     """All header lines of an engine's answer but the framing, which is the connection's affair."""
     fields = b"%bx-request-id: %b\r\n" % (head.lines, request_id)
     if queue_s >= 0.001:
-        fields += b"server-timing: queue;dur=%.1f\r\n" % (queue_s * 1000)
+        fields += waited(queue_s, load_s)
     return fields + NOT_BUFFERED if head.stream else fields
 
 
+def waited(queue_s: float, load_s: float) -> bytes:
+    """How long the request waited in line, and how long for its Model to be loaded, in milliseconds."""
+    return b"server-timing: queue;dur=%.1f, load;dur=%.1f\r\n" % (max(0.0, queue_s - load_s) * 1000, load_s * 1000)
+
+
 def own_fields(
-    media_type: bytes, request_id: bytes, queue_s: float = 0.0, *, source: bytes = b"engine", id_line: bytes = b""
+    media_type: bytes,
+    request_id: bytes,
+    queue_s: float = 0.0,
+    load_s: float = 0.0,
+    *,
+    source: bytes = b"engine",
+    id_line: bytes = b"",
 ) -> bytes:
     """
     The header lines of an engine's answer that was written anew, or of a stream that has not begun yet.
@@ -75,5 +86,5 @@ def own_fields(
     ids = b"x-request-id: %b\r\n%b" % (request_id, id_line)
     fields = b"content-type: %b\r\nx-corral-source: %b\r\n%b" % (media_type, source, ids)
     if queue_s >= 0.001:
-        fields += b"server-timing: queue;dur=%.1f\r\n" % (queue_s * 1000)
+        fields += waited(queue_s, load_s)
     return fields if media_type == JSON else fields + NOT_BUFFERED

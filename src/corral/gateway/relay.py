@@ -15,27 +15,28 @@ Whatever happens, exactly once: the lease is released, the client answered (if i
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from corral.contracts.leases import Lease, Ticket
 from corral.domain.errors import (
-    Busy,
     CorralError,
     EngineDied,
     EngineFailed,
     EngineProtocolError,
     EngineSilent,
     QueueTimeout,
-    Refused,
 )
 from corral.domain.events import RequestFinished
 from corral.domain.fleet import ModelSpec
 from corral.domain.serving import NOBODY
+from corral.gateway.errors import outcome_of
 from corral.gateway.heads import SENT_RAW, client_fields, engine_lines, own_fields
 from corral.gateway.links import AnswerHead, Link, Site
 from corral.gateway.naming import addressed
 from corral.gateway.routes.table import FROM_PATH, Route
 from corral.gateway.usage import Watch
+from corral.gateway.waiting import NEVER, SOON_S, Signs, first_look_s, load_part
 from corral.kit.sse import take_whole, whole_events
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Exchange:
     _status = 0
     _moved_at = 0.0  # when the answer last went on
     _queue_s = 0.0
+    _load_s = 0.0  # the part of it in which its Model was loaded
     _first_at: float | None = None  # when the first token came
     _ticket: Ticket | None = None
     _lease: Lease | None = None
@@ -83,6 +85,9 @@ class Exchange:
     _looked_at: list[bytes] | None = None  # an answer whose body decides what becomes of it
     _loading_left = LOADING_RETRIES
     _timer: asyncio.TimerHandle | None = None
+    _signs: Signs | None = None  # once the client has waited for long
+    _mend: Callable[[bytes], bytes] | None = None  # the answer goes on from what was said while it waited
+    _torn = False  # an event was forwarded in pieces: nothing may come between them
 
     def __init__(
         self, client: ClientConnection, route: Route, model: ModelSpec, path: bytes, body: bytes, *, stream: bool
@@ -116,7 +121,7 @@ class Exchange:
         )
         if self._state == WAITING:
             self._ticket = ticket
-            client.deadline = now + timeout_s + QUEUE_GRACE_S
+            client.deadline = now + (first_look_s(self._model) if self._stream else timeout_s + QUEUE_GRACE_S)
 
     def granted(self, lease: Lease) -> None:
         """The lease is there: on to a connection."""
@@ -127,13 +132,21 @@ class Exchange:
         self._lease = lease
         self._state = CONNECTING
         if lease.waited_s:
-            self._queue_s += lease.waited_s
-            self._since = self._gateway.clock.now()
-        self._client.deadline = self._since + self._model.timeouts.first_token_s
+            self._has_waited(lease)
+        limits = self._model.timeouts
+        silent_s = limits.first_token_s
+        if self._stream and limits.heartbeat_s < silent_s:
+            silent_s = limits.heartbeat_s
+        self._client.deadline = self._since + silent_s
         self._site = self._gateway.links.site(lease.instance, lease.endpoint)
         link = self._site.take(self)
         if link is not None:
             self.linked(link)
+
+    def _has_waited(self, lease: Lease) -> None:
+        self._queue_s += lease.waited_s
+        self._since = self._gateway.clock.now()
+        self._load_s += load_part(self._gateway.leases.view(self._model.name), self._since, lease.waited_s)
 
     def refused(self, error: CorralError) -> None:
         """There will be no lease."""
@@ -212,7 +225,7 @@ class Exchange:
         assert head is not None
         if not 200 <= head.status <= 599:
             return self._bad_answer(link, f"status {head.status}")
-        if (head.status == 503 and self._loading_left) or (self.head_sent and not head.stream):
+        if (head.status == 503 and self._loading_left) or (self.head_sent and not (head.stream and head.status < 300)):
             return self._look_at(link, data, complete)
         if complete and not head.stream:
             return self._answer_whole(head, link.length, data)
@@ -224,7 +237,7 @@ class Exchange:
         self._status = status = head.status
         self.head_sent = True
         self._bytes_out = len(body)
-        out = client.head_bytes(status, client_fields(head, self._request_id, self._queue_s), length)
+        out = client.head_bytes(status, client_fields(head, self._request_id, self._queue_s, self._load_s), length)
         client.transport.write(out + client.framed(body, last=True))
         if status < 400:
             self._watch.body((body,))
@@ -242,15 +255,17 @@ class Exchange:
         client = self._client
         self._moved_at = self._gateway.now
         limits = self._model.timeouts
-        silent, total = self._moved_at + limits.idle_s, self._since + limits.total_s
+        silent_s = limits.heartbeat_s if self._stream and limits.heartbeat_s < limits.idle_s else limits.idle_s
+        silent, total = self._moved_at + silent_s, self._since + limits.total_s
         client.deadline = silent if silent < total else total
         self._events = head.stream
         if self.head_sent:
-            return b""
+            return self._hand_over()
         self.head_sent = True
         if head.stream:
             length = None  # events may be held back, so a stream's length is not the engine's to say
-        return client.head_bytes(head.status, client_fields(head, self._request_id, self._queue_s), length)
+        fields = client_fields(head, self._request_id, self._queue_s, self._load_s)
+        return client.head_bytes(head.status, fields, length)
 
     def open_early(self) -> None:
         """
@@ -266,6 +281,14 @@ class Exchange:
         fields = own_fields(dialect.stream_type, self._request_id, id_line=dialect.id_line(self._request_id))
         self._client.transport.write(self._client.head_bytes(200, fields, None))
 
+    def _hand_over(self) -> bytes:
+        """The stream has been open for signs of life: end them."""
+        signs = self._signs
+        if signs is None:
+            return b""
+        self._mend = signs.mend
+        return self._client.framed(signs.over())
+
     def _forward(self, out: bytes, data: bytes, complete: bool) -> None:
         client = self._client
         self._moved_at = self._gateway.now
@@ -275,6 +298,8 @@ class Exchange:
                 self._watch.piece(data)
                 if not self._watch.started and self._watch.saw_first_token(data):
                     self._first_at = self._gateway.clock.now()
+                if self._mend is not None:
+                    data = self._mend(data)
         elif self._pieces_bytes <= USAGE_BODY_LIMIT:
             self._pieces = self._pieces or []
             self._pieces.append(data)
@@ -293,11 +318,15 @@ class Exchange:
             if complete or len(held) > HELD_EVENT_LIMIT:
                 data += held
                 held.clear()
+                self._torn = True
             return data
         if complete:
             return data
         end = whole_events(data)
-        if end == len(data) or len(data) - end > HELD_EVENT_LIMIT:
+        if end == len(data):
+            return data
+        if len(data) - end > HELD_EVENT_LIMIT:
+            self._torn = True
             return data
         self._held = bytearray(data[end:])
         return data[:end]
@@ -362,7 +391,8 @@ class Exchange:
             until = self._since + limits.queue_s + QUEUE_GRACE_S
             if now >= until:
                 self._fail(QueueTimeout())
-            return until
+                return until
+            return min(until, self._sign(now)) if self._stream else until
         if self._state == STREAMING:
             silent_until = float("inf") if self._paused else self._moved_at + limits.idle_s
         else:
@@ -373,7 +403,26 @@ class Exchange:
                 self._drop_link(self._link)
             what = "did not begin to answer" if self._state != STREAMING else "did not finish its answer"
             self._fail(EngineSilent(f"The engine {what} in time."))
-        return until
+            return until
+        return min(until, self._sign(now)) if self._stream else until
+
+    def _sign(self, now: float) -> float:
+        """Tell a client that waits for a stream that it is not forgotten, if it is time; when to look again."""
+        signs = self._signs = self._signs or Signs(
+            self._gateway, self._route, self._model, self._request_id, self._client.arrived
+        )
+        streaming = self._state == STREAMING
+        if self._state == WAITING:
+            said, again = signs.in_line(self._ticket, now), signs.next_in_line()
+        elif self._torn or (not self._events if streaming else self._model.loading_state == "off"):
+            return NEVER
+        else:
+            since = self._moved_at if streaming else self._since
+            said, again = b"" if self._paused else signs.in_silence(since, now), signs.next_in_silence(since)
+        if said:
+            self.open_early()
+            self._client.transport.write(self._client.framed(said))
+        return max(again, now + SOON_S)
 
     # --- the end ---
 
@@ -388,7 +437,7 @@ class Exchange:
     def _fail(self, error: CorralError) -> None:
         """Tell the client, in the way that is still possible, and end."""
         client = self._client
-        outcome = _outcome(error)
+        outcome = outcome_of(error)
         dialect = client.dialect()
         if not self.head_sent:
             self._end(outcome, dialect.error_status(error))
@@ -452,13 +501,3 @@ class Exchange:
     def _drop_link(self, link: Link) -> None:
         self._link = None
         link.drop()
-
-
-def _outcome(error: CorralError) -> str:
-    if isinstance(error, Refused | Busy):
-        return "refused"
-    if isinstance(error, EngineSilent):
-        return "timeout"
-    if isinstance(error, EngineDied):
-        return "engine_died"
-    return "engine_error"

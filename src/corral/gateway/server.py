@@ -60,6 +60,7 @@ from corral.gateway.translate import AskedUnload
 from corral.gateway.translated import TranslatedExchange
 from corral.gateway.tunnel import Tunnel, check_upgrade
 from corral.gateway.unloading import unload
+from corral.gateway.waiting import Line
 from corral.kit import websockets
 from corral.kit.asgi_bridge import AsgiApp, AsgiCall
 from corral.kit.http_heads import RequestHead
@@ -102,6 +103,7 @@ class Gateway:
         self.spec = spec
         self.leases = leases
         self.directory = directory
+        self.line = Line(leases)
         self.publisher = publisher
         self.clock = clock
         self.request_headers = request_headers

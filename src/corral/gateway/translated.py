@@ -70,11 +70,10 @@ class TranslatedExchange(Exchange):
         """Being loaded was all that was asked."""
         client = self._client
         self._ticket, self._lease = None, lease
-        self._queue_s += lease.waited_s
-        self._since = self._gateway.clock.now()
+        self._has_waited(lease)
         self.head_sent = True
         self._status, self._bytes_out = 200, len(body)
-        fields = own_fields(JSON, self._request_id, self._queue_s, source=b"corral")
+        fields = own_fields(JSON, self._request_id, self._queue_s, self._load_s, source=b"corral")
         client.transport.write(client.head_bytes(200, fields, len(body)) + client.framed(body, last=True))
         self._complete()
 
@@ -99,14 +98,16 @@ class TranslatedExchange(Exchange):
         super()._take_head(head, length)
         self._events = head.stream and head.status < 300
         self.head_sent = early
-        if early or not self._events:
+        if early:
+            return self._hand_over()
+        if not self._events:
             return b""
         self.head_sent = True
         return self._client.head_bytes(200, self._own_fields(self._reply.media_type), None)
 
     def _own_fields(self, media_type: bytes) -> bytes:
         id_line = self._client.dialect().id_line(self._request_id)
-        return own_fields(media_type, self._request_id, self._queue_s, id_line=id_line)
+        return own_fields(media_type, self._request_id, self._queue_s, self._load_s, id_line=id_line)
 
     def _forward(self, out: bytes, data: bytes, complete: bool) -> None:
         reply = self._reply
@@ -128,6 +129,8 @@ class TranslatedExchange(Exchange):
             told = reply.stream(data)
         if complete:
             told += reply.end()
+        if self._mend is not None and told:
+            told = self._mend(told)
         failure = reply.failure
         self._bytes_out += len(told)
         client = self._client

@@ -96,7 +96,3 @@ class Anthropic:
     def id_line(self, request_id: bytes) -> bytes:
         """`request-id`."""
         return b"request-id: %b\r\n" % request_id
-
-    def waiting(self, model: str) -> bytes:
-        """An event that clients pass over."""
-        return sse.event(b'{"type":"ping"}', name="ping")

@@ -86,7 +86,3 @@ class Ollama:
     def id_line(self, request_id: bytes) -> bytes:
         """None."""
         return b""
-
-    def waiting(self, model: str) -> bytes:
-        """A piece of an answer that is empty: there are no comments in newline-delimited JSON."""
-        return b""

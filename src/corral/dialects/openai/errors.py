@@ -98,7 +98,3 @@ class OpenAi:
     def id_line(self, request_id: bytes) -> bytes:
         """None."""
         return b""
-
-    def waiting(self, model: str) -> bytes:
-        """A comment."""
-        return b":\n\n"

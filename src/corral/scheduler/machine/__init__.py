@@ -21,6 +21,7 @@ from corral.domain.events import (
     InstanceExited,
     InstanceFailed,
     InstanceMeasured,
+    InstanceProgressed,
     InstanceReady,
     InstanceStopped,
     LeaseReleased,
@@ -38,7 +39,7 @@ from corral.domain.queue import CallerView, WaitingView
 from corral.domain.serving import Caller
 from corral.scheduler.machine import failing, leasing, loading, outlook, reload, stopping, views
 from corral.scheduler.machine.outlook import Outlook
-from corral.scheduler.machine.state import READY, Alarm, Instance, ModelState, World
+from corral.scheduler.machine.state import READY, STARTING, Alarm, Instance, ModelState, World
 
 
 class Machine:
@@ -192,6 +193,12 @@ def _instance_checked(world: World, event: InstanceChecked) -> None:
         leasing.cleared(world, instance)
 
 
+def _instance_progressed(world: World, event: InstanceProgressed) -> None:
+    instance = world.instances.get(event.instance)
+    if instance is not None and instance.state is STARTING:
+        instance.progress = event.progress
+
+
 def _shutdown_wanted(world: World, event: ShutdownWanted) -> None:
     stopping.shut_down(world, event.deadline)
     reload.adopt_found(world)  # shut down before there was a Fleet: they are stopped like everything else
@@ -216,6 +223,7 @@ _HANDLERS: Final[dict[type, Callable[[World, Any], None]]] = {
     RequestsLeft: _requests_left,
     LeaseReleased: stopping.released,
     InstanceReady: loading.ready,
+    InstanceProgressed: _instance_progressed,
     InstanceFailed: failing.failed,
     InstanceExited: failing.exited,
     InstanceStopped: stopping.stopped,

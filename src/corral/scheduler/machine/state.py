@@ -78,6 +78,7 @@ class Instance:
     light: int = 0  # leases without one
     ready_at: float = 0.0
     load_s: float | None = None
+    progress: float | None = None  # of its load, from 0 to 1
     idle_since: float = 0.0  # means something only while there is no lease
     keep_s: float | None = None  # what the last request that said something of it wants of its TTL
     returned: int = 0  # leases with a slot that came back unbroken since the Model's pace was last brought up to date

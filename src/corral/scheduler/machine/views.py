@@ -45,6 +45,8 @@ def _running(model: ModelState, instance: Instance) -> InstanceView:
         devices=instance.holds,
         note=instance.note,
         load_s=instance.load_s,
+        ready_at=instance.ready_at if instance.load_s is not None else None,
+        progress=instance.progress,
         service_s=model.service_s(),
         failures=model.failures,
         pinned=model.pinned,
