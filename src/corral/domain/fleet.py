@@ -35,6 +35,11 @@ class Timeouts:
     heartbeat_s: float = 10.0  # silence, after which who wants a stream is told that it is alive
     stop_s: float = 2.0  # for an engine to end after SIGTERM, its leases being gone; then SIGKILL
 
+    @property
+    def sign_s(self) -> float:
+        """How long a stream may be silent before somebody has to look at it."""
+        return min(self.heartbeat_s, self.first_token_s, self.idle_s)
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:

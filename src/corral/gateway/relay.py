@@ -134,10 +134,7 @@ class Exchange:
         if lease.waited_s:
             self._has_waited(lease)
         limits = self._model.timeouts
-        silent_s = limits.first_token_s
-        if self._stream and limits.heartbeat_s < silent_s:
-            silent_s = limits.heartbeat_s
-        self._client.deadline = self._since + silent_s
+        self._client.deadline = self._since + (limits.sign_s if self._stream else limits.first_token_s)
         self._site = self._gateway.links.site(lease.instance, lease.endpoint)
         link = self._site.take(self)
         if link is not None:
@@ -255,7 +252,7 @@ class Exchange:
         client = self._client
         self._moved_at = self._gateway.now
         limits = self._model.timeouts
-        silent_s = limits.heartbeat_s if self._stream and limits.heartbeat_s < limits.idle_s else limits.idle_s
+        silent_s = limits.sign_s if head.stream else limits.idle_s
         silent, total = self._moved_at + silent_s, self._since + limits.total_s
         client.deadline = silent if silent < total else total
         self._events = head.stream
