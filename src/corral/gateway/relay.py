@@ -128,8 +128,7 @@ class Exchange:
         if self._state != WAITING:
             lease.release()
             return
-        self._ticket = None
-        self._lease = lease
+        self._ticket, self._lease = None, lease
         self._state = CONNECTING
         if lease.waited_s:
             self._has_waited(lease)

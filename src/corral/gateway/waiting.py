@@ -89,9 +89,20 @@ def first_look_s(model: ModelSpec) -> float:
 class Around(Protocol):
     """What signs need of the gateway."""
 
-    leases: Leases
-    line: Line
-    clock: Clock
+    @property
+    def leases(self) -> Leases:
+        """Whose views it shows."""
+        ...
+
+    @property
+    def line(self) -> Line:
+        """Who stands where."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """For what is dated."""
+        ...
 
 
 class Signs:
