@@ -18,7 +18,7 @@ from corral.store.details import FileDetailsReader, ShownFiles
 from corral.store.facts import FileFacts
 from corral.store.files import ModelFiles, resolve
 from corral.store.known import KnownFiles
-from tests.models import ADA, SPLIT, model
+from tests.models import ADA, EMBED, SPLIT, model
 
 
 def spec(path: Path) -> ModelSpec:
@@ -60,6 +60,12 @@ def test_long_arrays_are_empty_and_a_split_model_is_one() -> None:
     found = FileDetailsReader(KnownFiles()).of(spec(model(SPLIT)))
     assert all(not isinstance(value, tuple) for value in found.metadata.values())
     assert len(found.tensors) > 3
+
+
+def test_a_projector_has_its_own_metadata() -> None:
+    with_projector = ModelSpec("m", Source(str(model(ADA))), options={"mmproj": str(model(EMBED))})
+    found = FileDetailsReader(KnownFiles()).of(with_projector)
+    assert found.metadata["general.architecture"] == ADA.arch and found.projector["general.architecture"] == EMBED.arch
 
 
 def test_a_file_that_is_not_there() -> None:
