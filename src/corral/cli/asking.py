@@ -29,6 +29,7 @@ _SPEAKERS: Final[dict[str, dict[str, Any]]] = {
     "/v1/messages": _CHAT,
     "/v1/messages/count_tokens": _CHAT,
     "/api/chat": {**_CHAT, "stream": False},
+    "/api/generate": {"prompt": "Who are you?", "stream": False},
     "/tokenize": {"content": "Who are you?"},
     "/detokenize": {"tokens": [1, 2, 3]},
     "/apply-template": {"messages": _CHAT["messages"]},
@@ -37,6 +38,8 @@ _EMBEDDERS: Final[dict[str, dict[str, Any]]] = {
     "/v1/embeddings": {"input": "a text"},
     "/embeddings": {"content": "a text"},
     "/embedding": {"content": "a text"},
+    "/api/embed": {"input": "a text"},
+    "/api/embeddings": {"prompt": "a text"},
     "/tokenize": {"content": "a text"},
 }
 _LOOKS: Final = ("/props?model={model}", "/slots?model={model}", "/upstream/{model}/health", "/v1/models/{model}")
@@ -48,6 +51,9 @@ _GENERAL: Final = (
     "/models",
     "/running",
     "/metrics",
+    "/api/tags",
+    "/api/ps",
+    "/api/version",
     "/api/corral/status",
 )
 LEFT_OUT: Final = {
@@ -132,7 +138,9 @@ def _text(answer: Any) -> str:
         return answer
     if isinstance(answer, dict):
         return "".join(
-            _text(answer[key]) for key in ("choices", "message", "output", "content", "text") if key in answer
+            _text(answer[key])
+            for key in ("choices", "message", "output", "content", "text", "response")
+            if key in answer
         )
     if isinstance(answer, list):
         return "".join(_text(item) for item in answer)
