@@ -228,6 +228,8 @@ class Server(Section):
     """Who answers requests that name no Model: a name, for chat; or by task, `{chat: a, embeddings: b}`."""
     unknown_model: Literal["refuse", "default"] = "refuse"
     """A name that no Model has: `refuse` it with 404, or have the `default` answer, as a lone llama-server does."""
+    root: Literal["corral", "engine"] = "corral"
+    """What `/` is: Corral, or (`engine`) the web page of the Model for chats that name none, loaded for it."""
     drain: Finite = 30.0
     """At shutdown: how long running answers may take to end."""
 

@@ -55,6 +55,7 @@ def server_spec(server: Server, problems: Problems) -> ServerSpec:
         body_timeout_s=server.body_timeout,
         keepalive_s=server.keepalive,
         max_connections=server.max_connections,
+        engine_root=server.root == "engine",
         drain_s=server.drain,
     )
 

@@ -75,6 +75,7 @@ class Unauthorized(Refused):
 
     code = "invalid_api_key"
     status = 401
+    for_page = False  # a browser may ask for the key (as a password): a page of an engine is wanted
 
 
 class Forbidden(Refused):

@@ -69,4 +69,5 @@ class ServerSpec:
     body_timeout_s: float = 60.0  # silence while a body is read
     keepalive_s: float = 75.0  # an idle client connection is closed after this
     max_connections: int = 10_000
+    engine_root: bool = False  # `/` is the page of the engine of the default Model for chat
     drain_s: float = 30.0  # at shutdown: how long running answers may take

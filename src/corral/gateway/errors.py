@@ -42,7 +42,8 @@ def headers(error: e.CorralError) -> list[tuple[bytes, bytes]]:
     if isinstance(error, e.WrongMethod) and error.allow:
         out.append((b"allow", error.allow.encode()))
     if isinstance(error, e.Unauthorized):
-        out.append((b"www-authenticate", b'Bearer realm="corral"'))
+        basic = b'Basic realm="corral", ' if error.for_page else b""
+        out.append((b"www-authenticate", basic + b'Bearer realm="corral"'))
     return out
 
 

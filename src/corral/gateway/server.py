@@ -55,7 +55,7 @@ from corral.gateway.relay import Exchange
 from corral.gateway.routes.openai import plain_read, wanted
 from corral.gateway.routes.reading import read
 from corral.gateway.routes.table import FROM_BODY, HOT, UPSTREAM, UPSTREAM_LABEL, Route
-from corral.gateway.routes.upstream import raw_target
+from corral.gateway.routes.upstream import is_page, page_target, raw_target
 from corral.gateway.translate import AskedUnload
 from corral.gateway.translated import TranslatedExchange
 from corral.gateway.tunnel import Tunnel, check_upgrade
@@ -270,7 +270,8 @@ class Gateway:
         connection.caller = None
         connection.extra = b""
         route = connection.route = HOT.get(head.path)
-        raw = route is None and head.path.startswith(UPSTREAM)
+        page = self.spec.engine_root and is_page(head)
+        raw = page or (route is None and head.path.startswith(UPSTREAM))
         if raw:
             route = connection.route = _RAW
         if connection.local:
@@ -292,7 +293,7 @@ class Gateway:
             raise ShuttingDown()
         if not raw and head.method != route.method and not (head.method == b"HEAD" and route.method == b"GET"):
             raise WrongMethod(allow=route.method.decode())
-        _check_caller(caller)
+        _check_caller(caller, for_page=page)
         return self.spec.body_limit_bytes
 
     def admit_again(self, connection: ClientConnection) -> None:
@@ -356,7 +357,8 @@ class Gateway:
         return None
 
     def _serve_raw(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
-        model, path, route = raw_target(head.method, head.path, self.directory)
+        found = raw_target if head.path.startswith(UPSTREAM) else page_target
+        model, path, route = found(head.method, head.path, self.directory)
         query = b"?" + head.query if head.query else b""
         if not path:
             location = b"location: %b/%b\r\nx-corral-source: corral\r\n" % (head.path, query)
@@ -476,9 +478,11 @@ class Gateway:
                 tunnel.stop()
 
 
-def _check_caller(caller: Caller | None) -> None:
+def _check_caller(caller: Caller | None, *, for_page: bool = False) -> None:
     if caller is None:
-        raise Unauthorized()
+        error = Unauthorized()
+        error.for_page = for_page
+        raise error
     if not caller.may(Scope.INFERENCE):
         raise Forbidden("This key may not use Models.")
 

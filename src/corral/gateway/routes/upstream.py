@@ -4,6 +4,9 @@
 The Model's name may hold slashes: the longest name that fits wins. What follows it goes out as it came,
 percent-encoding and query kept. Routes that would change the engine for everybody, or make it act for the caller
 elsewhere, are refused to all, administrators too: they have no place behind a gateway that shares the engine.
+
+With `server.root: engine` the page of an engine and its files are at `/` as well: those of the Model that answers chats
+which name none. What the page then calls are Corral's own routes.
 """
 
 from __future__ import annotations
@@ -16,12 +19,15 @@ from corral.domain.fleet import ModelSpec
 from corral.domain.names import near_names
 from corral.gateway.directory import ModelDirectory
 from corral.gateway.routes.table import FROM_PATH, HOT, UPSTREAM, UPSTREAM_LABEL, Route
+from corral.kit.http_heads import RequestHead
 
 _SEGMENTS_LIMIT: Final = 12
 _ASSETS: Final = (
     ".css", ".js", ".mjs", ".map", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".ico", ".svg",
     ".woff", ".woff2", ".ttf", ".otf", ".webmanifest",
 )  # fmt: skip
+_ASSET_BYTES: Final = tuple(each.encode() for each in _ASSETS)
+_OURS: Final = (b"/v1/", b"/api/", b"/admin/", UPSTREAM)
 _NEVER: Final = frozenset({"/tools", "/cors-proxy", "/models/load", "/models/unload", "/models/sse"})
 _NEVER_CHANGED: Final = frozenset({"/lora-adapters", "/props", "/models", "/v1/models"})
 
@@ -46,6 +52,25 @@ def raw_target(method: bytes, path: bytes, directory: ModelDirectory) -> RawTarg
             return RawTarget(model, inner, _route(method, inner))
     first = unquote(segments[0].decode("ascii"))
     raise UnknownModel(first, near_names(first, [name for name, _ in directory.listed()]))
+
+
+def is_page(head: RequestHead) -> bool:
+    """The request is for an engine's web page or a file of it, and not for a route of Corral's."""
+    path = head.path
+    if head.method not in (b"GET", b"HEAD") or path.startswith(_OURS):
+        return False
+    return path in (b"/", b"/index.html") or path.startswith(b"/_app/") or path.lower().endswith(_ASSET_BYTES)
+
+
+def page_target(method: bytes, path: bytes, directory: ModelDirectory) -> RawTarget:
+    """The Model whose page it is. Raises UnknownRoute where there is none, BadRequest."""
+    model = directory.unnamed("chat")
+    if model is None:
+        raise UnknownRoute(
+            "There is no default Model whose page this could be.",
+            hint="Set server.default_model, or server.root: corral.",
+        )
+    return RawTarget(model, path, _route(method, path))
 
 
 def _route(method: bytes, path: bytes) -> Route:
