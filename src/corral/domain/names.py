@@ -42,12 +42,13 @@ def near_names(name: str, known: Iterable[str], *, most: int = 3) -> tuple[str, 
     """
     Up to `most` known names that look like `name`, nearest first; compared without regard to case.
 
-    What `name` shortens is nearer than what it resembles: `cmd` is `command`, not `cwd`.
+    What `name` shortens is nearer than what it resembles: `cmd` is `command`, not `cwd`. So is what has its letters:
+    `prot` is `port`, not `root`.
     """
     folded = {candidate.lower(): candidate for candidate in known}
     wanted = name.lower()[:200]
     found = difflib.get_close_matches(wanted, folded, n=max(most, _LOOKED_AT), cutoff=0.6)
-    found.sort(key=lambda match: not _shortens(wanted, match))
+    found.sort(key=lambda match: (not _shortens(wanted, match), sorted(wanted) != sorted(match)))
     return tuple(folded[match] for match in found[:most])
 
 
