@@ -342,6 +342,39 @@ async def test_a_stream_that_breaks(pieces: list[bytes], words: str) -> None:
         assert found[-1]["request_id"] == got.headers["request-id"] and scene.at_rest()
 
 
+@pytest.mark.parametrize("again", [True, False])
+async def test_an_engine_that_dies_before_its_first_word_is_asked_once_more(again: bool) -> None:
+    """It has told how far it is with the prompt, and nothing of it has reached the client."""
+    asked = 0
+
+    async def script(request: Heard, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        writer.write(SSE_HEAD + chunk(PROGRESS[0]))
+        await writer.drain()
+        if asked == 2 and again:
+            writer.write(b"".join(map(chunk, ANSWER)) + b"0\r\n\r\n")
+        else:
+            writer.close()
+
+    async with stage(script, speaks=LLAMA) as scene:
+        got = await scene.post("/v1/messages", STREAM)
+        if again:
+            assert got.status == 200 and message(got)["content"] == CONTENT
+        else:
+            assert error_of(got) == (502, "api_error", "engine_died", "engine")
+        assert asked == 2 and scene.at_rest()
+        assert (await scene.record.one()).outcome == ("ok" if again else "engine_died")
+
+
+async def test_a_stream_that_fails_before_its_first_word_is_an_answer_with_its_status() -> None:
+    broken = [chunk(PROGRESS[0]), chunk(b'data: {"error":{"message":"out of memory"}}\n\n'), b"0\r\n\r\n"]
+    async with stage(write(SSE_HEAD, *broken), speaks=LLAMA) as scene:
+        got = await scene.post("/v1/messages", STREAM)
+        assert error_of(got) == (502, "api_error", "engine_failed", "engine") and scene.at_rest()
+        assert "out of memory" in got.json()["error"]["message"]
+
+
 async def test_an_engine_that_gives_the_wrong_kind_of_answer() -> None:
     async with stage(say({"choices": []})) as scene:
         assert error_of(await scene.post("/v1/messages", STREAM))[:3] == (502, "api_error", "engine_protocol_error")

@@ -313,7 +313,7 @@ class Gateway:
         if origin is not None:
             connection.extra = (
                 b"access-control-allow-origin: %b\r\nvary: origin\r\n"
-                b"access-control-expose-headers: x-request-id, x-corral-source, retry-after\r\n"
+                b"access-control-expose-headers: x-request-id, request-id, x-corral-source, retry-after\r\n"
             ) % origin
 
     def serve(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:

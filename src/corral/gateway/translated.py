@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from corral.contracts.dialect import Asked, Outgoing, Reply, Served, Told
 from corral.contracts.leases import Lease
-from corral.domain.errors import CorralError, EngineProtocolError
+from corral.domain.errors import CorralError, EngineDied, EngineProtocolError
 from corral.domain.fleet import ModelSpec
 from corral.gateway.filters import filtered_json
 from corral.gateway.heads import JSON, own_fields, written_lines
-from corral.gateway.links import AnswerHead, Site
+from corral.gateway.links import AnswerHead, Link, Site
 from corral.gateway.naming import addressed
-from corral.gateway.relay import CONNECTING, WAITING, Exchange
+from corral.gateway.relay import CONNECTING, STREAMING, WAITING, Exchange
 from corral.gateway.routes.table import Route
 
 if TYPE_CHECKING:
@@ -77,6 +77,14 @@ class TranslatedExchange(Exchange):
         client.transport.write(client.head_bytes(200, fields, len(body)) + client.framed(body, last=True))
         self._complete()
 
+    def link_failed(self, link: Link, error: CorralError | None) -> None:
+        """An engine that dies before its first word, be it after it told how far it is, is asked once more."""
+        if self._state == STREAMING and link is self._link and error is None and self._events and not self._bytes_out:
+            self._link = self._held = None
+            self._engine_gone(EngineDied("The engine ended before it answered."))
+        else:
+            super().link_failed(link, error)
+
     def _engine_head(self, site: Site) -> bytes:
         endpoint = site.endpoint
         path, body = self._outgoing.path, self._outgoing.body
@@ -98,12 +106,8 @@ class TranslatedExchange(Exchange):
         super()._take_head(head, length)
         self._events = head.stream and head.status < 300
         self.head_sent = early
-        if early:
-            return self._hand_over()
-        if not self._events:
-            return b""
-        self.head_sent = True
-        return self._client.head_bytes(200, self._own_fields(self._reply.media_type), None)
+        # A head of our own goes out with the first words: until then another engine may be asked.
+        return self._hand_over() if early else b""
 
     def _own_fields(self, media_type: bytes) -> bytes:
         id_line = self._client.dialect().id_line(self._request_id)
@@ -134,6 +138,9 @@ class TranslatedExchange(Exchange):
         failure = reply.failure
         self._bytes_out += len(told)
         client = self._client
+        if told and not self.head_sent:
+            self.head_sent = True
+            out += client.head_bytes(200, self._own_fields(reply.media_type), None)
         out += client.framed(told, last=complete and failure is None)
         if out:
             client.transport.write(out)

@@ -67,7 +67,7 @@ class MessageWriter:
             elif isinstance(delta, Finished):
                 self._finished(delta)
             elif isinstance(delta, Counts):
-                self._counted(delta, out)
+                self._counts = delta  # llama.cpp's first ones come before the first word, so `message_start` has them
         return b"".join(out)
 
     def end(self) -> bytes:
@@ -181,14 +181,6 @@ class MessageWriter:
             out.append(b'%b"%b"}}\n\n' % (head, SIGNATURE.encode()))
         self._open = None
         out.append(sse.event(b'{"type":"content_block_stop","index":%d}' % self._index, name="content_block_stop"))
-
-    def _counted(self, counts: Counts, out: list[bytes]) -> None:
-        """The first ones may come before the first word: the message can begin, and what follows shows life."""
-        self._counts = counts
-        if self._reason is None:
-            if self._started:
-                out.append(PING)
-            self._start(out)
 
     # --- what both have ---
 
