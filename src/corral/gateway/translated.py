@@ -79,7 +79,7 @@ class TranslatedExchange(Exchange):
 
     def link_failed(self, link: Link, error: CorralError | None) -> None:
         """An engine that dies before its first word, be it after it told how far it is, is asked once more."""
-        if self._state == STREAMING and link is self._link and error is None and self._events and not self._bytes_out:
+        if self._state == STREAMING and link is self._link and error is None and self._events and not self.head_sent:
             self._link = self._held = None
             self._engine_gone(EngineDied("The engine ended before it answered."))
         else:
