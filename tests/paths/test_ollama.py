@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from corral.domain.errors import Conflict, QueueFull, StartFailed
+from corral.domain.errors import BadRequest, Conflict, QueueFull, StartFailed
 from corral.domain.facts import ModelFacts
 from corral.domain.fleet import ModelSpec
+from corral.gateway.translate import AskedChat
 from tests.paths.relay_kit import SSE_HEAD, Heard, Script, Stage, answer, chunk, say, stage, until, write
 
 TURN: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
@@ -200,6 +201,17 @@ async def test_a_pinned_model_is_not_the_clients_to_send_away() -> None:
     async with stage(control=control, models=(ModelSpec("m", pin=True),)) as scene:
         got = await scene.post("/api/generate", {"model": "m", "keep_alive": 0})
         assert (got.status, got.json()["code"]) == (409, "conflict") and not control.asked
+
+
+async def test_an_engine_that_cannot_be_asked_such_a_thing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def impossible(asked: Any, served: Any) -> Any:
+        raise BadRequest("Not with this engine.")
+
+    monkeypatch.setattr(AskedChat, "towards", impossible)
+    async with stage() as scene:
+        got = await scene.post("/api/chat", TURN)
+        assert (got.status, got.json()["error"]) == (400, "Not with this engine.")
+        assert scene.at_rest() and (await scene.record.one()).outcome == "refused"
 
 
 # --- embed ---

@@ -73,7 +73,7 @@ class TranslatedExchange(Exchange):
         self._has_waited(lease)
         self.head_sent = True
         self._status, self._bytes_out = 200, len(body)
-        fields = own_fields(JSON, self._request_id, self._queue_s, self._load_s, source=b"corral")
+        fields = self._own_fields(JSON, source=b"corral")
         client.transport.write(client.head_bytes(200, fields, len(body)) + client.framed(body, last=True))
         self._complete()
 
@@ -109,9 +109,9 @@ class TranslatedExchange(Exchange):
         # A head of our own goes out with the first words: until then another engine may be asked.
         return self._hand_over() if early else b""
 
-    def _own_fields(self, media_type: bytes) -> bytes:
+    def _own_fields(self, media_type: bytes, source: bytes = b"engine") -> bytes:
         id_line = self._client.dialect().id_line(self._request_id)
-        return own_fields(media_type, self._request_id, self._queue_s, self._load_s, id_line=id_line)
+        return own_fields(media_type, self._request_id, self._queue_s, self._load_s, source=source, id_line=id_line)
 
     def _forward(self, out: bytes, data: bytes, complete: bool) -> None:
         reply = self._reply
