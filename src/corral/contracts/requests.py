@@ -23,6 +23,9 @@ class OwnFields(NamedTuple):
 
     engine: str
     read: Callable[[bytes], Wanted]
-    """Raises msgspec.ValidationError where `check` may find something, and for a `model` or `stream` of wrong type."""
+    """
+    Raises msgspec.ValidationError where `check` may find something, where a chat may need mending
+    (dialects.openai.mends), and for a `model` or `stream` of wrong type.
+    """
     check: Callable[[bytes, int], None]
     """See a body for an instance with so many slots. Raises BadRequest that names field and range."""

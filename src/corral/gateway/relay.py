@@ -19,6 +19,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from corral.contracts.leases import Lease, Ticket
+from corral.dialects.openai.mends import THOUGHT, both_names, in_both_names
+from corral.dialects.openai.mends import error as mended_error
 from corral.domain.errors import (
     CorralError,
     EngineDied,
@@ -49,6 +51,7 @@ USAGE_BODY_LIMIT: Final = 1024 * 1024  # of an answer that is no stream, kept fo
 QUEUE_GRACE_S: Final = 5.0  # the scheduler answers in time; this is the net below it
 LOADING_RETRIES: Final = 40
 LOADING_PAUSE_S: Final = 0.05
+CHAT_LIMIT: Final = 16 * 1024 * 1024  # of a whole chat; one that is longer keeps the names that it has
 LOOK_LIMIT: Final = 4096
 _SAW_NOTHING: Final = 499  # the status on record when the client left before there was an answer
 
@@ -61,6 +64,7 @@ class Exchange:
     """
 
     head_sent = False
+    for_llama = b""  # the body where it needs mending for that engine
     _state = WAITING
     _status = 0
     _moved_at = 0.0  # when the answer last went on
@@ -79,6 +83,8 @@ class Exchange:
     _held: bytearray | None = None  # the beginning of an event whose end has not come
     _pieces: list[bytes] | None = None  # of an answer that is no stream, for its token counts
     _pieces_bytes = 0
+    _gathered: list[bytes] | None = None  # of a whole chat
+    _gathered_bytes = 0
     _bytes_out = 0
     _asked_again = False  # the engine died; a second lease was asked for
     _paused = False
@@ -167,6 +173,8 @@ class Exchange:
 
     def _engine_head(self, site: Site) -> bytes:
         head, path = self._client.head, self._path
+        if self.for_llama and "llama.cpp" in site.endpoint.speaks:
+            self._body = self.for_llama
         if site.renames:
             path, self._body = addressed(site.endpoint, self._route, head, path, self._body)
         sent = head.sent
@@ -223,14 +231,23 @@ class Exchange:
             return self._bad_answer(link, f"status {head.status}")
         if (head.status == 503 and self._loading_left) or (self.head_sent and not (head.stream and head.status < 300)):
             return self._look_at(link, data, complete)
-        if complete and not head.stream:
-            return self._answer_whole(head, link.length, data)
+        if not head.stream:
+            if complete and self._gathered is None:
+                return self._answer_whole(head, link.length, data)
+            if self._route.chat:
+                return self._gather(head, link, data, complete)
         return self._forward(self._take_head(head, link.length), data, complete)
 
     def _answer_whole(self, head: AnswerHead, length: int | None, body: bytes) -> None:
         """An answer that has come in one piece, as most do that are no streams."""
-        client = self._client
-        self._status = status = head.status
+        if THOUGHT in body and self._route.chat:
+            body = in_both_names(body)
+            length = len(body)
+        client, status = self._client, head.status
+        if status == 500 and self._route.chat:
+            status, body = mended_error(status, body)
+            length = len(body)
+        self._status = status
         self.head_sent = True
         self._bytes_out = len(body)
         out = client.head_bytes(status, client_fields(head, self._request_id, self._queue_s, self._load_s), length)
@@ -238,6 +255,16 @@ class Exchange:
         if status < 400:
             self._watch.body((body,))
         self._complete()
+
+    def _gather(self, head: AnswerHead, link: Link, data: bytes, complete: bool) -> None:
+        """A whole chat is held until it is complete: with both names for thoughts it has another length."""
+        held = self._gathered = self._gathered or []
+        held.append(data)
+        self._gathered_bytes += len(data)
+        if complete:
+            self._answer_whole(head, link.length, b"".join(held))
+        elif self._gathered_bytes > CHAT_LIMIT:
+            self._forward(self._take_head(head, link.length), b"".join(held), complete)
 
     def _bad_answer(self, link: Link, what: str) -> None:
         self._drop_link(link)
@@ -291,6 +318,8 @@ class Exchange:
         if self._events:
             data = self._whole_events(data, complete)
             if data:
+                if THOUGHT in data and self._route.chat:
+                    data = both_names(data)
                 self._watch.piece(data)
                 if not self._watch.started and self._watch.saw_first_token(data):
                     self._first_at = self._gateway.clock.now()

@@ -26,6 +26,7 @@ from corral.contracts.events import Publisher
 from corral.contracts.keys import Keys
 from corral.contracts.leases import Leases
 from corral.contracts.requests import OwnFields, Wanted
+from corral.dialects.openai.mends import for_llama
 from corral.domain.errors import (
     Conflict,
     CorralError,
@@ -332,6 +333,8 @@ class Gateway:
                 self.check(model, body)
             path = head.target if route.method == b"GET" else head.path
             exchange = Exchange(connection, route, model, path, body, stream=stream)
+            if odd and route.chat:
+                exchange.for_llama = for_llama(body)
             connection.serve_with(exchange, exchange)
             exchange.ask()
         except CorralError as error:

@@ -30,7 +30,8 @@ class Route(NamedTuple):
 
     `loads` False: the Model must be running already, else 409. `dialect` is that of its errors and, where `reads` is
     given, of its requests: then they are read by that name (routes/reading) and not passed untouched. `task` is what
-    the default Model for it is looked up by (domain.requests).
+    the default Model for it is looked up by (domain.requests). `chat`: what clients and engines have other words for
+    is mended (dialects/openai/mends).
     """
 
     label: str
@@ -41,10 +42,11 @@ class Route(NamedTuple):
     dialect: str = "openai"
     reads: str = ""
     task: str = "chat"
+    chat: bool = False
 
 
 _ROUTES: Final = (
-    *(Route(path, b"POST") for path in ("/v1/chat/completions", "/chat/completions")),
+    *(Route(path, b"POST", chat=True) for path in ("/v1/chat/completions", "/chat/completions")),
     *(Route(path, b"POST", reads="responses") for path in ("/v1/responses", "/responses")),
     *(
         Route(path, b"POST", task="completion")
