@@ -29,6 +29,7 @@ from tests.paths.relay_kit import (
 )
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+PLAIN = "/v1/completions"  # a whole chat is held until it is complete, and cut off as an error
 STREAM = {"model": "m", "stream": True}
 
 NOT_HTTP: dict[str, bytes] = {
@@ -133,7 +134,7 @@ async def test_two_hundred_answers_never_mix() -> None:
     async with stage(script) as scene:
 
         async def one(n: int) -> None:
-            got = await scene.post(CHAT, {"model": "m", "n": n})
+            got = await scene.post(PLAIN, {"model": "m", "n": n})
             assert got.status == 200
             text = got.body.removeprefix(b"data: ")
             whole = json.dumps({"n": n}).encode()
@@ -150,7 +151,7 @@ async def test_two_hundred_answers_never_mix() -> None:
 
 async def test_an_answer_that_is_too_short_is_cut_off_for_the_client_too() -> None:
     async with stage(write(OK + b"content-length: 100\r\n\r\n{", close=True)) as scene:
-        got = await scene.post(CHAT, {"model": "m"})
+        got = await scene.post(PLAIN, {"model": "m"})
         assert (got.status, got.body, got.complete) == (200, b"{", False)
         done = await scene.record.one()
         assert (done.outcome, done.status) == ("engine_died", 200)
@@ -305,7 +306,7 @@ async def test_an_answer_without_length_that_is_reset_is_not_complete() -> None:
         writer.transport.abort()
 
     async with stage(script) as scene:
-        got = await scene.post(CHAT, {"model": "m"})
+        got = await scene.post(PLAIN, {"model": "m"})
         assert (got.body, got.complete) == (b"half of it", False)
         assert (await scene.record.one()).outcome == "engine_died"
 
