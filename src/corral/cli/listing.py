@@ -125,6 +125,11 @@ def _device(row: Mapping[str, Any]) -> str:
     return f"Models have {counted}{allowed}, {free}{what}"
 
 
+def _percent(progress: float | None) -> str:
+    """Of a load, where its engine says it."""
+    return "" if progress is None else f" {progress * 100:.0f} %"
+
+
 def _row(model: Mapping[str, Any]) -> tuple[str, ...]:
     ram = model.get("rss_bytes") or model.get("ram_bytes")
     vram = sum(size for name, size in (model.get("devices") or {}).items() if name != RAM)
@@ -134,7 +139,7 @@ def _row(model: Mapping[str, Any]) -> tuple[str, ...]:
     loaded = model.get("state") in ("ready", "draining")
     return (
         str(model.get("model", "")),
-        str(model.get("state", "")),
+        f"{model.get('state', '')}{_percent(model.get('progress'))}",
         format_bytes(ram) if ram else "-",
         format_bytes(vram) if vram else "-",
         str(context) if context else "-",

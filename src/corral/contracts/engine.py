@@ -105,6 +105,14 @@ class Engine(Protocol):
         """
         ...
 
+    def progress(self, line: str) -> float | None:
+        """
+        How much of its load is done, from 0 to 1, where this line of its output says so; else None.
+
+        Such lines are for Corral alone: nobody is shown them.
+        """
+        ...
+
     def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:
         """
         What a ready engine says that it has allocated: its log from the start, read line by line. No I/O.

@@ -83,6 +83,7 @@ class LaunchPlan:
     stop_grace_s: float = 2.0  # between stop_signal and SIGKILL to the process group
     stop_command: tuple[str, ...] = ()
     ready_pattern: str = ""
+    tells_progress: bool = False  # its output says how much of its load is done (`Engine.progress`)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ class FakeProgramEngine:
             endpoint=endpoint,
             env=dict(model.env),
             secret_env={"FAKE_KEY": endpoint.key},
+            tells_progress=True,
         )  # fmt: skip
 
     async def wait_ready(self, model: ModelSpec, endpoint: Endpoint) -> ReadyInfo:
@@ -110,6 +111,10 @@ class FakeProgramEngine:
         what = f"ended: it {exit}" if exit else "never became ready"
         memory = any("out of memory" in line for line in log)
         return StartFailed(f"The fake engine of {model.name} {what}.", log_tail=tuple(log[-20:]), memory=memory)
+
+    def progress(self, line: str) -> float | None:
+        """`progress: 37 %`."""
+        return float(line[10:-1]) / 100 if line.startswith("progress: ") and line.endswith(" %") else None
 
     def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:
         """It does not say."""

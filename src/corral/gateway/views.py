@@ -106,6 +106,7 @@ def running_row(view: InstanceView, now: float, expected_wait_s: float | None) -
         "devices": dict(view.devices),
         "note": view.note,
         "load_s": view.load_s,
+        "progress": view.progress,
         "service_s": seconds(view.service_s),
         "pinned": view.pinned,
         "error": view.error,

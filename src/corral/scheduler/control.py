@@ -81,7 +81,8 @@ class SchedulerControl:
             raise Conflict(f"{model} has not been started since Corral began, so it has no log.")
         runtime, handle = found
         async for line in runtime.logs(handle, tail=tail, follow=follow):
-            yield line.text
+            if not self._instances.tells(model, line.text):
+                yield line.text
 
     def events(self) -> AsyncIterator[events.Notice]:
         """What happens from now on."""
@@ -115,6 +116,7 @@ class SchedulerControl:
             "devices": dict(view.devices),
             "note": view.note,
             "load_s": view.load_s,
+            "progress": view.progress,
             "service_s": None if view.service_s is None else round(view.service_s, 3),
             "pinned": view.pinned,
             "error": view.error,

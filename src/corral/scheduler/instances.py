@@ -83,7 +83,7 @@ class Instances:
         self._memory = memory
         self._tasks = Tasks("instances")
         self._running: dict[str, Running] = {}
-        self._last: dict[str, Handle] = {}  # by Model: for logs after the end
+        self._last: dict[str, tuple[Engine, Handle]] = {}  # by Model: for logs after the end
 
     def of_model(self, model: str) -> Running | None:
         """The newest instance of a Model that has not ended."""
@@ -114,8 +114,13 @@ class Instances:
 
     def last_handle(self, model: str) -> tuple[Runtime, Handle] | None:
         """The runtime and handle of a Model's present or last instance: where its logs are."""
-        handle = self._last.get(model)
-        return (self._runtimes[handle.runtime], handle) if handle else None
+        last = self._last.get(model)
+        return (self._runtimes[last[1].runtime], last[1]) if last else None
+
+    def tells(self, model: str, line: str) -> bool:
+        """Whether this line of the log of a Model's present or last instance is for Corral alone."""
+        last = self._last.get(model)
+        return last is not None and last[0].progress(line) is not None
 
     # --- start ----------------------------------------------------------------------------------------------------
 
@@ -179,7 +184,7 @@ class Instances:
         running.endpoint = plan.endpoint
         if isinstance(plan, LaunchPlan):
             running.handle = await self._launch(running, plan)
-            self._last[model.name] = running.handle
+            self._last[model.name] = engine, running.handle
         try:
             async with asyncio.timeout(model.timeouts.load_s):
                 return await self._ready_or_exit(running, plan)
@@ -207,8 +212,10 @@ class Instances:
     async def _ready_or_exit(self, running: Running, plan: LaunchPlan | Attach) -> ReadyInfo:
         ready = self._tasks.start(_captured(self._until_ready(running, plan)), name=f"ready {running.instance}")
         waits: set[asyncio.Task[Any]] = {ready}
-        exited = None
+        exited = hearing = None
         if running.handle is not None:
+            if isinstance(plan, LaunchPlan) and plan.tells_progress:
+                hearing = self._tasks.start(self._hear(running), name=f"progress {running.instance}")
             exited = self._tasks.start(running.runtime.wait(running.handle), name=f"exit {running.instance}")
             waits.add(exited)
         try:
@@ -224,13 +231,20 @@ class Instances:
             assert isinstance(info, ReadyInfo)
             return info
         finally:
-            for task in waits:
+            for task in (*waits, *((hearing,) if hearing is not None else ())):
                 task.cancel()
 
     async def _until_ready(self, running: Running, plan: LaunchPlan | Attach) -> ReadyInfo:
         if isinstance(plan, LaunchPlan) and plan.ready_pattern and running.handle is not None:
             await listening.said(running.runtime, running.handle, plan.ready_pattern)
         return await running.engine.wait_ready(running.model, plan.endpoint)
+
+    async def _hear(self, running: Running) -> None:
+        """What it says of its progress. Where the log cannot be read nobody hears of it, and nothing else is lost."""
+        assert running.handle is not None
+        with contextlib.suppress(CorralError):
+            async for progress in listening.progress(running.runtime, running.handle, running.engine):
+                self.report(events.InstanceProgressed(running.instance, progress))
 
     async def _look_where(self, running: Running) -> None:
         """It takes its time: if it listens somewhere else than it should, waiting is in vain."""
@@ -252,7 +266,8 @@ class Instances:
             with contextlib.suppress(CorralError, TimeoutError):
                 async with asyncio.timeout(CHECK_S):
                     async for line in running.runtime.logs(running.handle, tail=LOG_TAIL):
-                        log.append(line.text)
+                        if running.engine.progress(line.text) is None:
+                            log.append(line.text)
         return running.engine.diagnose(running.model, exit, log, endpoint=running.endpoint, listens=places)
 
     def _recover(self, coroutine: Coroutine[Any, Any, None], running: Running) -> None:
@@ -430,7 +445,7 @@ class Instances:
             await runtime.destroy(handle)
             return False
         self._running[handle.instance] = running
-        self._last[model.name] = handle
+        self._last[model.name] = engine, handle
         running.ready_at = self._clock.wall()
         self._begin_watch(running)
         slots = running.info.slots

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+from corral.contracts.engine import Engine
 from corral.contracts.runtime import Runtime
 from corral.domain.errors import CorralError
 from corral.domain.launch import Endpoint, Handle
@@ -26,6 +27,15 @@ async def said(runtime: Runtime, handle: Handle, pattern: str) -> None:
             return
         await asyncio.sleep(0)  # a flood of lines must not keep the loop from everything else
     await asyncio.get_running_loop().create_future()
+
+
+async def progress(runtime: Runtime, handle: Handle, engine: Engine) -> AsyncIterator[float]:
+    """What the engine's output says of its load, from the beginning, until the engine has ended."""
+    async for line in runtime.logs(handle, follow=True):
+        told = engine.progress(line.text)
+        if told is not None:
+            yield told
+        await asyncio.sleep(0)  # as above
 
 
 async def places(runtime: Runtime, handle: Handle | None) -> tuple[str, ...]:

@@ -22,6 +22,11 @@ def test_a_row_of_one_that_is_not() -> None:
     assert _row({"model": "m", "state": "ready", "pinned": True, "ttl_left_s": None})[8] == "pinned"
 
 
+def test_a_row_of_one_that_loads() -> None:
+    assert _row({"model": "m", "state": "starting", "progress": 0.374})[1] == "starting 37 %"
+    assert _row({"model": "m", "state": "starting", "progress": None})[1] == "starting"
+
+
 def test_a_row_of_one_who_waits() -> None:
     row = {"model": "m", "caller": "ci", "priority": -3, "position": 2, "waited_s": 70.0, "expected_s": 5.2}
     assert _waiting_row(row) == ("m", "2", "ci", "-3", "1m 10s", "5s")

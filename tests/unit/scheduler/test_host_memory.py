@@ -109,6 +109,9 @@ class Engine(FakeProgramEngine):
     def __init__(self, said: Footprint | None = None, declared: Footprint | None = None) -> None:
         self.said, self.of_operator, self.read = said, declared, list[str]()
 
+    def progress(self, line: str) -> float | None:
+        return None
+
     def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:
         self.read = list(log)
         return self.said

@@ -65,7 +65,7 @@ class TestEngine:
     async def plan(self, model: ModelSpec, place: Place) -> LaunchPlan:
         if self.refuses is not None:
             raise self.refuses
-        return LaunchPlan((model.name,), Endpoint(socket=place.socket))
+        return LaunchPlan((model.name,), Endpoint(socket=place.socket), tells_progress=True)
 
     async def wait_ready(self, model: ModelSpec, endpoint: Endpoint) -> ReadyInfo:
         if self.never is not None:
@@ -89,6 +89,9 @@ class TestEngine:
         listens: Sequence[str] = (),
     ) -> StartFailed:
         return StartFailed(f"{model.name} {exit or 'never became ready'}", log_tail=tuple(log))
+
+    def progress(self, line: str) -> float | None:
+        return float(line.removeprefix("progress ")) if line.startswith("progress ") else None
 
     def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:
         return None
@@ -310,6 +313,30 @@ async def test_unload_waits_for_leases_and_says_who_is_busy(tmp_path: Path) -> N
             await s.control.unload("a", force=False, timeout_s=0.05)
         lease.release()
         await s.control.unload("a", force=False, timeout_s=1)
+
+
+async def test_what_an_engine_says_of_its_load_is_seen_in_the_view_and_in_no_log(tmp_path: Path) -> None:
+    async with stage(tmp_path, a=Script(lines=("progress 0.25", "there"))) as s:
+        s.engine.ready.clear()
+        asking = asyncio.ensure_future(s.lease())
+
+        async def seen(progress: float | None) -> None:
+            async with asyncio.timeout(2):
+                while (view := s.scheduler.view("a")) is None or view.progress != progress:
+                    await asyncio.sleep(0.005)
+
+        await seen(0.25)
+        instance = s.scheduler.views()[0].instance
+        s.runtime.write(instance, "progress 0.75")
+        await seen(0.75)
+        assert [row["progress"] for row in (await s.control.status())["models"] if row["model"] == "a"] == [0.75]  # type: ignore[attr-defined]
+        s.engine.ready.set()
+        (await asking).release()
+        await seen(None)
+        s.runtime.write(instance, "progress 0.5")
+        assert [line async for line in s.control.logs("a", tail=None, follow=False)] == ["there"]
+        await asyncio.sleep(0.02)
+        await seen(None)
 
 
 async def test_logs_are_of_the_last_engine_also_after_its_end(tmp_path: Path) -> None:

@@ -136,6 +136,10 @@ class CommandEngine:
         """See `diagnose`."""
         return diagnose(model, checked(model.options)[0], exit, log, endpoint=endpoint, listens=listens)
 
+    def progress(self, line: str) -> float | None:
+        """It does not say."""
+        return None
+
     def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:
         """Its log says nothing that is known; its processes are measured as all are."""
         return None

@@ -35,6 +35,7 @@ from corral.engines.llamacpp.measured import buffers_of
 from corral.engines.llamacpp.options import OPTIONS
 from corral.engines.llamacpp.prepare import files_of, prepare
 from corral.engines.llamacpp.probe import ENV_SCRUB, Prober
+from corral.engines.llamacpp.progress import progress_of
 from corral.engines.llamacpp.settings import Settings, settings_of
 from corral.kit.ports import free_port
 
@@ -175,6 +176,10 @@ class LlamaCppEngine:
         except StartFailed:
             return ()  # the start itself will say what is wrong with the program
 
+    def progress(self, line: str) -> float | None:
+        """See `progress`. The embedded engine says it."""
+        return progress_of(line)
+
     def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:
         """See `measured`: the buffers that llama.cpp names in its log, by device."""
         buffers = buffers_of(log)
@@ -266,6 +271,7 @@ def _worker_plan(model: ModelSpec, settings: Settings, place: Place, endpoint: E
         argv=worker_argv(os.path.join(place.scratch, _SPEC_FILE)),
         endpoint=endpoint,
         env=_environment(model, place),
+        tells_progress=True,
         env_scrub=ENV_SCRUB,
         files={_SPEC_FILE: json.dumps(spec)},
         cwd=place.scratch,

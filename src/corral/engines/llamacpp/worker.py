@@ -45,6 +45,7 @@ def main(arguments: list[str]) -> int:
     if spec["socket"]:
         with contextlib.suppress(FileNotFoundError):  # a stale socket would make the bind fail
             os.unlink(spec["socket"])
+    _tell_progress()
     import xllamacpp  # the slow import, only where it is used
 
     try:
@@ -56,6 +57,18 @@ def main(arguments: list[str]) -> int:
         os._exit(1)  # what the wheel has half built is not worth an orderly end
     _wait_for_the_end(parent)
     os._exit(0)  # `_server` lives until here: deleting it would wait for its clients
+
+
+def _tell_progress() -> None:
+    """
+    Let llama.cpp tell how far its load is, which it does to a router alone, in lines on standard output.
+
+    Such a child ends at the end of its standard input, whatever that means where we were started: it gets a silent one.
+    """
+    os.environ["LLAMA_SERVER_ROUTER_PORT"] = "1"  # that it is there is all that counts
+    reading, writing = os.pipe()
+    os.dup2(reading, 0)
+    os.set_inheritable(writing, False)
 
 
 def _params(wheel: Any, spec: dict[str, Any]) -> Any:

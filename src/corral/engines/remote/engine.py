@@ -127,6 +127,10 @@ class RemoteEngine:
             log_tail=tuple(log[-_TAIL:]),
         )
 
+    def progress(self, line: str) -> float | None:
+        """It does not say."""
+        return None
+
     def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:
         """It takes none of this host's memory, and shows no log."""
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from corral.domain.devices import RAM
 from corral.domain.instance import InstanceState, InstanceView
-from corral.scheduler.machine.state import READY, Instance, ModelState
+from corral.scheduler.machine.state import READY, STARTING, Instance, ModelState
 from corral.scheduler.policy.ttl import expires_at
 
 
@@ -46,7 +46,7 @@ def _running(model: ModelState, instance: Instance) -> InstanceView:
         note=instance.note,
         load_s=instance.load_s,
         ready_at=instance.ready_at if instance.load_s is not None else None,
-        progress=instance.progress,
+        progress=instance.progress if instance.state is STARTING else None,
         service_s=model.service_s(),
         failures=model.failures,
         pinned=model.pinned,
