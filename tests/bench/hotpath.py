@@ -42,6 +42,7 @@ BODY: Final = (
 )
 TRANSLATED: Final = {
     b"/v1/messages": b'{"model":"m0","max_tokens":64,"stream":true,"messages":[{"role":"user","content":"hello"}]}',
+    b"/v1/responses": b'{"model":"m0","stream":true,"input":"hello"}',
     b"/api/chat": b'{"model":"m0","messages":[{"role":"user","content":"hello"}]}',
 }
 """Streams whose events are written anew, by their route."""

@@ -37,6 +37,22 @@ MESSAGES: Final = (
     b'"signature":"s"},{"type":"tool_use","id":"c","name":"a","input":{}}]},{"role":"user","content":[{"type":'
     b'"tool_result","tool_use_id":"c","is_error":true,"content":[{"type":"text","text":"r"}]}]}]}'
 )
+RESPONSE: Final = (
+    b'{"model":"m","stream":true,"instructions":"i","reasoning":{"effort":"low"},"tool_choice":{"type":"function",'
+    b'"name":"a"},"tools":[{"type":"function","name":"a","parameters":{"type":"object"}},{"type":"web_search"}],'
+    b'"text":{"format":{"type":"json_schema","name":"n","schema":{}}},"include":["message.output_text.logprobs"],'
+    b'"seed":1,"input":[{"role":"developer","content":"d"},{"role":"user","content":[{"type":"input_text","text":"t"},'
+    b'{"type":"input_image","image_url":"data:image/png;base64,AAAA"},{"type":"input_file","filename":"f","file_data":'
+    b'"data:text/plain;base64,YQ=="}]},{"type":"reasoning","content":[{"type":"reasoning_text","text":"hm"}]},'
+    b'{"type":"function_call","call_id":"c","name":"a","arguments":"{}"},{"type":"function_call_output","call_id":"c",'
+    b'"output":"r"}]}'
+)
+ODD_CHAT: Final = (
+    b'{"model":"m","messages":[],"tools":[{"type":"function","function":{"name":"a"}}],"tool_choice":{"type":'
+    b'"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"function","function":{"name":"a"}}]}},'
+    b'"response_format":{"type":"json_schema","schema":{}},"reasoning":{"effort":"low","max_tokens":1},"thinking":'
+    b'{"type":"enabled","budget_tokens":2},"enable_thinking":true,"chat_template_kwargs":{"a":1}}'
+)
 CALLS: Final = (
     b'data: {"choices":[{"index":0,"delta":{"reasoning_content":"hm"}}],"prompt_progress":{"total":9,"cache":3}}\n\n'
     b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"a","arguments":"{"}}'
@@ -130,6 +146,10 @@ def seeds() -> dict[str, list[bytes]]:
         "anthropic": [
             MESSAGES + CUT + EVENT + CUT + CALLS + USAGE,
             MESSAGES + CUT + EVENT[:50] + CUT + EVENT[50:] + CALLS,
+        ],
+        "responses": [
+            RESPONSE + CUT + EVENT + CUT + CALLS + USAGE,
+            ODD_CHAT + CUT + EVENT[:50] + CUT + EVENT[50:] + CALLS,
         ],
         "ollama": [
             OLLAMA_CHAT + CUT + EVENT + CUT + CALL + USAGE,

@@ -9,6 +9,7 @@ What is fuzzed, and what must hold for any bytes: one function a target, which f
              engine's own key, nobody's lease is left
     anthropic    a body of /v1/messages is refused in words or can be sent on, and whatever the engine says to it is a
              proper message, however the bytes are cut
+    responses    the same of /v1/responses; a chat that is mended once needs it no more
     ollama   any body is refused or becomes JSON for an engine; whatever that answers, clients get whole lines of JSON
              that say the same however it is cut
     yaml, toml   any text is a config or a ConfigError that names the file
@@ -42,6 +43,7 @@ from corral.kit.sse import payloads, take_whole, whole_events
 from corral.store.gguf.reader import read_header
 from tests.fuzz.anthropic import talk as speak
 from tests.fuzz.ollama import talk as ask_all
+from tests.fuzz.responses import talk as respond
 from tests.unit.config.conftest import Rules
 
 CUT: Final = b"\xff\xfe"
@@ -196,6 +198,13 @@ def ollama(data: bytes) -> None:
     ask_all(body, said)
 
 
+def responses(data: bytes) -> None:
+    """The same for /v1/responses."""
+    body, *said = pieces(data)
+    respond(body, said)
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    target.__name__: target for target in (heads, chunks, events, usage, relay, anthropic, ollama, yaml, toml, gguf)
+    target.__name__: target
+    for target in (heads, chunks, events, usage, relay, anthropic, responses, ollama, yaml, toml, gguf)
 }
