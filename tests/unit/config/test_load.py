@@ -283,3 +283,19 @@ def test_an_item_that_is_wrong_does_not_make_its_list_empty(config: Loader) -> N
     assert "must be 'inference' or 'admin'" in told
     (told,) = config.problems(f"server: {{keys: [{{name: a, key: {KEY}, scopes: []}}]}}")
     assert "must not be empty" in told
+
+
+def test_how_waits_are_told(config: Loader) -> None:
+    """A bare `off` is false to YAML."""
+    models = config(
+        """
+defaults: {loading_state: reasoning, timeouts: {heartbeat: 3s}}
+models:
+  a: {source: a.gguf}
+  b: {source: b.gguf, loading_state: off, timeouts: {idle: 9s}}
+  c: {source: c.gguf, loading_state: comment}
+"""
+    ).settings.fleet.models
+    assert [models[name].loading_state for name in "abc"] == ["reasoning", "off", "comment"]
+    assert (models["b"].timeouts.heartbeat_s, models["b"].timeouts.sign_s) == (3.0, 3.0)
+    assert config("models: {a: {source: a.gguf}}").settings.fleet.models["a"].loading_state == "comment"
