@@ -28,7 +28,7 @@ from corral.config.live import ConfigChanges
 from corral.config.paths import cache_dir, control_socket
 from corral.config.settings import Settings
 from corral.contracts.devices import Devices
-from corral.contracts.engine import Engine
+from corral.contracts.engine import Engine, Wished
 from corral.contracts.runtime import Runtime
 from corral.devices import HostBudgets, HostDevices, this_host
 from corral.devices.report import rows as device_rows
@@ -37,7 +37,7 @@ from corral.domain.devices import RAM, Snapshot
 from corral.domain.errors import CorralError, PlaceFailed
 from corral.domain.events import MemoryChanged, ShutdownWanted, StateChanged
 from corral.domain.facts import ModelFacts
-from corral.domain.fleet import Fleet, ModelSpec
+from corral.domain.fleet import Fleet, ModelSpec, OptionValue
 from corral.engines.command import CommandEngine
 from corral.engines.llamacpp import LlamaCppEngine
 from corral.engines.llamacpp.requests import OWN_FIELDS
@@ -198,6 +198,7 @@ class Corral:
             own_fields=OWN_FIELDS,
             details=self._details,
             changes=self._changes,
+            wished=self._wished,
         )
         self.bus.subscribe(self.gateway.notice, StateChanged)
         self.control_socket = control_socket(settings.state_dir)
@@ -206,8 +207,13 @@ class Corral:
         spec = self._fleet.models.get(model)
         return spec.engine if spec else "unknown"
 
+    def _wished(self, model: ModelSpec, wanted: Mapping[str, OptionValue]) -> Wished:
+        facts = self.directory.facts_of(model.name)
+        return self._engines[model.engine].wished(model, wanted, facts.trained_context_tokens)
+
     def _context_of(self, model: str) -> int | None:
-        running = self._instances.of_model(model)
+        view = self.scheduler.view(model)
+        running = self._instances.get(view.instance) if view is not None else None
         return running.info.context_tokens if running is not None and running.info is not None else None
 
     def _engine_metrics(self) -> list[EngineMetrics]:

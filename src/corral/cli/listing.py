@@ -46,6 +46,9 @@ def ps(
             retry = model.get("retry_in_s")
             again = f" Next try in {format_duration(retry)}." if retry else ""
             output.note(f"{model['model']}: {output.printable(str(model['error']))}{again}")
+        if model.get("options"):
+            chosen = ", ".join(f"{name} {value}" for name, value in model["options"].items())
+            output.note(f"{model['model']} is loaded with {output.printable(chosen)}, as requests asked for.")
         if model.get("note"):
             output.note(f"{model['model']}: smaller than configured, to fit: {output.printable(str(model['note']))}.")
 

@@ -298,6 +298,7 @@ class _Compiler:
             ttl_s=defaults.ttl if model.ttl is None else model.ttl,
             keep_min_s=keep_min_s,
             keep_max_s=keep_max_s,
+            load_options={**self.config.defaults.load_options.get(engine, {}), **model.load_options},
             pin=model.pin,
             preload=model.preload,
             priority=model.priority,
@@ -375,7 +376,12 @@ class _Compiler:
 
     def _blamed(self, sentence: str) -> Keys:
         words = sentence.translate(str.maketrans("`:,.", "    ")).split()
-        for section, names in (("options", self.model.options), ("args", self.model.args), ("env", self.model.env)):
+        for section, names in (
+            ("options", self.model.options),
+            ("load_options", self.model.load_options),
+            ("args", self.model.args),
+            ("env", self.model.env),
+        ):
             for word in words:
                 if word in names and not self.problems.has((*self.keys, section, word)):
                     return (*self.keys, section, word)

@@ -19,7 +19,8 @@ from corral.domain.errors import ConfigError
 HIDDEN: Final = "(secret)"
 ENGINE_DEFAULT: Final = "default of the engine's options"
 _INHERITED: Final = (
-    "engine", "ttl", "keep_alive", "timeouts", "loading_state", "options", "args", "env", "binary", "listed_aliases",
+    "engine", "ttl", "keep_alive", "timeouts", "loading_state", "options", "load_options", "args", "env", "binary",
+    "listed_aliases",
 )  # fmt: skip
 
 
@@ -100,7 +101,7 @@ def explain(loaded: Loaded, key: str, *, tables: Mapping[str, OptionTable]) -> E
 def _shared_keys(config: Config, keys: Keys) -> Keys:
     """The key under `defaults` that stands behind a Model's key."""
     model = config.models[str(keys[1])]
-    if keys[2] in ("options", "binary", "args", "env"):
+    if keys[2] in ("options", "load_options", "binary", "args", "env"):
         return ("defaults", keys[2], model.engine or config.defaults.engine, *keys[3:])
     return ("defaults", *keys[2:])
 

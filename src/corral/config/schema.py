@@ -315,6 +315,8 @@ class Defaults(Section):
     """Idle time after which a Model is unloaded: a duration, `never`, or 0 for at once."""
     keep_alive: KeepAliveSection = KeepAliveSection()
     """What requests may ask for in the place of `ttl`."""
+    load_options: dict[str, dict[str, Switch | Count]] = {}
+    """What requests may choose of the options of an engine's Models, by engine; see `models.NAME.load_options`."""
     timeouts: TimeoutsSection = TimeoutsSection()
     """How long each step of a request may take."""
     loading_state: LoadingState = "comment"
@@ -380,6 +382,8 @@ class Model(Section):
     """The engine's program. Default: `defaults.binary`, else what the engine finds (see docs/cli.md, `serve`)."""
     options: Options = {}
     """The engine's options by name, checked. `null` takes a default from `defaults.options` away."""
+    load_options: dict[str, Switch | Count] = {}
+    """What requests may choose (Ollama's num_ctx): `false`, `true`, or the most. By default `{ctx_size: true}`."""
     args: Args = {}
     """Further flags: `true` gives the bare flag, `false` omits it, a list repeats it; log_disable is --log-disable."""
     env: Env = {}

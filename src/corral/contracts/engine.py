@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from corral.contracts.options import OptionTable
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
-from corral.domain.fleet import ModelSpec
-from corral.domain.launch import Attach, Endpoint, ExitStatus, Footprint, LaunchPlan, Place
+from corral.domain.fleet import ModelSpec, OptionValue
+from corral.domain.launch import Attach, Endpoint, ExitStatus, Footprint, LaunchPlan, LoadWish, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,13 @@ class ReadyInfo:
     capabilities: frozenset[str] = frozenset()  # chat, embeddings, rerank, vision, audio
     details: Mapping[str, object] = field(default_factory=dict)
     metrics_path: str = ""  # where it shows its own metrics as Prometheus text; "" has none
+
+
+class Wished(NamedTuple):
+    """What becomes of the load options of a request; `wish` None loads the Model as it was configured."""
+
+    wish: LoadWish | None = None
+    ignored: tuple[str, ...] = ()  # what its operator does not let requests choose, or it knows nothing of
 
 
 class Engine(Protocol):
@@ -41,6 +48,15 @@ class Engine(Protocol):
 
     def resolved(self, model: ModelSpec) -> ModelSpec:
         """The Model with all options in one place: defaults filled in, free args that spell an option among them."""
+        ...
+
+    def wished(self, model: ModelSpec, wanted: Mapping[str, OptionValue], trained_tokens: int | None) -> Wished:
+        """
+        What a request wants its Model loaded with, as far as the operator allows. No I/O.
+
+        `wanted` has llama.cpp's option names, `ctx_size` counted for one request; `trained_tokens` is the context that
+        the model was trained for, where that is known. Raises BadRequest for what cannot be.
+        """
         ...
 
     async def devices(self, model: ModelSpec) -> tuple[DeviceMemory, ...]:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from corral.domain.errors import CorralError
 from corral.domain.instance import InstanceView
-from corral.domain.launch import Endpoint
+from corral.domain.launch import Endpoint, LoadWish
 from corral.domain.queue import WaitingView
 from corral.domain.serving import Caller
 
@@ -85,12 +85,13 @@ class Leases(Protocol):
         weight: int = 1,
         operator: bool = False,
         keep_s: float | None = None,
+        wish: LoadWish | None = None,
     ) -> Ticket:
         """
         Ask for a lease on `model` (a Model's own name). May call the waiter before it returns.
 
         `keep_s`: how long the instance that serves it stays once it is idle, as far as the operator allows; None
-        changes nothing.
+        changes nothing. `wish`: what the Model shall be loaded with, as its engine reads the request.
         """
         ...
 

@@ -14,7 +14,7 @@ import msgspec
 from corral.domain.errors import CorralError
 from corral.domain.fleet import Fleet, ModelSpec
 from corral.domain.instance import InstanceState
-from corral.domain.launch import Endpoint, ExitStatus, Footprint, Remembered, Variant
+from corral.domain.launch import Endpoint, ExitStatus, Footprint, LoadWish, Remembered, Variant
 from corral.domain.serving import Caller
 
 # --- scheduler events ---------------------------------------------------------------------------------------------
@@ -60,7 +60,8 @@ class Requested(msgspec.Struct, frozen=True, gc=False):
 
     `weight` 1 takes a slot; 0 takes none but still keeps the instance (`/tokenize`, `corral load`). `operator` asks
     by hand: a failed Model is tried again at once. `deadline` is on the scheduler's clock. `keep_s` is how long the
-    instance that serves it stays once it is idle, from now on; None changes nothing, FOREVER keeps it.
+    instance that serves it stays once it is idle, from now on; None changes nothing, FOREVER keeps it. `wish` is what
+    the Model shall be loaded with; None takes it as it was configured, or for no slot as it is.
     """
 
     request: int
@@ -70,6 +71,7 @@ class Requested(msgspec.Struct, frozen=True, gc=False):
     weight: int = 1
     operator: bool = False
     keep_s: float | None = None
+    wish: LoadWish | None = None
 
 
 class RequestsLeft(msgspec.Struct, frozen=True, gc=False):
@@ -221,7 +223,9 @@ class LoadFinished(msgspec.Struct, frozen=True):
 
 
 class Evicted(msgspec.Struct, frozen=True):
-    """An instance leaves. `why` is one of `swap`, `exclusive`, `memory`, `ttl`, `unload`, `reload`, `shutdown`."""
+    """
+    An instance leaves. `why` is one of `swap`, `exclusive`, `memory`, `ttl`, `unload`, `reload`, `options`, `shutdown`.
+    """
 
     model: str
     why: str

@@ -66,6 +66,7 @@ class ModelSpec:
     ttl_s: float = 600.0  # idle seconds before it is unloaded; FOREVER = never
     keep_min_s: float = 0.0  # what requests may ask for in its place: at least this,
     keep_max_s: float = FOREVER  # and at most this
+    load_options: Mapping[str, bool | int] = field(default_factory=dict)  # what requests may have it loaded with
     pin: bool = False  # started with Corral, restarted with back-off, never evicted
     preload: bool = False  # started with Corral, otherwise like any other
     priority: int = 0  # higher is served first

@@ -8,6 +8,8 @@ from typing import Final
 
 import msgspec
 
+from corral.domain.fleet import OptionValue
+
 
 class InstanceState(StrEnum):
     """The states that users see. `stopped` and `failed` instances hold no memory."""
@@ -50,6 +52,7 @@ class InstanceView(msgspec.Struct, frozen=True):
     ram_bytes: int = 0
     devices: Mapping[str, int] = {}  # bytes that count for it, by device, RAM among them
     note: str = ""  # set where it runs smaller than it was configured: in what respect
+    options: Mapping[str, OptionValue] = {}  # what requests asked for in the place of the Model's own
     load_s: float | None = None  # seconds of its last load
     ready_at: float | None = None  # when that load ended
     progress: float | None = None  # while it loads: how much of it is done, from 0 to 1, where the engine says so

@@ -154,6 +154,23 @@ class Variant:
     note: str  # for people: "ctx_size 8192 instead of 32768"
 
 
+@dataclass(frozen=True, slots=True)
+class LoadWish:
+    """
+    What a request wants its Model loaded with: `options` in the place of the Model's `own`.
+
+    Both have the same names, those in which the two differ; `own` leaves out what the engine decides.
+    """
+
+    options: Mapping[str, OptionValue]
+    own: Mapping[str, OptionValue] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[tuple[str, OptionValue], ...]:
+        """The same for wishes for the same."""
+        return tuple(sorted(self.options.items()))
+
+
 class ExitKind(StrEnum):
     """Why a process ended."""
 

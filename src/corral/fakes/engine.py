@@ -12,12 +12,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from corral.contracts.engine import ReadyInfo
+from corral.contracts.engine import ReadyInfo, Wished
 from corral.contracts.options import OptionKind, OptionSpec, OptionTable
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
-from corral.domain.fleet import ModelSpec
-from corral.domain.launch import Attach, Endpoint, ExitStatus, Footprint, LaunchPlan, Place
+from corral.domain.fleet import ModelSpec, OptionValue
+from corral.domain.launch import Attach, Endpoint, ExitStatus, Footprint, LaunchPlan, LoadWish, Place
 from corral.kit.localhttp import LocalConnection, NotHttp
 
 POLL_S: Final = 0.01
@@ -31,6 +31,7 @@ class FakeProgramEngine:
     options: OptionTable = (
         OptionSpec("parallel", OptionKind.INT, "Requests served at one time.", default=4, minimum=1, unit="slots"),
         OptionSpec("memory", OptionKind.LIST, "What a load takes: DEVICE=BYTES, such as ram=1024."),
+        OptionSpec("ctx_size", OptionKind.INT, "Context of one request.", default=CONTEXT, minimum=1, unit="tokens"),
         OptionSpec("flags", OptionKind.LIST, "Arguments of the fake engine program: how it fails."),
     )
 
@@ -47,6 +48,13 @@ class FakeProgramEngine:
     def resolved(self, model: ModelSpec) -> ModelSpec:
         """The options stand where they stand."""
         return model
+
+    def wished(self, model: ModelSpec, wanted: Mapping[str, OptionValue], trained_tokens: int | None) -> Wished:
+        """`ctx_size` may be chosen."""
+        own: OptionValue = model.options.get("ctx_size", CONTEXT)
+        ctx = wanted.get("ctx_size", own)
+        wish = None if ctx == own else LoadWish({"ctx_size": ctx}, {"ctx_size": own})
+        return Wished(wish, tuple(name for name in wanted if name != "ctx_size"))
 
     async def devices(self, model: ModelSpec) -> tuple[DeviceMemory, ...]:
         """It needs no GPU."""
@@ -81,7 +89,7 @@ class FakeProgramEngine:
         """Return once it is healthy."""
         while not await self.alive(endpoint, timeout_s=1.0):
             await asyncio.sleep(POLL_S)
-        return ReadyInfo(slots=self.slots(model), context_tokens=CONTEXT, metrics_path="/metrics")
+        return ReadyInfo(slots=self.slots(model), context_tokens=_context(model), metrics_path="/metrics")
 
     async def alive(self, endpoint: Endpoint, *, timeout_s: float) -> bool:
         """True when it answers 200."""
@@ -119,3 +127,9 @@ class FakeProgramEngine:
     def measured(self, model: ModelSpec, log: Sequence[str]) -> Footprint | None:
         """It does not say."""
         return None
+
+
+def _context(model: ModelSpec) -> int:
+    tokens = model.options.get("ctx_size", CONTEXT)
+    assert isinstance(tokens, int)
+    return tokens

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from corral.contracts.leases import Waiter
 from corral.domain.errors import CorralError, UnknownModel
 from corral.domain.instance import InstanceState, InstanceView
-from corral.domain.launch import Endpoint
+from corral.domain.launch import Endpoint, LoadWish
 from corral.domain.queue import WaitingView
 from corral.domain.serving import Caller
 
@@ -89,6 +89,7 @@ class FakeLeases:
     left: int = 0
     weights: list[int] = field(default_factory=list)
     keeps: list[float | None] = field(default_factory=list)
+    wishes: list[LoadWish | None] = field(default_factory=list)
     callers: list[str] = field(default_factory=list)
     generation: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     instances: dict[str, str] = field(default_factory=dict)
@@ -106,11 +107,13 @@ class FakeLeases:
         weight: int = 1,
         operator: bool = False,
         keep_s: float | None = None,
+        wish: LoadWish | None = None,
     ) -> FakeTicket:
         """Grant, refuse or let wait, as the fields say."""
         self.asked += 1
         self.weights.append(weight)
         self.keeps.append(keep_s)
+        self.wishes.append(wish)
         self.callers.append(caller.name)
         ticket = FakeTicket(self, waiter, model, timeout_s, weight, caller.name, self.asked)
         if self.hold:

@@ -31,6 +31,7 @@ from corral.domain.errors import (
 )
 from corral.domain.events import RequestFinished
 from corral.domain.fleet import ModelSpec
+from corral.domain.launch import LoadWish
 from corral.domain.serving import NOBODY
 from corral.gateway.errors import outcome_of
 from corral.gateway.heads import SENT_RAW, client_fields, engine_lines, own_fields
@@ -73,6 +74,7 @@ class Exchange:
     _first_at: float | None = None  # when the first token came
     _ticket: Ticket | None = None
     _lease: Lease | None = None
+    _wish: LoadWish | None = None  # what its Model shall be loaded with
     _keep_s: float | None = None  # how long its Model shall stay loaded after it
     _instance = ""  # the last one that it had a lease on
     _slot_s = 0.0  # how long it had leases
@@ -124,6 +126,7 @@ class Exchange:
             timeout_s=timeout_s,
             weight=self._route.weight,
             keep_s=self._keep_s,
+            wish=self._wish,
         )
         if self._state == WAITING:
             self._ticket = ticket

@@ -13,7 +13,7 @@ import logging
 import re
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
 from typing import Final
 from urllib.parse import unquote
@@ -22,6 +22,7 @@ from corral.contracts.changes import Changes
 from corral.contracts.clock import Clock
 from corral.contracts.control import Control
 from corral.contracts.details import Details
+from corral.contracts.engine import Wished
 from corral.contracts.events import Publisher
 from corral.contracts.keys import Keys
 from corral.contracts.leases import Leases
@@ -38,7 +39,7 @@ from corral.domain.errors import (
     WrongMethod,
 )
 from corral.domain.events import Notice, RequestFinished, StateChanged
-from corral.domain.fleet import ModelSpec
+from corral.domain.fleet import ModelSpec, OptionValue
 from corral.domain.instance import InstanceState
 from corral.domain.serving import Caller, Scope, ServerSpec
 from corral.gateway.app import CorralRoutes, no_metrics
@@ -75,6 +76,14 @@ _ABORT_S: Final = 1.0
 _REQUEST_ID: Final = re.compile(rb"\A[A-Za-z0-9._:+/=-]{1,128}\Z")
 
 
+Wishes = Callable[[ModelSpec, Mapping[str, OptionValue]], Wished]
+"""What the Model's engine makes of load options in a request."""
+
+
+def _no_wishes(model: ModelSpec, wanted: Mapping[str, OptionValue]) -> Wished:
+    return Wished(None, tuple(wanted))
+
+
 class Gateway:
     """
     One gateway over any number of listeners.
@@ -100,6 +109,7 @@ class Gateway:
         asgi_app: AsgiApp | None = None,
         request_headers: frozenset[bytes] = SENT_TO_ENGINES,
         own_fields: OwnFields | None = None,
+        wished: Wishes = _no_wishes,
     ) -> None:
         self.spec = spec
         self.leases = leases
@@ -109,6 +119,8 @@ class Gateway:
         self.clock = clock
         self.request_headers = request_headers
         self._own_fields = own_fields
+        self._wished = wished
+        self._told_ignored: set[tuple[str, str]] = set()
         self._read: Callable[[bytes], Wanted] = plain_read if own_fields is None else own_fields.read
         self.bodies = BodyBudget(spec.body_total_bytes)
         self.tasks = Tasks("gateway")
@@ -385,6 +397,15 @@ class Gateway:
         own = self._own_fields
         if own is not None and own.engine == model.engine:
             own.check(body, model.slots)
+
+    def wished(self, model: ModelSpec, wanted: Mapping[str, OptionValue]) -> Wished:
+        """What a request wants its Model loaded with, as far as that may be. Raises BadRequest."""
+        found = self._wished(model, wanted)
+        for name in found.ignored:
+            if (model.name, name) not in self._told_ignored:  # once: a client sends the same with every request
+                self._told_ignored.add((model.name, name))
+                logger.info("%s: requests ask for %s, which they may not choose (`load_options`)", model.name, name)
+        return found
 
     def _must_run(self, model: ModelSpec) -> None:
         view = self.leases.view(model.name)

@@ -38,6 +38,9 @@ class TranslatedExchange(Exchange):
             route = route._replace(weight=asked.weight)
         super().__init__(client, route, model, b"", b"", stream=asked.stream)
         self._asked, self._keep_s = asked, asked.keep_s
+        self._ignored: tuple[str, ...] = ()
+        if asked.load_options:
+            self._wish, self._ignored = client.gateway.wished(model, asked.load_options)
         self._collected: list[bytes] = []
 
     def granted(self, lease: Lease) -> None:
@@ -111,7 +114,10 @@ class TranslatedExchange(Exchange):
 
     def _own_fields(self, media_type: bytes, source: bytes = b"engine") -> bytes:
         id_line = self._client.dialect().id_line(self._request_id)
-        return own_fields(media_type, self._request_id, self._queue_s, self._load_s, source=source, id_line=id_line)
+        fields = own_fields(media_type, self._request_id, self._queue_s, self._load_s, source=source, id_line=id_line)
+        if self._ignored:
+            fields += b"x-corral-ignored-options: %b\r\n" % ", ".join(self._ignored).encode()
+        return fields
 
     def _forward(self, out: bytes, data: bytes, complete: bool) -> None:
         reply = self._reply

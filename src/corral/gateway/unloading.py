@@ -29,7 +29,7 @@ def unload(
         raise Conflict(f"{model.name!r} is pinned: it stays loaded.")
     request_id = gateway.request_id(connection.head)
     body = asked.answer(Served(frozenset()))
-    if control is not None:
+    if control is not None and not model.keep_min_s:  # else its operator wants it to stay
         gateway.tasks.start(_leave(control, model.name), name=f"unload {model.name}")
     fields = own_fields(JSON, request_id, source=b"corral")
     connection.transport.write(connection.head_bytes(200, fields, len(body)) + connection.framed(body, last=True))

@@ -105,6 +105,7 @@ def running_row(view: InstanceView, now: float, expected_wait_s: float | None) -
         "ram_bytes": view.ram_bytes,
         "devices": dict(view.devices),
         "note": view.note,
+        "options": dict(view.options),
         "load_s": view.load_s,
         "progress": view.progress,
         "service_s": seconds(view.service_s),

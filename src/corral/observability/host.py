@@ -60,7 +60,8 @@ class HostMetrics(Collector):
             "What a load was estimated to take, and what it was measured to take.",
             labels=("model", "device", "kind"),
         )
-        for view in views:
+        own = {view.model: view for view in views if not view.options}
+        for view in own.values():
             load = self._seen(view.digest) if view.state in ALIVE else None
             if load is not None:
                 for kind, footprint_of in (("estimated", load.estimated), ("measured", load.measured)):

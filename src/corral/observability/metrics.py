@@ -186,11 +186,14 @@ class Metrics:
         leases = GaugeMetricFamily("corral_leases", "Slots in use.", labels=("model",))
         slots = GaugeMetricFamily("corral_slots", "Slots offered by the running instance.", labels=("model",))
         depth = GaugeMetricFamily("corral_queue_depth", "Requests that wait for a lease.", labels=("model",))
+        sums: dict[str, tuple[int, int, int]] = {}  # a Model may run with several choices of options
         for view in self._views():
             if view.state in ALIVE or view.waiting:  # of thousands of Models a few run, and zeros cost a line each
-                leases.add_metric((view.model,), view.leases)
-                slots.add_metric((view.model,), view.slots)
-                depth.add_metric((view.model,), view.waiting)
+                used, offered, waiting = sums.get(view.model, (0, 0, 0))
+                sums[view.model] = used + view.leases, offered + view.slots, waiting + view.waiting
+        for model, found in sums.items():
+            for family, value in zip((leases, slots, depth), found, strict=True):
+                family.add_metric((model,), value)
         yield from (leases, slots, depth)
         yield from self._caller_gauges()
 

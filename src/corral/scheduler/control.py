@@ -11,7 +11,7 @@ from corral.domain import events
 from corral.domain.errors import Conflict, CorralError, UnknownModel
 from corral.domain.instance import ALIVE, InstanceState, InstanceView
 from corral.domain.serving import Caller
-from corral.scheduler.instances import Instances
+from corral.scheduler.instances import Instances, Running
 from corral.scheduler.loop import LeaseWaiter, Scheduler
 
 
@@ -49,7 +49,9 @@ class SchedulerControl:
 
     async def unload(self, model: str, *, force: bool, timeout_s: float) -> list[str]:
         """Returns when they are gone."""
-        leaving = {view.instance: view.model for view in self._views(model) if view.state in ALIVE}
+        if model and self._scheduler.view(model) is None:
+            raise UnknownModel(model)
+        leaving = self._instances.named(model)
         self._scheduler.submit(events.UnloadWanted(model, force))
         deadline = self._clock.now() + timeout_s
         # By instance: a request that comes meanwhile may start a successor, and that is none of ours.
@@ -65,14 +67,6 @@ class SchedulerControl:
     def _leases(self, model: str) -> int:
         view = self._scheduler.view(model)
         return view.leases if view else 0
-
-    def _views(self, model: str) -> list[InstanceView]:
-        if not model:
-            return self._scheduler.views()
-        view = self._scheduler.view(model)
-        if view is None:
-            raise UnknownModel(model)
-        return [view]
 
     async def logs(self, model: str, *, tail: int | None, follow: bool) -> AsyncIterator[str]:
         """Lines of the present or last engine."""
@@ -115,6 +109,7 @@ class SchedulerControl:
             "ram_bytes": view.ram_bytes,
             "devices": dict(view.devices),
             "note": view.note,
+            "options": dict(view.options),
             "load_s": view.load_s,
             "progress": view.progress,
             "service_s": None if view.service_s is None else round(view.service_s, 3),
@@ -122,22 +117,22 @@ class SchedulerControl:
             "error": view.error,
             "retry_in_s": None if view.retry_at is None else max(0.0, round(view.retry_at - now, 3)),
         }
-        running = self._instances.of_model(view.model) if view.state in ALIVE else None
+        running = self._instances.get(view.instance) if view.state in ALIVE else None
         if running is not None:
             row["engine"] = running.model.engine
             if running.info is not None and view.state is not InstanceState.STARTING:
                 row["context_tokens"] = running.info.context_tokens
                 row["build"] = running.info.build
-            if running.handle is not None:
-                row.update(await self._usage(running.handle.runtime, view.model))
+            row.update(await self._usage(running))
         return row
 
-    async def _usage(self, runtime: str, model: str) -> dict[str, object]:
-        found = self._instances.last_handle(model)
-        if found is None:
+    @staticmethod
+    async def _usage(running: Running) -> dict[str, object]:
+        if running.handle is None:
             return {}
+        runtime = running.handle.runtime
         try:
-            usage = await found[0].usage(found[1])
+            usage = await running.runtime.usage(running.handle)
         except CorralError:
             return {}
         return {} if usage is None else {"rss_bytes": usage.rss_bytes, "pids": list(usage.pids), "runtime": runtime}

@@ -90,6 +90,14 @@ class Instances:
         found = [running for running in self._running.values() if running.model.name == model]
         return found[-1] if found else None
 
+    def get(self, instance: str) -> Running | None:
+        """One that has not ended."""
+        return self._running.get(instance)
+
+    def named(self, model: str) -> dict[str, str]:
+        """Instances of a Model ("" = all) that have not ended, each with its Model."""
+        return {each.instance: each.model.name for each in self._running.values() if model in ("", each.model.name)}
+
     def models(self) -> set[str]:
         """Whose instances have not ended."""
         return {running.model.name for running in self._running.values()}

@@ -26,7 +26,7 @@ from corral.domain import commands, events
 from corral.domain.errors import CorralError
 from corral.domain.fleet import ModelSpec
 from corral.domain.instance import InstanceState, InstanceView
-from corral.domain.launch import Endpoint
+from corral.domain.launch import Endpoint, LoadWish
 from corral.domain.queue import CallerView, WaitingView
 from corral.domain.serving import Caller
 from corral.scheduler.instances import Instances
@@ -105,16 +105,17 @@ class Scheduler:
         weight: int = 1,
         operator: bool = False,
         keep_s: float | None = None,
+        wish: LoadWish | None = None,
     ) -> Place:
         """See `contracts.leases.Leases.ask`. A waiter's own error leaves through here, after the state is whole."""
         request, now = next(self._numbers), self._clock.now()
-        if weight and keep_s is None and not self._busy and not self._left:
+        if weight and keep_s is None and wish is None and not self._busy and not self._left:
             instance = self.machine.grant(request, model, caller, now)
             if instance is not None:
                 waiter.granted(GrantedLease(self, request, instance.id, instance.endpoint, 0.0))
                 return self._answered
         deadline = now + timeout_s
-        event = events.Requested(request, model, caller, deadline, weight, operator, keep_s)
+        event = events.Requested(request, model, caller, deadline, weight, operator, keep_s, wish)
         if self._busy:  # asked from inside a command: the answer comes by the event loop
             self._waiters[request] = waiter
             self._inbox.append(event)

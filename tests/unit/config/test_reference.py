@@ -60,6 +60,8 @@ EXAMPLES: dict[str, str] = {
     "models.NAME.profiles.PROFILE.strip": "[seed]", "models.NAME.profiles.PROFILE.set":
     "{temperature: 1.2, chat_template_kwargs: {enable_thinking: false}}",
     "models.NAME.profiles.PROFILE.aliases": "[storyteller]",
+    "defaults.load_options": "{llamacpp: {ctx_size: 16384}}",
+    "models.NAME.load_options": "{ctx_size: 16384, threads: 8}",
     "state_dir": "/var/lib/corral", "models.NAME.capabilities": "[chat, tools]",
 }  # fmt: skip
 """For keys whose kind does not make one: see `example`."""

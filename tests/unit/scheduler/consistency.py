@@ -9,6 +9,7 @@ from math import inf
 from corral.domain.instance import ALIVE, InstanceState
 from corral.scheduler.machine import Machine
 from corral.scheduler.machine.state import ModelState
+from corral.scheduler.policy.wishes import MOST_WAYS
 
 
 def check_books(machine: Machine) -> None:
@@ -35,7 +36,7 @@ def check_books(machine: Machine) -> None:
         if instance.state is InstanceState.DRAINING:
             assert instance.leased, "a drain without leases should have become a stop"
 
-    for model in world.models.values():
+    for model in world.every():
         current = model.current
         assert current is None or current.state in {InstanceState.STARTING, InstanceState.READY}
         if model.serving is not None:
@@ -57,15 +58,29 @@ def check_books(machine: Machine) -> None:
         for caller in model.callers if model in world.line else ():
             assert world.line.wants(model, caller)
         assert model.retry_at is None or not model.waiting, "nobody waits through a back-off"
+    _check_ways(machine)
     line = [model for _, model in world.line.in_order()]
     _check_in_line(machine, line)
     assert not world.joined, "somebody joined the line and was not looked at"
     assert len(line) == len(set(line)) == len(world.line)
-    waiting = sum(m.waiting for m in world.models.values())
+    waiting = sum(m.waiting for m in world.every())
     assert waiting == len(world.waiting)
     _check_accounts(machine)
     assert set(world.claims) <= set(line)
     assert not world.waiting or world.armed is not None, "every waiter has a deadline, so a Tick must be due"
+
+
+def _check_ways(machine: Machine) -> None:
+    world = machine._world
+    for model in world.models.values():
+        assert len(model.ways) <= MOST_WAYS
+        options = [dict(way.spec.options) for way in (model, *model.ways.values())]
+        options += [dict(way.spec.options) for way in world.retiring if way.parent is model]
+        for key, way in model.ways.items():
+            assert way.wish is not None
+            assert (way.wish.key, way.parent, way.removed, way.group) == (key, model, False, model.group)
+            assert options.count(dict(way.spec.options)) == 1, "one state for each way"
+            assert not way.ways
 
 
 def _check_in_line(machine: Machine, line: list[ModelState]) -> None:

@@ -5,8 +5,9 @@ Transcripts of the machine: things happen at times, and short lines say what it 
     assert s.ask(1, "a") == ["start a"]
     assert s.ready("a") == ["grant 1 a"]
 
-Lines: `start a`, `stop a (why)`, `stop a (why, force)`, `check a`, `grant 1 a`, `refuse 1 code`, `finished`. Notices
-are kept in `told`, the last Wake in `wake`. `wait` moves the clock and sends the Ticks that the machine asked for.
+Lines: `survey a`, `start a`, `stop a (why)`, `stop a (why, force)`, `check a`, `grant 1 a`, `refuse 1 code`,
+`finished`. Notices are kept in `told`, the last Wake in `wake`. `wait` moves the clock and sends the Ticks that the
+machine asked for.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from corral.domain import commands, events
 from corral.domain.errors import CorralError, StartFailed
 from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec
 from corral.domain.instance import InstanceState, InstanceView
-from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Footprint, Remembered, Variant
+from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Footprint, LoadWish, Remembered, Variant
 from corral.domain.serving import Caller
 from corral.domain.units import FOREVER
 from corral.scheduler.machine import Machine
@@ -93,6 +94,7 @@ class Script:
         self.granted: dict[int, commands.Grant] = {}
         self.starts: dict[str, commands.Start] = {}  # by Model, the last
         self.names: dict[str, str] = {}  # instance -> Model
+        self.asked_about: dict[str, ModelSpec] = {}
         self.pending: dict[str, str] = {}  # instance -> starting | stopping | ready
         self.fleet = Fleet()
         self.sizes = dict(sizes or {})
@@ -132,8 +134,8 @@ class Script:
         remembered: Mapping[str, Remembered] | None = None,
     ) -> list[str]:
         """They have been looked at; a spec is one that may have been replaced since."""
-        specs = [self.fleet.models[model] if isinstance(model, str) else model for model in models]
-        footprints = {s.name: footprint(self.sizes.get(s.name, 1)) for s in specs}
+        specs = [self._known(model) if isinstance(model, str) else model for model in models]
+        footprints = {s.name: footprint(self.sizes.get(self.label(s), 1)) for s in specs}
         found = {s.name: s for s in specs}
         digests = dict.fromkeys(found, digest)
         return self.step(events.ModelsSurveyed(found, digests, footprints, {}, variants or {}, remembered or {}))
@@ -148,9 +150,10 @@ class Script:
         weight: int = 1,
         operator: bool = False,
         keep_s: float | None = None,
+        wish: LoadWish | None = None,
     ) -> list[str]:
         who = Caller(caller) if isinstance(caller, str) else caller
-        return self.step(events.Requested(request, model, who, self.now + timeout, weight, operator, keep_s))
+        return self.step(events.Requested(request, model, who, self.now + timeout, weight, operator, keep_s, wish))
 
     def leave(self, request: int) -> list[str]:
         return self.step(events.RequestsLeft((request,)))
@@ -230,12 +233,15 @@ class Script:
     def _line(self, command: commands.Command) -> str:
         match command:
             case commands.Survey():
-                return f"survey {command.model.name}"
+                label = self.label(command.model)
+                self.asked_about[label] = command.model
+                return f"survey {label}"
             case commands.Start():
-                self.names[command.instance] = command.model.name
+                label = command.model.name if command.note else self.label(command.model)  # smaller is no other way
+                self.names[command.instance] = label
                 self.pending[command.instance] = "starting"
-                self.starts[command.model.name] = command
-                return f"start {command.model.name}"
+                self.starts[label] = command
+                return f"start {label}"
             case commands.Stop():
                 self.pending[command.instance] = "stopping"
                 return f"stop {self.names[command.instance]} ({command.reason}{', force' if command.force else ''})"
@@ -255,6 +261,16 @@ class Script:
             case commands.Finished():
                 return "finished"
         return ""
+
+    def label(self, model: ModelSpec) -> str:
+        """Its name, with the options in which it is another way to load what the Fleet has: `a ctx_size=512`."""
+        known = self.fleet.models.get(model.name)
+        own = dict(known.options) if known is not None else dict(model.options)
+        words = [f"{name}={value}" for name, value in model.options.items() if value != own.get(name)]
+        return " ".join([model.name, *words])
+
+    def _known(self, label: str) -> ModelSpec:
+        return self.fleet.models[label] if label in self.fleet.models else self.asked_about[label]
 
     def instance(self, model: str, doing: str) -> str:
         found = [i for i, what in self.pending.items() if what == doing and self.names[i] == model]

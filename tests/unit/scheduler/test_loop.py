@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from corral.contracts.engine import ReadyInfo
+from corral.contracts.engine import ReadyInfo, Wished
 from corral.contracts.leases import Lease
 from corral.contracts.options import OptionTable
 from corral.domain.commands import Command
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import Conflict, CorralError, EngineFailed, FileMissing, PlaceFailed, StartFailed
 from corral.domain.events import FleetChanged, Notice, RequestsLeft, SchedulerEvent
-from corral.domain.fleet import Fleet, Limits, ModelSpec, Timeouts
+from corral.domain.fleet import Fleet, Limits, ModelSpec, OptionValue, Timeouts
 from corral.domain.instance import InstanceState
 from corral.domain.launch import Endpoint, ExitStatus, Footprint, Handle, LaunchPlan, Place
 from corral.domain.serving import Caller
@@ -52,6 +52,9 @@ class TestEngine:
 
     def resolved(self, model: ModelSpec) -> ModelSpec:
         return model
+
+    def wished(self, model: ModelSpec, wanted: Mapping[str, OptionValue], trained_tokens: int | None) -> Wished:
+        return Wished()
 
     async def devices(self, model: ModelSpec) -> tuple[DeviceMemory, ...]:
         return ()

@@ -17,11 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from corral.domain import commands, events
 from corral.domain.errors import CorralError, NoMemory, StartFailed
-from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec
-from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Variant
+from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec, OptionValue
+from corral.domain.launch import Endpoint, ExitKind, ExitStatus, LoadWish, Variant
 from corral.domain.serving import Caller
 from corral.domain.units import FOREVER
 from corral.scheduler.machine import Machine
+from corral.scheduler.policy.wishes import MOST_WAYS
 
 from .consistency import check_books
 from .script import footprint
@@ -62,9 +63,10 @@ class Engine:
     leases: set[int] = field(default_factory=set)  # requests, with or without a slot
     checking: bool = False
     ready_at: float | None = None  # when its load ended
-    pinned: bool = True  # whenever it could have been asked to leave
+    pinned: bool = True  # whenever it could have been asked to leave (other ways to load a Model never are)
     keep_s: float | None = None  # what its last request wanted
     idle_since: float = 0.0
+    options: Mapping[str, OptionValue] = field(default_factory=dict)  # other than its Model's
 
 
 @dataclass
@@ -78,10 +80,23 @@ class Asked:
     deadline: float
     caller: Caller
     keep_s: float | None = None
+    wish: LoadWish | None = None
     state: str = "waiting"  # waiting, granted, refused, left, done
     engine: Engine | None = None
 
 
+OWN: Mapping[str, OptionValue] = {"ctx_size": 8}
+wishes = st.one_of(
+    st.none(),
+    st.none(),
+    st.builds(
+        lambda ctx, threads: LoadWish(
+            {**({"ctx_size": ctx} if ctx else {}), **({"threads": threads} if threads else {})}, OWN if ctx else {}
+        ),
+        st.sampled_from([0, 4, 12, 16]),
+        st.sampled_from([0, 0, 1, 2]),
+    ).map(lambda wish: wish if wish.options else None),
+)
 specs = st.builds(
     lambda slots, ttl, pin, preload, priority: {
         "slots": slots, "ttl_s": ttl, "pin": pin, "preload": preload, "priority": priority,
@@ -155,7 +170,7 @@ class Promises(RuleBasedStateMachine):
         self.groups: dict[str, GroupSpec] = {}
         self.budgets: Mapping[str, int] = {}
         self.survey = events.ModelsSurveyed({}, {}, {})  # of all Models of the newest Fleet
-        self.surveys: list[events.ModelsSurveyed] = []  # that were asked for
+        self.surveys: list[events.ModelsSurveyed | ModelSpec] = []  # that were asked for; of ways, as yet to be made
         self.cut_allowed = False
         self.closing: float | None = None
         self.finished = False
@@ -171,7 +186,13 @@ class Promises(RuleBasedStateMachine):
     @precondition(lambda self: self.surveys)
     @rule(pick=st.integers(0, 5))
     def survey_ends(self, pick: int) -> None:
-        self._step(self.surveys.pop(pick % len(self.surveys)))
+        found = self.surveys.pop(pick % len(self.surveys))
+        self._step(self._survey_of_way(found) if isinstance(found, ModelSpec) else found)
+
+    def _survey_of_way(self, spec: ModelSpec) -> events.ModelsSurveyed:
+        digest = f"{self.digests[spec.name]} {_others(spec)}"
+        self.sizes.setdefault(digest, {"ram": 1 + len(digest) % 2})
+        return events.ModelsSurveyed({spec.name: spec}, {spec.name: digest}, {spec.name: footprint(self.sizes[digest])})
 
     @rule(fleet=fleets)
     def reload(self, fleet: dict) -> None:  # type: ignore[type-arg]
@@ -183,11 +204,20 @@ class Promises(RuleBasedStateMachine):
         patience=st.sampled_from([5.0, 40.0, PATIENT]),
         caller=callers,
         keep=st.sampled_from([None, None, 0.0, 7.0, FOREVER]),
+        wish=wishes,
     )
-    def ask(self, model: str, weight: int, patience: float, caller: Caller, keep: float | None = None) -> None:
+    def ask(
+        self,
+        model: str,
+        weight: int,
+        patience: float,
+        caller: Caller,
+        keep: float | None = None,
+        wish: LoadWish | None = None,
+    ) -> None:
         number = len(self.asked) + 1
-        self.asked[number] = Asked(number, model, weight, self.now, self.now + patience, caller, keep)
-        self._step(events.Requested(number, model, caller, self.now + patience, weight, keep_s=keep))
+        self.asked[number] = Asked(number, model, weight, self.now, self.now + patience, caller, keep, wish)
+        self._step(events.Requested(number, model, caller, self.now + patience, weight, keep_s=keep, wish=wish))
 
     @rule(model=st.sampled_from(NAMES), count=st.integers(2, 8), caller=callers)
     def burst(self, model: str, count: int, caller: Caller) -> None:
@@ -228,7 +258,7 @@ class Promises(RuleBasedStateMachine):
     def measure(self, pick: int, size: Mapping[str, int]) -> None:
         engine = self._engine("ready", pick)
         engine.size = size
-        if engine.digest in self._ways(engine.model):
+        if engine.options or engine.digest in self._ways(engine.model):
             self.sizes[engine.digest] = size
         self._step(events.InstanceMeasured(engine.id, footprint(size)))
 
@@ -355,8 +385,11 @@ class Promises(RuleBasedStateMachine):
                 if command.error.code == "queue_timeout":
                     assert request.deadline <= self.now
             case commands.Survey():
-                assert self.survey.models[command.model.name] is command.model
-                self.surveys.append(self.survey)
+                if _others(command.model):
+                    self.surveys.append(command.model)
+                else:
+                    assert self.survey.models[command.model.name] is command.model
+                    self.surveys.append(self.survey)
             case commands.Check():
                 engine = self.engines[command.instance]
                 assert engine.doing == "ready"
@@ -375,7 +408,8 @@ class Promises(RuleBasedStateMachine):
         assert self.closing is None
         assert command.instance not in self.engines
         assert not [e for e in self._alive() if (e.model, e.digest) == (name, digest)], "two loads of one load digest"
-        if name in self.fleet.models:
+        options = _others(command.model) if not command.note else {}
+        if name in self.fleet.models and not options:
             assert digest in self._ways(name)
         assert command.footprint == self.sizes[digest]
         assert command.limited == self.budgets.keys()
@@ -389,7 +423,9 @@ class Promises(RuleBasedStateMachine):
             )
         for other in self._alive():
             assert not self._sends_away(name, other.model), f"{name} starts beside {other}"
-        self.engines[command.instance] = Engine(command.instance, name, digest, self.sizes[digest])
+        self.engines[command.instance] = Engine(command.instance, name, digest, self.sizes[digest], options=options)
+        ways = {tuple(e.options.items()) for e in self._alive() if e.model == name and e.options}
+        assert len(ways) <= 2 * MOST_WAYS, "more and more ways to load one Model"
 
     def _ways(self, model: str) -> list[str]:
         return [found for found in (self.digests.get(model), self.smaller.get(model)) if found]
@@ -409,7 +445,7 @@ class Promises(RuleBasedStateMachine):
             assert self.cut_allowed or (self.closing is not None and self.closing <= self.now)
         else:
             assert not engine.leases, "an instance with a lease is stopped"
-        if engine.pinned and self._pinned(engine.model):
+        if engine.pinned and self._pinned(engine.model) and not engine.options:
             assert command.reason in {"unload", "reload", "shutdown"}, "a pinned Model is evicted"
         if command.reason == "ttl":
             self._judge_ttl(engine)
@@ -418,7 +454,7 @@ class Promises(RuleBasedStateMachine):
         engine.doing = "stopping"
 
     def _judge_ttl(self, engine: Engine) -> None:
-        assert not self._pinned(engine.model)
+        assert engine.options or not self._pinned(engine.model)
         stays = self.fleet.models[engine.model].ttl_s if engine.keep_s is None else engine.keep_s
         assert self.now >= engine.idle_since + stays, "unloaded before its time"
 
@@ -428,12 +464,13 @@ class Promises(RuleBasedStateMachine):
         assert engine.doing == "ready"
         assert not engine.checking, "a lease on an instance that may be dead"
         assert engine.model == request.model
-        if engine.model in self.fleet.models:
-            assert engine.digest in self._ways(engine.model)
+        if engine.model in self.fleet.models and not engine.options and not self.surveys:
+            assert engine.digest in self._ways(engine.model)  # else it may be as it was, until it is looked at
         if request.weight:
+            self._judge_options(request, engine)
             mates = [r for r in self._in_state("waiting") if r.model == request.model and r.weight]
-            own = [r for r in mates if r.caller == request.caller]
-            assert own[0] is request, "within a caller: first come, first served"
+            own = [r for r in mates if r.caller == request.caller and r.wish is None]
+            assert request.wish is not None or own[0] is request, "within a caller: first come, first served"
             self._judge_bound(request)
             in_use = sum(self.asked[number].weight for number in engine.leases)
             assert in_use < engine.slots, "more leases than slots"
@@ -441,6 +478,13 @@ class Promises(RuleBasedStateMachine):
         request.state, request.engine = "granted", engine
         engine.keep_s = engine.keep_s if request.keep_s is None else request.keep_s
         engine.leases.add(request.number)
+
+    def _judge_options(self, request: Asked, engine: Engine) -> None:
+        wanted: Mapping[str, OptionValue] = {} if request.wish is None else request.wish.options
+        if request.wish is None:
+            assert not engine.options, "what nobody wanted"
+        assert engine.options.get("threads") == wanted.get("threads")
+        assert engine.options.get("ctx_size", 8) >= wanted.get("ctx_size", 8)  # type: ignore[operator]
 
     def _judge_bound(self, request: Asked) -> None:
         bound = request.caller.max_concurrent
@@ -493,7 +537,7 @@ class Promises(RuleBasedStateMachine):
 
     def _change_fleet(self, fleet: dict) -> None:  # type: ignore[type-arg]
         present = sorted(fleet["present"])
-        models = {name: ModelSpec(name, **fleet["specs"][name]) for name in present}
+        models = {name: ModelSpec(name, options=OWN, **fleet["specs"][name]) for name in present}
         for engine in self._alive():
             engine.pinned = engine.pinned and self._pinned(engine.model)
         if self.closing is None:
@@ -514,7 +558,7 @@ class Promises(RuleBasedStateMachine):
         digests = {name: self.digests.get(name, "") for name in present}
         footprints = {name: footprint(self.sizes.get(digest, {})) for name, digest in digests.items()}
         variants = {
-            name: (Variant({"ctx_size": 1}, footprint(self.sizes[digest]), digest, "smaller"),)
+            name: (Variant({"n_gpu_layers": 1}, footprint(self.sizes[digest]), digest, "smaller"),)
             for name, digest in self.smaller.items()
             if name in present
         }
@@ -547,6 +591,11 @@ class Promises(RuleBasedStateMachine):
     def _engine(self, doing: str, pick: int) -> Engine:
         found = self._doing(doing)
         return found[pick % len(found)]
+
+
+def _others(spec: ModelSpec) -> dict[str, OptionValue]:
+    """The options in which it is another way to load its Model."""
+    return {name: value for name, value in spec.options.items() if value != OWN.get(name)}
 
 
 def test_the_promises_hold_whatever_happens() -> None:

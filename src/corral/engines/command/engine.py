@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from corral.contracts.engine import ReadyInfo
+from corral.contracts.engine import ReadyInfo, Wished
 from corral.contracts.options import OptionTable
 from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.errors import FileMissing, StartFailed
@@ -44,7 +44,10 @@ class CommandEngine:
 
     def problems(self, model: ModelSpec) -> list[str]:
         """See `options`."""
-        return problems_of(model)
+        found = problems_of(model)
+        if model.load_options:
+            found.append("load_options has no meaning for this engine: its command line says how it is loaded.")
+        return found
 
     def slots(self, model: ModelSpec) -> int:
         """The `parallel` option."""
@@ -54,6 +57,10 @@ class CommandEngine:
     def resolved(self, model: ModelSpec) -> ModelSpec:
         """Its source may be a file of any kind: nothing is read from it."""
         return dataclasses.replace(model, source=Source(), options=checked(model.options)[0])
+
+    def wished(self, model: ModelSpec, wanted: Mapping[str, OptionValue], trained_tokens: int | None) -> Wished:
+        """Nobody but its operator knows how it is loaded."""
+        return Wished(None, tuple(wanted))
 
     async def devices(self, model: ModelSpec) -> tuple[DeviceMemory, ...]:
         """Nothing is known of what it can use."""

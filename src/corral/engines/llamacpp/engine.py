@@ -19,14 +19,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from corral.contracts.engine import ReadyInfo
+from corral.contracts.engine import ReadyInfo, Wished
 from corral.contracts.headers import Headers
 from corral.contracts.options import OptionTable
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
-from corral.domain.fleet import ModelSpec
+from corral.domain.fleet import ModelSpec, OptionValue
 from corral.domain.launch import Attach, Endpoint, ExitStatus, Footprint, LaunchPlan, Place
-from corral.engines.llamacpp import embedded, gpu, ready
+from corral.engines.llamacpp import embedded, gpu, ready, wishes
 from corral.engines.llamacpp.argv import Argv, argv_of
 from corral.engines.llamacpp.binary import Program, choose, identity_of, uses_embedded, worker_argv
 from corral.engines.llamacpp.diagnose import diagnose
@@ -78,7 +78,7 @@ class LlamaCppEngine:
     def problems(self, model: ModelSpec) -> list[str]:
         """What cannot work together, or not with the engine that would be used (which is found by a look at PATH)."""
         settings = settings_of(model)
-        found = list(settings.problems)
+        found = [*settings.problems, *wishes.problems(model)]
         if not model.source.path:
             found.append("A llamacpp Model needs a source: a path to a .gguf file.")
         if self._uses_embedded(model.binary):
@@ -160,6 +160,10 @@ class LlamaCppEngine:
     ) -> StartFailed:
         """See `diagnose`: the first known string in the log, else how it ended and what it last said."""
         return diagnose(exit, log)
+
+    def wished(self, model: ModelSpec, wanted: Mapping[str, OptionValue], trained_tokens: int | None) -> Wished:
+        """See `wishes`."""
+        return wishes.wished(model, wanted, trained_tokens)
 
     async def devices(self, model: ModelSpec) -> tuple[DeviceMemory, ...]:
         """See `contracts.engine.Engine.devices`: its program's list, with the Model's `env` and `device` applied."""

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from corral.contracts.engine import ReadyInfo
+from corral.contracts.engine import ReadyInfo, Wished
 from corral.contracts.options import OptionTable
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
-from corral.domain.fleet import ModelSpec
+from corral.domain.fleet import ModelSpec, OptionValue
 from corral.domain.launch import Attach, Endpoint, ExitStatus, Footprint, LaunchPlan, Place
 from corral.engines.remote.options import OPTIONS, checked, endpoint_of
 from corral.kit.localhttp import Answer, LocalConnection, NotHttp
@@ -30,7 +30,8 @@ class RemoteEngine:
     def problems(self, model: ModelSpec) -> list[str]:
         """Sentences about the options, and about keys that a server which already runs cannot follow."""
         _, found = checked(model.options)
-        for key, value in (("args", model.args), ("env", model.env), ("source", model.source.path)):
+        load = ("load_options", model.load_options)
+        for key, value in (("args", model.args), ("env", model.env), ("source", model.source.path), load):
             if value:
                 found.append(f"{key} has no meaning for a remote Model: its server already runs.")
         return found
@@ -43,6 +44,10 @@ class RemoteEngine:
     def resolved(self, model: ModelSpec) -> ModelSpec:
         """The options stand where they stand."""
         return model
+
+    def wished(self, model: ModelSpec, wanted: Mapping[str, OptionValue], trained_tokens: int | None) -> Wished:
+        """Nobody but its operator knows how it is loaded."""
+        return Wished(None, tuple(wanted))
 
     async def devices(self, model: ModelSpec) -> tuple[DeviceMemory, ...]:
         """None of this host."""

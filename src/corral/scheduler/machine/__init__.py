@@ -51,7 +51,7 @@ class Machine:
     def step(self, event: SchedulerEvent, now: float) -> list[Command]:
         """What is to be done about it, in order."""
         if type(event) is Requested:
-            if event.weight and event.keep_s is None:
+            if event.weight and event.keep_s is None and event.wish is None:
                 instance = self.grant(event.request, event.model, event.caller, now)
                 if instance is not None:
                     return [Grant(event.request, instance.id, instance.endpoint, 0.0)]
@@ -112,24 +112,24 @@ class Machine:
     def view(self, model: str) -> InstanceView | None:
         """One Model's state; None for a Model that is not in the Fleet."""
         found = self._world.models.get(model)
-        return None if found is None or found.removed else views.view(found)
+        return None if found is None or found.removed else views.view(views.face(found))
 
     def views(self) -> list[InstanceView]:
-        """All Models' states, in the order of the Fleet."""
+        """All Models' states, in the order of the Fleet, each with the other ways in which it is loaded."""
         models = self._world.models
-        return [views.view(models[name]) for name in self._world.order]
+        return [views.view(way) for name in self._world.order for way in views.shown(models[name])]
 
     def present(self) -> list[InstanceView]:
         """The states of those Models alone that have an engine, or waiters. Costs nothing for the idle thousands."""
         world = self._world
-        found = {each.model.name: each.model for each in world.instances.values()}
-        found.update((each.model.name, each.model) for each in world.waiting.values())
-        return [views.view(model) for model in found.values() if not model.removed]
+        found = {each.model: None for each in world.instances.values()}
+        found.update((each.model, None) for each in world.waiting.values())
+        return [views.view(model) for model in found if not model.removed]
 
     def states(self) -> list[tuple[str, InstanceState]]:
         """All Models' states and nothing else of them, in the order of the Fleet."""
         models = self._world.models
-        return [(name, views.state(models[name])) for name in self._world.order]
+        return [(name, views.state(views.face(models[name]))) for name in self._world.order]
 
     def held(self) -> list[tuple[str, str, Mapping[str, int]]]:
         """(Model, instance, bytes by device) of all engines: those beside a successor, and those of removed Models."""
@@ -157,7 +157,7 @@ class Machine:
     def waiters(self, now: float) -> list[WaitingView]:
         """Everyone who waits: the Models in the order of the Fleet, each in the order in which it would serve them."""
         look = Outlook(self._world, now)
-        return [view for model in self._world.models.values() if model.waiting for view in look.waiters(model)]
+        return [view for model in self._world.every() if model.waiting for view in look.waiters(model)]
 
     def newcomers_wait_s(self, models: Iterable[str], now: float) -> dict[str, float | None]:
         """What a request that came now could expect, by Model; None where too little has been measured."""

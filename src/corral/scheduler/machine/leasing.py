@@ -7,10 +7,10 @@ import heapq
 from collections import OrderedDict
 
 from corral.domain.commands import Check, Grant, Refuse
-from corral.domain.errors import CorralError, QueueTimeout, ShuttingDown, UnknownModel
+from corral.domain.errors import CorralError, QueueFull, QueueTimeout, ShuttingDown, UnknownModel
 from corral.domain.events import LeaseReleased, Requested
 from corral.domain.serving import Caller
-from corral.scheduler.machine import doubt
+from corral.scheduler.machine import doubt, wishes
 from corral.scheduler.machine.state import READY, Instance, MakeError, ModelState, Waiter, World
 from corral.scheduler.policy.fair import UNKNOWN_COST_S
 from corral.scheduler.policy.queue import queue_full, retry_after_s
@@ -25,7 +25,19 @@ def request(world: World, event: Requested) -> None:
         refuse(world, event.request, ShuttingDown())
     elif model is None or model.removed:
         refuse(world, event.request, UnknownModel(event.model))
-    elif event.weight == 0 and model.serving is not None:
+    else:
+        _serve(world, model, event)
+
+
+def _serve(world: World, model: ModelState, event: Requested) -> None:
+    if event.wish is not None:
+        try:
+            model = wishes.serving(world, model, event.wish)
+        except QueueFull as full:
+            return refuse(world, event.request, full)
+    elif event.weight == 0 and not event.operator:
+        model = wishes.running(model)
+    if event.weight == 0 and model.serving is not None:
         _lease(world, event, 0, model.serving, 0.0)
     elif event.weight and (free := _with_free_slot(model)) is not None and world.accounts.take_pass(event.caller):
         _lease(world, event, event.weight, free, 0.0)
@@ -35,6 +47,7 @@ def request(world: World, event: Requested) -> None:
         if event.operator:
             doubt.by_hand(world, model)
         _enqueue(world, model, event)
+    return None
 
 
 def _no_place(world: World, model: ModelState, caller: Caller, *, operator: bool) -> CorralError | None:

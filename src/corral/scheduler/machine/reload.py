@@ -21,7 +21,7 @@ from corral.domain.events import (
 )
 from corral.domain.fleet import Fleet, GroupSpec, ModelSpec
 from corral.domain.instance import InstanceState
-from corral.scheduler.machine import doubt, leasing, loading, stopping
+from corral.scheduler.machine import doubt, leasing, loading, stopping, wishes
 from corral.scheduler.machine.state import READY, STARTING, Instance, ModelState, World
 from corral.scheduler.policy.groups import must_leave
 from corral.scheduler.policy.memory import fits
@@ -41,7 +41,9 @@ def fleet_changed(world: World, event: FleetChanged) -> None:
         model = world.models.get(name)
         if model is None:
             model = world.models[name] = ModelState(spec, world.next_arrival(), preload=spec.preload)
+        old = model.spec
         _apply(world, model, spec, groups.get(name))
+        wishes.fleet_changed(world, model, old)
         if name in event.digests:
             _learn(world, model, event)
         else:
@@ -52,8 +54,9 @@ def fleet_changed(world: World, event: FleetChanged) -> None:
         if name not in fleet.models and not model.removed:
             model.removed = True
             model.preload = False
-            world.retiring[model] = None
+            world.retiring[model] = "reload"
             world.touch(model)
+            wishes.fleet_changed(world, model, model.spec)
     _reindex(world)
     world.budgets = fleet.budgets
     world.has_fleet = True
@@ -81,8 +84,9 @@ def _apply(world: World, model: ModelState, spec: ModelSpec, group: GroupSpec | 
 def surveyed(world: World, event: ModelsSurveyed) -> None:
     """More of the Fleet is known: most of it nobody waits for, and nothing else changes."""
     for name, spec in event.models.items():
-        model = world.models.get(name)
-        if model is not None and model.spec is spec and not model.surveyed:
+        known = world.models.get(name)
+        model = wishes.surveyed_as(world, known, spec) if known is not None else None
+        if model is not None and not model.surveyed:
             _learn(world, model, event)
             if model.wants_start():
                 world.touch(model)
@@ -177,7 +181,7 @@ def adopt(world: World, event: InstanceAdopted) -> None:
     if model is None:  # like a Model that was just removed: known until its engine is gone
         model = ModelState(ModelSpec(event.model), world.next_arrival(), digest=event.digest, removed=True)
         world.models[event.model] = model
-        world.retiring[model] = None
+        world.retiring[model] = "reload"
     wanted = _fits(world, model, event.digest)
     holds = model.sizes.get(event.digest, model.needs)
     instance = Instance(event.instance, model, event.digest, holds, STARTING, world.now)

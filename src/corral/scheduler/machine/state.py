@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 from corral.domain.commands import Command, Survey, Tell, Wake
 from corral.domain.errors import CorralError
 from corral.domain.events import InstanceAdopted, Notice, StateChanged
-from corral.domain.fleet import GroupSpec, Limits, ModelSpec
+from corral.domain.fleet import GroupSpec, Limits, ModelSpec, OptionValue
 from corral.domain.instance import TRANSITIONS, InstanceState
-from corral.domain.launch import Endpoint, Variant
+from corral.domain.launch import Endpoint, LoadWish, Variant
 from corral.domain.serving import Caller
 from corral.scheduler.machine.callers import Accounts
 from corral.scheduler.machine.doubt import Doubt
@@ -138,6 +138,10 @@ class ModelState:
     parked: OrderedDict[int, Waiter] = field(default_factory=OrderedDict)  # kept out of line by their callers' bounds
     deadlines: list[tuple[float, int]] = field(default_factory=list)  # a heap, of waiters and of some who were
     measured: Measured = field(default_factory=Measured)
+    parent: ModelState | None = None  # the Model of which this is another way to load it: `wish` says which
+    wish: LoadWish | None = None
+    ways: OrderedDict[tuple[tuple[str, OptionValue], ...], ModelState] = field(default_factory=OrderedDict)
+    """The ways to load it that requests asked for, by LoadWish.key, the one that was used last at the end."""
     current: Instance | None = None  # starting or ready: who serves, or will serve, new requests
     serving: Instance | None = None  # the same while it may take leases: ready and not suspect
     leaving: dict[str, Instance] = field(default_factory=dict)  # draining or stopping
@@ -253,7 +257,7 @@ class World:
         self.kept: dict[Instance, None] = {}  # is not leaving, its Model is pinned
         self.grouped: dict[str, dict[str, Instance]] = {}  # alive, by group
         self.draining: dict[Instance, None] = {}
-        self.retiring: dict[ModelState, None] = {}  # removed from the Fleet, not gone yet
+        self.retiring: dict[ModelState, str] = {}  # removed, not gone yet, and why
         self.timers: Timers[Instance | ModelState | Alarm] = Timers()
         self.armed: float | None = None  # the time of the last Wake
         self.closing: float | None = None  # shutting down; leases are cut at this time
@@ -262,6 +266,13 @@ class World:
         self.found: list[InstanceAdopted] = []  # adopted before there was a Fleet
         self._ids = (f"{id_prefix}-{number}" for number in itertools.count(1))
         self._arrivals = itertools.count(1)
+
+    def every(self) -> Iterator[ModelState]:
+        """All Models, each followed by the other ways to load it, then those of them that are on their way out."""
+        for model in self.models.values():
+            yield model
+            yield from model.ways.values()
+        yield from (model for model in self.retiring if model.parent is not None)
 
     # --- the small steps ------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ REASONS: Final = {
     "ttl": "idle for its TTL",
     "unload": "unloaded by hand",
     "reload": "the configuration changed",
+    "options": "makes room for other options of the same Model",
     "shutdown": "Corral is shutting down",
 }
 TAKEN_BACK: Final = frozenset({"swap", "exclusive", "memory", "reload"})
@@ -128,8 +129,7 @@ def watch_ttl(world: World, instance: Instance) -> None:
 
 def unload(world: World, event: UnloadWanted) -> None:
     """Refuse who waits, let who runs end (or not), and forget failures: the operator wants a clean slate."""
-    names = [event.model] if event.model else list(world.models)
-    for model in (world.models[name] for name in names if name in world.models):
+    for model in [model for model in world.every() if event.model in ("", model.name)]:
         leasing.refuse_waiters(world, model, lambda name=model.name: Unloaded(_unloaded(name)))  # type: ignore[misc]
         model.held = True
         model.preload = False
@@ -149,7 +149,7 @@ def shut_down(world: World, deadline: float) -> None:
     first = world.closing is None
     world.closing = deadline if world.closing is None else min(world.closing, deadline)
     if first:
-        for model in list(world.models.values()):
+        for model in list(world.every()):
             leasing.refuse_waiters(world, model, ShuttingDown)
             model.held = True  # pinned ones too: nothing starts any more
             model.preload = False
@@ -209,10 +209,11 @@ def finish(world: World) -> None:
 
 def retire(world: World) -> None:
     """Removed Models: gone once they have served those who waited."""
-    for model in list(world.retiring):
+    for model in sorted(world.retiring, key=lambda model: model.parent is None):  # ways to load a Model before itself
         if not model.has_waiters and model.current is not None:
-            send_away(world, model.current, "reload")
-        if not model.waiting and model.current is None and not model.leaving:
+            send_away(world, model.current, world.retiring[model])
+        awaited = any(way.parent is model for way in world.retiring)
+        if not model.waiting and model.current is None and not model.leaving and not awaited:
             del world.retiring[model]
             world.timers.forget(model)
             if world.models.get(model.name) is model:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from corral.domain.devices import RAM
 from corral.domain.instance import InstanceState, InstanceView
 from corral.scheduler.machine.state import READY, STARTING, Instance, ModelState
@@ -12,6 +14,23 @@ def view(model: ModelState) -> InstanceView:
     """The Model's present instance, else the one that leaves, else why there is none."""
     instance = _shown(model)
     return _running(model, instance) if instance else _absent(model)
+
+
+def face(model: ModelState) -> ModelState:
+    """Which of the ways to load it is shown where there is room for one: its own, unless only another is there."""
+    if model.ways and _shown(model) is None and not model.waiting:
+        return next((way for way in reversed(model.ways.values()) if _is_there(way)), model)
+    return model
+
+
+def shown(model: ModelState) -> Iterator[ModelState]:
+    """Its own way, whatever becomes of it, and the others that are there."""
+    yield model
+    yield from (way for way in model.ways.values() if _is_there(way))
+
+
+def _is_there(way: ModelState) -> bool:
+    return _shown(way) is not None or bool(way.waiting)
 
 
 def state(model: ModelState) -> InstanceState:
@@ -44,6 +63,7 @@ def _running(model: ModelState, instance: Instance) -> InstanceView:
         ram_bytes=instance.holds.get(RAM, 0),
         devices=instance.holds,
         note=instance.note,
+        options=model.wish.options if model.wish is not None else {},
         load_s=instance.load_s,
         ready_at=instance.ready_at if instance.load_s is not None else None,
         progress=instance.progress if instance.state is STARTING else None,
@@ -61,6 +81,7 @@ def _absent(model: ModelState) -> InstanceView:
         instance=last.id if last else "",
         state=state(model),
         digest=model.digest,
+        options=model.wish.options if model.wish is not None else {},
         waiting=model.waiting,
         since=last.since if last else 0.0,
         load_s=last.load_s if last else None,
