@@ -56,7 +56,7 @@ async def test_a_model_may_use_what_its_options_leave(tmp_path: Path) -> None:
     program.chmod(0o755)
     engine = LlamaCppEngine(which=lambda name: str(program))
 
-    async def names(**options: tuple[str, ...]) -> list[str]:
+    async def names(**options: tuple[str, ...] | str) -> list[str]:
         return [device.name for device in await engine.devices(ModelSpec("m", options=options))]
 
     assert await names() == ["CUDA0", "Vulkan1", "RPC0"]
@@ -64,7 +64,7 @@ async def test_a_model_may_use_what_its_options_leave(tmp_path: Path) -> None:
     assert await names(device=("CUDA7",)) == []
     assert await names(device=("none",)) == []
     # Its draft may use others, and uses all unless told: the estimate chooses for each of the two.
-    assert await names(device=("CUDA0",), model_draft=("/d.gguf",)) == ["CUDA0", "Vulkan1", "RPC0"]
+    assert await names(device=("CUDA0",), model_draft="/d.gguf") == ["CUDA0", "Vulkan1", "RPC0"]
     nowhere = LlamaCppEngine(which=lambda name: str(tmp_path / "gone"))
     assert await nowhere.devices(ModelSpec("m")) == ()
 
