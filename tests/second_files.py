@@ -6,6 +6,7 @@ Built once beside the models of `tests.models`, whose widths they share: all are
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from tests.models import folder
 
 WIDTH = 64
+INNER, FEED = 32, 64  # of a projector's encoders
+MELS = 80
 Tensor = NDArray[np.float32]
 
 
@@ -45,39 +48,77 @@ def control_vector(layers: int = 3, width: int = WIDTH) -> Path:
     return _file(f"control-{layers}-{width}.gguf", "controlvector", write)
 
 
-def projector() -> Path:
-    """A vision projector (gemma3's kind) for a text model of 64 values: pictures of 56 by 56 become 4 tokens."""
-    size, patch, width = 56, 14, 32
+def projector(*, sound: bool = False) -> Path:
+    """
+    For a text model of 64 values: pictures of 56 by 56 become 4 tokens (gemma3's kind), and with `sound` every 30
+    seconds of sound become 30 (ultravox's).
+    """
 
     def write(writer: Any) -> None:
         writer.add_type("mmproj")
-        writer.add_bool("clip.has_vision_encoder", True)
-        writer.add_string("clip.projector_type", "gemma3")
-        writer.add_bool("clip.use_gelu", True)
-        for key, value in {
-            "image_size": size, "patch_size": patch, "embedding_length": width, "feed_forward_length": 64,
-            "projection_dim": WIDTH, "block_count": 1, "attention.head_count": 2,
-        }.items():  # fmt: skip
-            writer.add_uint32(f"clip.vision.{key}", value)
-        writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-6)
-        writer.add_array("clip.vision.image_mean", [0.5, 0.5, 0.5])
-        writer.add_array("clip.vision.image_std", [0.5, 0.5, 0.5])
-        count = (size // patch) ** 2
-        tensors: dict[str, tuple[int, ...]] = {
-            "v.patch_embd.weight": (width, 3, patch, patch), "v.patch_embd.bias": (width,),
-            "v.position_embd.weight": (count, width), "v.post_ln.weight": (width,), "v.post_ln.bias": (width,),
-            "mm.input_projection.weight": (width, WIDTH), "mm.soft_emb_norm.weight": (width,),
-        }  # fmt: skip
-        for part in ("q", "k", "v", "out"):
-            tensors |= {f"v.blk.0.attn_{part}.weight": (width, width), f"v.blk.0.attn_{part}.bias": (width,)}
-        for part in ("ln1", "ln2"):
-            tensors |= {f"v.blk.0.{part}.weight": (width,), f"v.blk.0.{part}.bias": (width,)}
-        tensors |= {"v.blk.0.ffn_up.weight": (64, width), "v.blk.0.ffn_up.bias": (64,)}
-        tensors |= {"v.blk.0.ffn_down.weight": (width, 64), "v.blk.0.ffn_down.bias": (width,)}
-        for name, shape in tensors.items():
-            writer.add_tensor(name, _random(*shape))
+        _sight(writer)
+        if sound:
+            _hearing(writer)
 
-    return _file("projector.gguf", "clip", write)
+    return _file("ears.gguf" if sound else "projector.gguf", "clip", write)
+
+
+def _sight(writer: Any) -> None:
+    size, patch = 56, 14
+    writer.add_bool("clip.has_vision_encoder", True)
+    writer.add_string("clip.vision.projector_type", "gemma3")
+    writer.add_bool("clip.use_gelu", True)
+    writer.add_uint32("clip.vision.image_size", size)
+    writer.add_uint32("clip.vision.patch_size", patch)
+    writer.add_uint32("clip.vision.projector.scale_factor", 2)
+    writer.add_array("clip.vision.image_mean", [0.5, 0.5, 0.5])
+    writer.add_array("clip.vision.image_std", [0.5, 0.5, 0.5])
+    tensors: dict[str, tuple[int, ...]] = {
+        "v.patch_embd.weight": (INNER, 3, patch, patch), "v.patch_embd.bias": (INNER,),
+        "v.position_embd.weight": ((size // patch) ** 2, INNER),
+        "mm.input_projection.weight": (INNER, WIDTH), "mm.soft_emb_norm.weight": (INNER,),
+    }  # fmt: skip
+    _encoder(writer, "vision", tensors | _layer("v"))
+
+
+def _hearing(writer: Any) -> None:
+    frames, stack = 3000, 50
+    writer.add_bool("clip.has_audio_encoder", True)
+    writer.add_string("clip.audio.projector_type", "ultravox")
+    writer.add_uint32("clip.audio.num_mel_bins", MELS)
+    writer.add_uint32("clip.audio.projector.stack_factor", stack)
+    tensors: dict[str, tuple[int, ...]] = {
+        "a.conv1d.1.weight": (INNER, MELS, 3), "a.conv1d.1.bias": (INNER, 1),
+        "a.conv1d.2.weight": (INNER, INNER, 3), "a.conv1d.2.bias": (INNER, 1),
+        "a.position_embd.weight": (frames // 2, INNER),
+        "mm.a.norm_pre.weight": (INNER * stack,), "mm.a.mlp.1.weight": (WIDTH, INNER * stack),
+        "mm.a.norm_mid.weight": (WIDTH // 2,), "mm.a.mlp.2.weight": (WIDTH, WIDTH // 2),
+    }  # fmt: skip
+    layer = _layer("a")
+    del layer["a.blk.0.attn_k.bias"]  # llama.cpp insists: these encoders have none
+    _encoder(writer, "audio", tensors | layer)
+
+
+def _encoder(writer: Any, kind: str, tensors: dict[str, tuple[int, ...]]) -> None:
+    for key, value in {
+        "embedding_length": INNER, "feed_forward_length": FEED, "projection_dim": WIDTH, "block_count": 1,
+        "attention.head_count": 2,
+    }.items():  # fmt: skip
+        writer.add_uint32(f"clip.{kind}.{key}", value)
+    writer.add_float32(f"clip.{kind}.attention.layer_norm_epsilon", 1e-6)
+    for name, shape in tensors.items():
+        writer.add_tensor(name, _random(*shape))
+
+
+def _layer(prefix: str) -> dict[str, tuple[int, ...]]:
+    tensors: dict[str, tuple[int, ...]] = {f"{prefix}.post_ln.weight": (INNER,), f"{prefix}.post_ln.bias": (INNER,)}
+    at = f"{prefix}.blk.0"
+    for part in ("q", "k", "v", "out"):
+        tensors |= {f"{at}.attn_{part}.weight": (INNER, INNER), f"{at}.attn_{part}.bias": (INNER,)}
+    for part in ("ln1", "ln2"):
+        tensors |= {f"{at}.{part}.weight": (INNER,), f"{at}.{part}.bias": (INNER,)}
+    tensors |= {f"{at}.ffn_up.weight": (FEED, INNER), f"{at}.ffn_up.bias": (FEED,)}
+    return tensors | {f"{at}.ffn_down.weight": (INNER, FEED), f"{at}.ffn_down.bias": (INNER,)}
 
 
 def _random(*shape: int) -> Tensor:
@@ -88,7 +129,8 @@ def _random(*shape: int) -> Tensor:
 def _file(name: str, arch: str, write: Callable[[Any], None]) -> Path:
     import gguf
 
-    target = folder() / name
+    # Named after this source, too: a changed builder never meets old files.
+    target = folder() / f"{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]}-{name}"
     if not target.exists():
         part = target.with_suffix(f".{os.getpid()}.part")
         writer = gguf.GGUFWriter(part, arch)
