@@ -19,6 +19,7 @@ import ollama
 import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
+from openai.types.responses import Response
 
 from tests.corrals import Running, corral, gguf
 from tests.models import ADA, model
@@ -70,6 +71,7 @@ class Clients:
     async def respond(self, *parts: Any, stream: bool = False) -> tuple[str, int]:
         """/v1/responses."""
         turns: Any = [{"role": "user", "content": [{"type": "input_text", "text": QUESTION}, *parts]}]
+        answer: Response
         if stream:
             async with self.openai.responses.stream(model="ada", input=turns) as events:
                 answer = await events.get_final_response()
@@ -99,7 +101,7 @@ class Clients:
     async def generate(self, *images: str) -> tuple[str, int]:
         """/api/generate."""
         answer = await self.ollama.generate(model="ada", prompt=QUESTION, images=list(images))
-        return answer.response, answer.prompt_eval_count or 0
+        return str(answer.response), answer.prompt_eval_count or 0
 
 
 @contextlib.asynccontextmanager
