@@ -125,11 +125,13 @@ async def test_show_by_any_spelling(name: str) -> None:
     async with stage(models=MODELS, control=FakeControl()) as scene:
         scene.directory.learn({"Big": FACTS})
         for field in ("model", "name"):
-            got = await scene.post("/api/show", {field: name, "verbose": True, "system": "x", "options": {}})
+            got = await scene.post(
+                "/api/show", {field: name, "verbose": True, "system": "x", "options": {}, "template": None}
+            )
             assert got.status == 200
             assert got.json()["model_info"]["qwen3.context_length"] == 32768
             assert got.json()["capabilities"] == ["completion", "tools"]
-        assert (await scene.post("/api/show", {"model": "secret"})).status == 200
+        assert (await scene.post("/api/show", {"model": "secret", "name": None, "verbose": None})).status == 200
 
 
 async def test_ps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,6 +200,29 @@ async def test_a_thousand_tools_and_a_huge_image() -> None:
         assert len(sent["tools"]) == 1000 and sent["messages"][0]["content"][0]["type"] == "image_url"
 
 
+async def test_null_says_nothing_and_what_was_read_goes_before_what_is_passed_on() -> None:
+    """Items that clients kept come back with every field that they know, most of them null."""
+    nothing = dict.fromkeys(("id", "status", "role", "name", "call_id", "arguments", "output", "content", "summary"))
+    items = [
+        {**nothing, "type": None, "role": "user", "content": [{"type": "input_text", "text": "x", "refusal": None}]},
+        {**nothing, "type": "reasoning", "summary": [{"type": "summary_text", "text": None}]},
+        {**nothing, "type": "function_call", "name": "f", "call_id": "c"},
+        {**nothing, "type": "function_call_output", "call_id": "c", "output": "y"},
+    ]
+    schema = {"type": "json_schema", "name": "n", "schema": {"type": "object"}}
+    asked = {**ASKED, "input": items, "text": {"format": schema}, "messages": [], "response_format": {}, "top_k": 3}
+    async with stage(streamed(*ANSWER)) as scene:
+        got = await scene.post("/v1/responses", asked)
+        assert events(got.body)[-1]["type"] == "response.completed"
+        sent = json.loads(scene.upstream.heard[0].body)
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        assert sent["messages"] == [
+            {"role": "user", "content": "x"}, {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c", "name": "f", "content": "y"},
+        ]  # fmt: skip
+        assert sent["response_format"]["json_schema"]["name"] == "n" and sent["top_k"] == 3
+
+
 async def test_an_engine_that_gives_no_stream() -> None:
     async with stage(say({"choices": []})) as scene:
         assert (await scene.post("/v1/responses", ASKED)).code == "engine_protocol_error"

@@ -66,7 +66,7 @@ class _Named(msgspec.Struct):
 
 
 class _Show(_Named):
-    verbose: bool = False
+    verbose: bool | None = None
 
 
 class _Pull(_Named):
@@ -135,7 +135,7 @@ class OllamaRoutes:
         file = await self._details.of(model) if self._details is not None else None
         facts = self._directory.facts_of(model.name)
         found = shapes.show(
-            name, facts, self._able(model), model.options, file, created=self._created, verbose=wanted.verbose
+            name, facts, self._able(model), model.options, file, created=self._created, verbose=bool(wanted.verbose)
         )
         return answer(found)
 

@@ -42,7 +42,7 @@ def embed(body: bytes, model: str, facts: ModelFacts) -> tuple[EmbedRequest | No
     try:
         given = _inputs(asked.input) if bytes(asked.input) else None
     except msgspec.ValidationError:
-        raise BadRequest("invalid input type", hint="`input` is a text or a list of texts.") from None
+        raise BadRequest("invalid input type") from None  # Ollama's own words, to the last one
     if asked.dimensions is not None and asked.dimensions < 0:
         raise BadRequest("`dimensions` is 0 or more; 0 is all of them.")
     check(model, facts, _WHAT, task=VECTORS)

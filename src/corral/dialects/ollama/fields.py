@@ -23,7 +23,7 @@ _MOST_LOGPROBS: Final = 20
 class Common(msgspec.Struct, kw_only=True):
     """Fields that every inference route has; any other that is not known is passed over, as Ollama does."""
 
-    model: str = ""
+    model: str | None = None
     keep_alive: float | str | None = None
     options: dict[str, Any] | None = None
 

@@ -110,8 +110,10 @@ def _bool(name: str, value: object) -> bool:
 def _texts(name: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise _wrong(name, "array of strings")
+    if not isinstance(value, list):
+        raise _wrong(name, "array")
+    if not all(isinstance(each, str) for each in value):
+        raise BadRequest(f'option "{name}" must be of an array of strings')
     return tuple(value)
 
 

@@ -1,6 +1,8 @@
 """
 Reading the bodies of /api/chat.
 
+A field that is null says nothing: clients in languages that have null write what they leave out.
+
 Ollama's calls have an object as arguments and, in the older form, no ids: a result names its tool, and belongs to the
 first call of that tool that has none yet.
 """
@@ -46,7 +48,7 @@ class _Function(msgspec.Struct):
 
 class _Call(msgspec.Struct):
     function: _Function
-    id: str = ""
+    id: str | None = None
 
 
 class _Message(msgspec.Struct):
@@ -55,8 +57,8 @@ class _Message(msgspec.Struct):
     thinking: str | None = None
     images: list[str] | None = None
     tool_calls: list[_Call] | None = None
-    tool_name: str = ""
-    tool_call_id: str = ""
+    tool_name: str | None = None
+    tool_call_id: str | None = None
 
 
 class _ToolFunction(msgspec.Struct):
@@ -67,7 +69,7 @@ class _ToolFunction(msgspec.Struct):
 
 class _Tool(msgspec.Struct):
     function: _ToolFunction
-    type: str = "function"
+    type: str | None = None
 
 
 class _Chat(Generating):
@@ -119,9 +121,11 @@ def check_chat(request: ChatRequest, model: str, facts: ModelFacts, what: str) -
 
 
 def _tool(tool: _Tool) -> Tool:
-    if tool.type != "function":
+    if tool.type not in ("function", "", None):
         raise BadRequest(f"A tool has the type `function`, not {tool.type[:50]!r}.")
-    return Tool(tool.function.name, tool.function.description, tool.function.parameters or None)
+    parameters = tool.function.parameters
+    said = bytes(parameters).strip() not in (b"", b"null")
+    return Tool(tool.function.name, tool.function.description, parameters if said else None)
 
 
 def _messages(given: list[_Message]) -> tuple[Message, ...]:
@@ -180,6 +184,6 @@ def _result(message: _Message, open_calls: list[ToolCall]) -> Message:
         found = open_calls[0]  # the oldest clients name nothing: results come in the order of the calls
     if found is not None:
         open_calls.remove(found)
-    call_id = found.id if found is not None else message.tool_call_id
-    name = found.name if found is not None else message.tool_name
+    call_id = found.id if found is not None else message.tool_call_id or ""
+    name = found.name if found is not None else message.tool_name or ""
     return Message(Role.TOOL, (ToolResult(call_id, (Text(message.content or ""),), name),))

@@ -54,7 +54,7 @@ def encode(request: ChatRequest, model: str, *, extensions: bool) -> bytes:
         fields["max_tokens"] = request.max_tokens
     if request.stop:
         fields["stop"] = list(request.stop)
-    fields.update(request.extra)
+    fields = {**request.extra, **fields}  # what was read goes before what was only passed on
     if request.think is not None:
         _think(request.think, fields, extensions=extensions)
     return msgspec.json.encode(fields)

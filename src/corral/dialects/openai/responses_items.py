@@ -31,8 +31,8 @@ class _Content(msgspec.Struct):
     """One part of a message, of any kind."""
 
     type: str
-    text: str = ""
-    refusal: str = ""
+    text: str | None = None
+    refusal: str | None = None
     image_url: str | None = None
     input_audio: _Audio | None = None
     file_data: str | None = None
@@ -40,15 +40,15 @@ class _Content(msgspec.Struct):
 
 
 class Item(msgspec.Struct):
-    """One item of the input, of any kind."""
+    """One item of the input, of any kind. What a client leaves out may be null."""
 
-    type: str = "message"
-    role: str = ""
+    type: str | None = None
+    role: str | None = None
     content: str | list[_Content] | None = None
     summary: list[_Content] | None = None
-    call_id: str = ""
-    name: str = ""
-    arguments: str = ""
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
     output: str | list[_Content] | None = None
 
 
@@ -74,7 +74,7 @@ class _Turns:
 
     def take(self, item: Item, where: str) -> None:
         """The next item."""
-        if item.type == "message":
+        if item.type is None or item.type == "message":
             self._message(item, where)
         elif item.type == "reasoning":
             thought = _plain(item.content) or _plain(item.summary)
@@ -101,9 +101,9 @@ class _Turns:
             self._said = []
 
     def _message(self, item: Item, where: str) -> None:
-        role = _ROLES.get(item.role)
+        role = _ROLES.get(item.role or "")
         if role is None:
-            raise BadRequest(f"{where}.role is user, assistant, system or developer, not {item.role[:50]!r}.")
+            raise BadRequest(f"{where}.role is user, assistant, system or developer, not {(item.role or '')[:50]!r}.")
         parts = _parts(item.content, f"{where}.content")
         if role is not Role.ASSISTANT:
             self.close()
@@ -114,19 +114,18 @@ class _Turns:
         self._said += parts
 
     def _result(self, item: Item, where: str) -> None:
-        if item.call_id not in self._calls:
-            raise BadRequest(
-                f"{where} is the output of the call {item.call_id[:100]!r}, which the input does not have."
-            )
+        call_id = item.call_id or ""
+        if call_id not in self._calls:
+            raise BadRequest(f"{where} is the output of the call {call_id[:100]!r}, which the input does not have.")
         self.close()
         parts = _parts(item.output, f"{where}.output")
-        self.messages.append(Message(Role.TOOL, (ToolResult(item.call_id, parts, self._calls[item.call_id]),)))
+        self.messages.append(Message(Role.TOOL, (ToolResult(call_id, parts, self._calls[call_id]),)))
 
 
 def _plain(content: str | list[_Content] | None) -> str:
     if isinstance(content, str):
         return content
-    return "".join(part.text for part in content or ())
+    return "".join(part.text or "" for part in content or ())
 
 
 def _parts(content: str | list[_Content] | None, where: str) -> tuple[Text | Media, ...]:
@@ -139,9 +138,9 @@ def _parts(content: str | list[_Content] | None, where: str) -> tuple[Text | Med
 
 def _part(part: _Content, where: str) -> Text | Media:
     if part.type in _TEXTS:
-        return Text(part.text)
+        return Text(part.text or "")
     if part.type == "refusal":
-        return Text(part.refusal)
+        return Text(part.refusal or "")
     if part.type == "input_image":
         return _image(part.image_url, where)
     if part.type == "input_audio" and part.input_audio is not None:

@@ -56,7 +56,7 @@ class _Reasoning(msgspec.Struct):
 
 
 class _Asked(msgspec.Struct):
-    model: str = ""
+    model: str | None = None
     input: str | list[Item] | None = None
     instructions: str | None = None
     stream: bool | None = None

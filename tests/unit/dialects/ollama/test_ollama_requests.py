@@ -117,6 +117,30 @@ def test_think_in_all_its_forms(think: Any, meant: Think | None) -> None:
     assert isinstance(told, ChatRequest) and told.think == meant
 
 
+def test_null_says_nothing_wherever_a_field_may_be_left_out() -> None:
+    """Clients in languages with null write what they leave out."""
+    nothing: dict[str, Any] = dict.fromkeys(("thinking", "images", "tool_calls", "tool_name", "tool_call_id"))
+    called = {"id": None, "type": None, "function": {"name": "f", "arguments": None, "index": 0}}
+    tool = {"type": None, "function": {"name": "f", "description": None, "parameters": None}}
+    turns = [
+        {"role": "user", "content": "hi", **nothing},
+        {"role": "assistant", "content": None, **nothing, "tool_calls": [called]},
+        {"role": "tool", "content": "6", **nothing},
+    ]
+    fields = ("model", "stream", "format", "options", "keep_alive", "think", "truncate", "logprobs", "top_logprobs")
+    unsaid: dict[str, Any] = dict.fromkeys(fields)
+    asked = chatting(messages=turns, tools=[tool], **unsaid)
+    assert asked == chatting(
+        messages=[turns[0] | {"images": []}, {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]},
+                  {"role": "tool", "content": "6"}],
+        tools=[{"type": "function", "function": {"name": "f"}}],
+    )  # fmt: skip
+    prompt: dict[str, Any] = dict.fromkeys(("suffix", "system", "template", "context", "raw", "images", *fields))
+    assert generating(**prompt) == generating()
+    given_ = dict.fromkeys(("model", "truncate", "dimensions", "options", "keep_alive"))
+    assert embed(body(input="a", **given_), "m", VECTORS) == embed(body(input="a"), "m", VECTORS)
+
+
 def test_format_and_logprobs() -> None:
     schema = {"type": "object", "required": ["a"]}
     wanted = chatting(format=schema).format
@@ -228,8 +252,9 @@ def test_texts() -> None:
 
 @pytest.mark.parametrize("wrong", [3, {"a": 1}, ["a", 3], [["a"]], True])
 def test_what_is_no_text(wrong: Any) -> None:
-    with pytest.raises(BadRequest, match="invalid input type"):
+    with pytest.raises(BadRequest) as error:
         embed(body(input=wrong), "m", VECTORS)
+    assert error.value.sentence() == "invalid input type"
 
 
 def test_a_model_without_vectors() -> None:
