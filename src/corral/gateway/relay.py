@@ -2,8 +2,8 @@
 The relay: one request, one lease, one engine connection, one answer.
 
 Bodies pass byte for byte in both directions; heads are rebuilt from allow-lists. What the engine sends is parsed before
-anything is forwarded, and framed anew, so that never a byte beyond the end of an answer passes. Of a stream only whole
-events are forwarded, so that a stream that breaks can still be ended with one clean error event.
+anything is forwarded, and framed anew, so that never a byte beyond the end of an answer passes. What the client gets
+of it is `answering`'s; here is the way there, and the end.
 
     ask -> WAITING -> granted -> CONNECTING -> SENT -> head -> STREAMING -> complete
                  ^________________ one retry, before the first byte _____|
@@ -15,12 +15,9 @@ Whatever happens, exactly once: the lease is released, the client answered (if i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from corral.contracts.leases import Lease, Ticket
-from corral.dialects.openai.mends import THOUGHT, both_names, in_both_names
-from corral.dialects.openai.mends import error as mended_error
 from corral.domain.errors import (
     CorralError,
     EngineDied,
@@ -33,45 +30,33 @@ from corral.domain.events import RequestFinished
 from corral.domain.fleet import ModelSpec
 from corral.domain.launch import LoadWish
 from corral.domain.serving import NOBODY
+from corral.gateway.answering import CONNECTING, OVER, SENT, STREAMING, WAITING, Answer
 from corral.gateway.errors import outcome_of
-from corral.gateway.heads import SENT_RAW, client_fields, engine_lines, own_fields
-from corral.gateway.links import AnswerHead, Link, Site
+from corral.gateway.heads import SENT_RAW, engine_lines
+from corral.gateway.links import Link, Site
 from corral.gateway.naming import addressed
 from corral.gateway.routes.table import FROM_PATH, Route
 from corral.gateway.usage import Watch
 from corral.gateway.waiting import NEVER, SOON_S, Signs, first_look_s, load_part
-from corral.kit.sse import take_whole, whole_events
 
 if TYPE_CHECKING:
     from corral.gateway.connection import ClientConnection
 
-WAITING, CONNECTING, SENT, STREAMING, OVER = range(5)
-
-HELD_EVENT_LIMIT: Final = 256 * 1024  # an event that is longer is forwarded in pieces
-USAGE_BODY_LIMIT: Final = 1024 * 1024  # of an answer that is no stream, kept for its token counts
 QUEUE_GRACE_S: Final = 5.0  # the scheduler answers in time; this is the net below it
 LOADING_RETRIES: Final = 40
 LOADING_PAUSE_S: Final = 0.05
-CHAT_LIMIT: Final = 16 * 1024 * 1024  # of a whole chat; one that is longer keeps the names that it has
 LOOK_LIMIT: Final = 4096
 _SAW_NOTHING: Final = 499  # the status on record when the client left before there was an answer
 
 
-class Exchange:
+class Exchange(Answer):
     """
     Waiter, LinkUser and Timed in one: all that one request needs, without a task of its own.
 
     Most requests go straight through and never touch most of these fields, so the defaults live on the class.
     """
 
-    head_sent = False
     for_llama = b""  # the body where it needs mending for that engine
-    _state = WAITING
-    _status = 0
-    _moved_at = 0.0  # when the answer last went on
-    _queue_s = 0.0
-    _load_s = 0.0  # the part of it in which its Model was loaded
-    _first_at: float | None = None  # when the first token came
     _ticket: Ticket | None = None
     _lease: Lease | None = None
     _wish: LoadWish | None = None  # what its Model shall be loaded with
@@ -81,21 +66,11 @@ class Exchange:
     _site: Site | None = None
     _link: Link | None = None
     _head = b""
-    _events = False  # the answer is a stream of events
-    _held: bytearray | None = None  # the beginning of an event whose end has not come
-    _pieces: list[bytes] | None = None  # of an answer that is no stream, for its token counts
-    _pieces_bytes = 0
-    _gathered: list[bytes] | None = None  # of a whole chat
-    _gathered_bytes = 0
-    _bytes_out = 0
     _asked_again = False  # the engine died; a second lease was asked for
     _paused = False
     _looked_at: list[bytes] | None = None  # an answer whose body decides what becomes of it
     _loading_left = LOADING_RETRIES
     _timer: asyncio.TimerHandle | None = None
-    _signs: Signs | None = None  # once the client has waited for long
-    _mend: Callable[[bytes], bytes] | None = None  # the answer goes on from what was said while it waited
-    _torn = False  # an event was forwarded in pieces: nothing may come between them
 
     def __init__(
         self, client: ClientConnection, route: Route, model: ModelSpec, path: bytes, body: bytes, *, stream: bool
@@ -241,123 +216,9 @@ class Exchange:
                 return self._gather(head, link, data, complete)
         return self._forward(self._take_head(head, link.length), data, complete)
 
-    def _answer_whole(self, head: AnswerHead, length: int | None, body: bytes) -> None:
-        """An answer that has come in one piece, as most do that are no streams."""
-        if THOUGHT in body and self._route.chat:
-            body = in_both_names(body)
-            length = len(body)
-        client, status = self._client, head.status
-        if status == 500 and self._route.chat:
-            status, body = mended_error(status, body)
-            length = len(body)
-        self._status = status
-        self.head_sent = True
-        self._bytes_out = len(body)
-        out = client.head_bytes(status, client_fields(head, self._request_id, self._queue_s, self._load_s), length)
-        client.transport.write(out + client.framed(body, last=True))
-        if status < 400:
-            self._watch.body((body,))
-        self._complete()
-
-    def _gather(self, head: AnswerHead, link: Link, data: bytes, complete: bool) -> None:
-        """A whole chat is held until it is complete: with both names for thoughts it has another length."""
-        held = self._gathered = self._gathered or []
-        held.append(data)
-        self._gathered_bytes += len(data)
-        if complete:
-            self._answer_whole(head, link.length, b"".join(held))
-        elif self._gathered_bytes > CHAT_LIMIT:
-            self._forward(self._take_head(head, link.length), b"".join(held), complete)
-
     def _bad_answer(self, link: Link, what: str) -> None:
         self._drop_link(link)
         self._fail(EngineProtocolError(f"The engine's answer is not valid HTTP: {what}."))
-
-    def _take_head(self, head: AnswerHead, length: int | None) -> bytes:
-        """The engine's head becomes ours."""
-        self._state = STREAMING
-        self._body = b""  # it cannot be sent again from here on
-        self._status = head.status
-        client = self._client
-        self._moved_at = self._gateway.now
-        limits = self._model.timeouts
-        silent_s = limits.sign_s if head.stream else limits.idle_s
-        silent, total = self._moved_at + silent_s, self._since + limits.total_s
-        client.deadline = silent if silent < total else total
-        self._events = head.stream
-        if self.head_sent:
-            return self._hand_over()
-        self.head_sent = True
-        if head.stream:
-            length = None  # events may be held back, so a stream's length is not the engine's to say
-        fields = client_fields(head, self._request_id, self._queue_s, self._load_s)
-        return client.head_bytes(head.status, fields, length)
-
-    def open_early(self) -> None:
-        """
-        Send the head of a stream before the engine has answered; from then on failures are events.
-
-        For heartbeats and loading progress. Only for requests that asked for a stream.
-        """
-        if self.head_sent or self._state == OVER:
-            return
-        self.head_sent = self._events = True
-        self._status = 200
-        dialect = self._client.dialect()
-        fields = own_fields(dialect.stream_type, self._request_id, id_line=dialect.id_line(self._request_id))
-        self._client.transport.write(self._client.head_bytes(200, fields, None))
-
-    def _hand_over(self) -> bytes:
-        """The stream has been open for signs of life: end them."""
-        signs = self._signs
-        if signs is None:
-            return b""
-        self._mend = signs.mend
-        return self._client.framed(signs.over())
-
-    def _forward(self, out: bytes, data: bytes, complete: bool) -> None:
-        client = self._client
-        self._moved_at = self._gateway.now
-        if self._events:
-            data = self._whole_events(data, complete)
-            if data:
-                if THOUGHT in data and self._route.chat:
-                    data = both_names(data)
-                self._watch.piece(data)
-                if not self._watch.started and self._watch.saw_first_token(data):
-                    self._first_at = self._gateway.clock.now()
-                if self._mend is not None:
-                    data = self._mend(data)
-        elif self._pieces_bytes <= USAGE_BODY_LIMIT:
-            self._pieces = self._pieces or []
-            self._pieces.append(data)
-            self._pieces_bytes += len(data)
-        self._bytes_out += len(data)
-        out += client.framed(data, last=complete)
-        if out:
-            client.transport.write(out)
-        if complete:
-            self._complete()
-
-    def _whole_events(self, data: bytes, complete: bool) -> bytes:
-        held = self._held
-        if held:
-            data = take_whole(held, data)
-            if complete or len(held) > HELD_EVENT_LIMIT:
-                data += held
-                held.clear()
-                self._torn = True
-            return data
-        if complete:
-            return data
-        end = whole_events(data)
-        if end == len(data):
-            return data
-        if len(data) - end > HELD_EVENT_LIMIT:
-            self._torn = True
-            return data
-        self._held = bytearray(data[end:])
-        return data[:end]
 
     def _look_at(self, link: Link, data: bytes, complete: bool) -> None:
         """

@@ -13,11 +13,12 @@ from corral.contracts.dialect import Asked, Outgoing, Reply, Served, Told
 from corral.contracts.leases import Lease
 from corral.domain.errors import CorralError, EngineDied, EngineProtocolError
 from corral.domain.fleet import ModelSpec
+from corral.gateway.answering import CONNECTING, STREAMING, WAITING
 from corral.gateway.filters import filtered_json
 from corral.gateway.heads import JSON, own_fields, written_lines
 from corral.gateway.links import AnswerHead, Link, Site
 from corral.gateway.naming import addressed
-from corral.gateway.relay import CONNECTING, STREAMING, WAITING, Exchange
+from corral.gateway.relay import Exchange
 from corral.gateway.routes.table import Route
 
 if TYPE_CHECKING:

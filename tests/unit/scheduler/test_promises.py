@@ -8,9 +8,11 @@ Model stays hot.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -187,7 +189,16 @@ class Promises(RuleBasedStateMachine):
     @rule(pick=st.integers(0, 5))
     def survey_ends(self, pick: int) -> None:
         found = self.surveys.pop(pick % len(self.surveys))
-        self._step(self._survey_of_way(found) if isinstance(found, ModelSpec) else found)
+        self._step(self._survey_of_way(found) if isinstance(found, ModelSpec) else self._as_remembered(found))
+
+    def _as_remembered(self, survey: events.ModelsSurveyed) -> events.ModelsSurveyed:
+        """A survey says what was measured by the time at which it is made."""
+        footprints = {name: footprint(self.sizes.get(digest, {})) for name, digest in survey.digests.items()}
+        variants = {
+            name: tuple(dataclasses.replace(each, footprint=footprint(self.sizes[each.digest])) for each in smaller)
+            for name, smaller in survey.variants.items()
+        }
+        return msgspec.structs.replace(survey, footprints=footprints, variants=variants)
 
     def _survey_of_way(self, spec: ModelSpec) -> events.ModelsSurveyed:
         digest = f"{self.digests[spec.name]} {_others(spec)}"
@@ -311,7 +322,7 @@ class Promises(RuleBasedStateMachine):
     @rule(model=st.sampled_from(NAMES), version=st.integers(0, 1))
     def find_an_engine(self, model: str, version: int) -> None:
         self.found += 1
-        self._step(self.survey)  # the Models of engines that are found are surveyed with the Fleet
+        self._step(self._as_remembered(self.survey))  # the Models of engines that are found are surveyed with the Fleet
         known, digest = self.machine._world.models.get(model), f"{model}{version}"
         if known is None:  # nobody can know what an unknown Model needs
             self.groups.pop(model, None)
