@@ -149,9 +149,9 @@ def langchain_openai_embeddings():
     from langchain_openai import OpenAIEmbeddings
 
     # Without this it sends tokens of its own tokenizer, which no other model has.
-    return OpenAIEmbeddings(
-        model="cedar", base_url=V1, api_key="none", check_embedding_ctx_length=False
-    ).embed_query("a text")
+    return OpenAIEmbeddings(model="cedar", base_url=V1, api_key="none", check_embedding_ctx_length=False).embed_query(
+        "a text"
+    )
 
 
 @call("langchain-ollama", "ollama (chat)", "embeddings")
@@ -190,9 +190,7 @@ def _llama_index(package: str, dialect: str, make: Callable[[str], object]) -> N
 def _openai_index(model: str):
     from llama_index.llms.openai_like import OpenAILike
 
-    return OpenAILike(
-        model=model, api_base=V1, api_key="none", is_chat_model=True, is_function_calling_model=True
-    )
+    return OpenAILike(model=model, api_base=V1, api_key="none", is_chat_model=True, is_function_calling_model=True)
 
 
 def _anthropic_index(model: str):

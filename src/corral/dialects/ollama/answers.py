@@ -49,6 +49,7 @@ class _LogProb(_Likely, omit_defaults=True):
     top_logprobs: list[_Likely] | None = None
 
 
+_INSTANT_S: Final = 1e-6
 _logprobs = msgspec.json.Decoder(list[_LogProb]).decode
 
 
@@ -56,7 +57,8 @@ class _Writer(ABC):
     """
     Implements `contracts.dialect.Writer`. One for each answer.
 
-    `wall` gives seconds since the epoch, `began` is when it was asked.
+    `wall` gives seconds since the epoch, `began` is when it was asked. `likely` has the tokens shown that were likely
+    too: engines tell some, whether they were asked or not.
     """
 
     media_type = b"application/x-ndjson"
@@ -65,10 +67,14 @@ class _Writer(ABC):
     _THOUGHT: ClassVar[bytes]
     _CALLS: ClassVar[bytes]
 
-    def __init__(self, model: str, *, wall: Callable[[], float], began: float, load_s: float = 0.0) -> None:
+    def __init__(
+        self, model: str, *, wall: Callable[[], float], began: float, load_s: float = 0.0, likely: bool = True
+    ) -> None:
         self._wall = wall
+        self._likely = likely
         self._began = began
-        self._load_s = load_s
+        # As Ollama counts it: with the wait for an engine's slot, and never quite nothing.
+        self._load_s = load_s or max(wall() - began, _INSTANT_S)
         self._model = _encode(model)
         self._calls: dict[int, _Call] = {}
         self._reason = Reason.STOP
@@ -87,7 +93,7 @@ class _Writer(ABC):
                     out.append(self._line(fields))
                 fields = (self._TEXT if isinstance(delta, TextDelta) else self._THOUGHT) % _encode(delta.text)
             elif isinstance(delta, LogProbs):
-                shown = _encode(_probabilities(delta))
+                shown = _encode(self._probabilities(delta))
                 out.append(self._line(b'%b,"logprobs":%b' % (fields or self._TEXT % _NOTHING, shown)))
                 fields = b""
             else:
@@ -110,7 +116,7 @@ class _Writer(ABC):
             elif isinstance(delta, ThinkingDelta):
                 thoughts.append(delta.text)
             elif isinstance(delta, LogProbs):
-                probabilities += _probabilities(delta)
+                probabilities += self._probabilities(delta)
             else:
                 self._keep(delta)
         answer = self._answer("".join(text), "".join(thoughts), self._told_calls())
@@ -140,6 +146,17 @@ class _Writer(ABC):
             {"id": call.id, "function": {"index": place, "name": call.name, "arguments": _object(call.arguments)}}
             for place, (_, call) in enumerate(sorted(self._calls.items()))
         ]
+
+    def _probabilities(self, delta: LogProbs) -> list[_LogProb]:
+        """None where the engine's make no sense: the text is what was asked for."""
+        try:
+            told = _logprobs(delta.content)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return []
+        if not self._likely:
+            for each in told:
+                each.top_logprobs = None
+        return told
 
     def _line(self, fields: bytes) -> bytes:
         return b'{"model":%b,"created_at":"%b",%b,"done":false}\n' % (self._model, self._now(), fields)
@@ -210,14 +227,6 @@ def stamp(wall: float) -> bytes:
 def ns(seconds: float | None) -> int | None:
     """Nanoseconds, of a clock that may have been set back, and of engines that may say anything."""
     return round(min(max(seconds, 0.0), _LONGEST_S) * _NS) if seconds is not None else None
-
-
-def _probabilities(delta: LogProbs) -> list[_LogProb]:
-    """None where the engine's make no sense: the text is what was asked for."""
-    try:
-        return _logprobs(delta.content)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return []
 
 
 def _told(fields: dict[str, Any], thoughts: str, calls: list[dict[str, Any]]) -> dict[str, Any]:

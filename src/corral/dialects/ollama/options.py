@@ -26,6 +26,7 @@ _SAME: Final = frozenset({"top_k", "repeat_last_n", *_FLOATS})
 """Engines know these by the same name."""
 _LEAST_CONTEXT: Final = 4
 _SHOWN: Final = 50
+_RANDOM: Final = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,15 @@ def _int(name: str, value: object) -> int:
     return int(value)
 
 
+def _seed(name: str, value: object) -> int:
+    """Clients draw them from 63 bits; an engine's have 32, of which the highest means a random one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong(name, "integer")
+    if not -(2**63) <= value < 2**63:
+        raise BadRequest(f'option "{name}" is out of range')
+    return int(value) % _RANDOM if value >= 0 else -1
+
+
 def _float(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong(name, "float32")
@@ -120,6 +130,7 @@ def _texts(name: str, value: object) -> tuple[str, ...]:
 _CHECKS: Final[dict[str, Any]] = {
     **dict.fromkeys(_INTS, _int),
     **dict.fromkeys(_FLOATS, _float),
+    "seed": _seed,
     "use_mmap": _bool,
     "stop": _texts,
 }

@@ -80,12 +80,13 @@ def _generating(
 ) -> Asked:
     _tell_unknown(stays, asking)
     began = asking.wall()
+    likely = bool(request.logprobs if isinstance(request, CompletionRequest) else _likely(request))
 
     def loaded(reason: str) -> bytes:
         return answers.loaded(write, asking.model, asking.wall(), reason=reason)
 
     def writer(served: Served) -> Writer:
-        return write(asking.model, wall=asking.wall, began=began, load_s=served.load_s)
+        return write(asking.model, wall=asking.wall, began=began, load_s=served.load_s, likely=likely)
 
     if request is None and stays.unloads:
         return AskedUnload(lambda served: loaded("unload"))
@@ -94,6 +95,10 @@ def _generating(
     if isinstance(request, CompletionRequest):
         return AskedCompletion(request, asking.model, writer, stays.keep_s, stays.load_options)
     return AskedChat(request, asking.model, writer, stays.keep_s, stays.load_options)
+
+
+def _likely(request: ChatRequest | None) -> object:
+    return request.extra.get("top_logprobs") if request else None
 
 
 def _embedding(

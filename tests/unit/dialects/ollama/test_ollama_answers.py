@@ -138,3 +138,12 @@ def test_any_deltas_are_lines_and_a_stream_says_what_a_whole_answer_does(kind: A
     assert [line["done"] for line in found] == [False] * (len(found) - 1) + [True]
     assert tuple("".join(parts) for parts in zip(*map(text, found), strict=True)) == text(whole)
     assert found[-1].get("eval_duration") == whole.get("eval_duration")
+
+
+@pytest.mark.parametrize("kind", [ChatWriter, GenerateWriter])
+def test_what_was_likely_too_is_shown_only_to_who_asked(kind: Any) -> None:
+    """llama-server tells twenty of them wherever probabilities are asked for."""
+    raw = LogProbs(msgspec.Raw(json.dumps(PROBABILITIES).encode()))
+    answer = kind("m", wall=lambda: 1_000.0, began=1_000.0, likely=False)
+    (line,) = lines(answer.stream([TextDelta("a"), raw]))
+    assert line["logprobs"] == [{"token": "a", "logprob": -0.5, "bytes": [97]}]

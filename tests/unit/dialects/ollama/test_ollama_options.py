@@ -30,6 +30,7 @@ def test_zero_is_a_value_and_negative_numbers_are_no_bound() -> None:
     assert options_of({"num_predict": 0}).max_tokens == 0
     assert options_of({"num_predict": -1}).max_tokens is None
     assert options_of({"num_predict": -2}).max_tokens is None
+    assert options_of({"seed": 2**63 - 1}).extra == {"seed": (2**63 - 1) % (2**32 - 1)}
     assert "seed" not in options_of({"seed": -1}).extra and options_of({"seed": 0}).extra == {"seed": 0}
 
 
