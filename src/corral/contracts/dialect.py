@@ -166,7 +166,11 @@ class Writer(Protocol):
 
 @runtime_checkable
 class TellsFailure(Protocol):
-    """A Writer whose terminal event depends on what it told before."""
+    """
+    A Writer whose terminal event depends on what it told before; an Asked whose dialect has such a Writer.
+
+    The latter is needed for streams that were opened for signs of life and never got an engine.
+    """
 
     def failed(self, error: CorralError) -> bytes:
         """The event of a stream that cannot go on."""

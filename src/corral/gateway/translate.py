@@ -79,6 +79,10 @@ class AskedChat:
         body = openai.encode(request, self.model, extensions=extensions)
         return Outgoing(openai.CHAT, body, Translated(ChatReader(), self.writer(served)))
 
+    def failed(self, error: CorralError) -> bytes:
+        """Implements `contracts.dialect.TellsFailure`: of a stream that was open before there was an engine for it."""
+        return Translated(ChatReader(), self.writer(Served(frozenset()))).failed(error)
+
 
 @dataclass(frozen=True, slots=True)
 class AskedCompletion:

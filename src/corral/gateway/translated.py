@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from corral.contracts.dialect import Asked, Outgoing, Reply, Served, Told
+from corral.contracts.dialect import Asked, Outgoing, Reply, Served, TellsFailure, Told
 from corral.contracts.leases import Lease
 from corral.domain.errors import CorralError, EngineDied, EngineProtocolError
 from corral.domain.fleet import ModelSpec
@@ -203,7 +203,8 @@ class TranslatedExchange(Exchange):
         return self._reply.refused(status, body) if self._reply is not None else super()._refusal(status, body)
 
     def _error_event(self, error: CorralError) -> bytes:
-        told = self._reply.failed(error) if self._reply is not None else b""
+        teller = self._asked if self._reply is None else self._reply
+        told = teller.failed(error) if isinstance(teller, TellsFailure) else b""
         return told or super()._error_event(error)
 
     def _give_up(self, error: CorralError) -> None:
