@@ -70,13 +70,6 @@ async def test_a_stream() -> None:
         assert scene.at_rest()
 
 
-async def test_no_cut_of_the_stream_changes_the_answer() -> None:
-    whole = b"".join(ANSWER)
-    for at in range(1, len(whole)):
-        async with stage(streamed(whole[:at], whole[at:])) as scene:
-            assert told((await scene.post("/responses", ASKED)).body) == ("Grüß ", "Hm", '{"a": 1}'), at
-
-
 @pytest.mark.parametrize(("reason", "status", "why"), [
     ("stop", "completed", None), ("length", "incomplete", "max_output_tokens"),
     ("content_filter", "incomplete", "content_filter"),

@@ -72,16 +72,6 @@ async def test_a_stream() -> None:
         assert scene.at_rest()
 
 
-async def test_no_cut_of_the_stream_changes_the_answer() -> None:
-    """Every place where a packet may end, within events, within UTF-8 and between chunks."""
-    whole = b"".join(ANSWER)
-    for at in range(1, len(whole)):
-        parts = [chunk(whole[:at]), chunk(whole[at:])]
-        async with stage(write(SSE_HEAD, *parts, b"0\r\n\r\n")) as scene:
-            text, thoughts, calls, last = told((await scene.post("/api/chat", ASKED)).body)
-            assert (text, thoughts, len(calls), last["eval_count"]) == ("Grüß ", "Hm", 1, 3), at
-
-
 async def test_a_whole_answer() -> None:
     message = {"role": "assistant", "content": "Hi", "reasoning_content": "Hm"}
     said = {

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from corral.gateway.connection import ClientConnection
 
 BODY_LIMIT: Final = 256 * 1024 * 1024  # of an answer that is no stream: it is held whole to be written anew
+NO_STREAM: Final = "The engine was asked for a stream and gave none."
 
 
 class TranslatedExchange(Exchange):
@@ -196,11 +197,13 @@ class TranslatedExchange(Exchange):
         if self._status >= 300:
             raise reply.refused(self._status, body)
         if self._stream:
-            raise EngineProtocolError("The engine was asked for a stream and gave none.")
+            raise EngineProtocolError(NO_STREAM)
         return reply.whole(body)
 
     def _refusal(self, status: int, body: bytes) -> CorralError:
-        return self._reply.refused(status, body) if self._reply is not None else super()._refusal(status, body)
+        if self._reply is None:
+            return super()._refusal(status, body)
+        return self._reply.refused(status, body) if status >= 300 else EngineProtocolError(NO_STREAM)
 
     def _error_event(self, error: CorralError) -> bytes:
         teller = self._asked if self._reply is None else self._reply

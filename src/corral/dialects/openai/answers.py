@@ -155,12 +155,13 @@ class ChatReader:
 
     def refused(self, status: int, body: bytes) -> EngineRefused:
         """The engine's own words; its status where that is one of an error."""
+        nothing = f"The engine answered with status {status}."
         status = status if 400 <= status <= 599 else 502
         try:
             said = _refusal(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             words = body[:_WORDS].decode("utf-8", "replace").strip()
-            return EngineRefused(words or f"The engine answered with status {status}.", engine_status=status)
+            return EngineRefused(words or nothing, engine_status=status)
         error = said.error
         if isinstance(error, _Error):
             if status == 500 and _NO_MEDIA in error.message:
