@@ -179,20 +179,6 @@ async def test_the_engine_that_says_which_sequence_it_was_in_its_own_way() -> No
 
 
 @pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize(
-    ("speaks", "said", "told"),
-    [(LLAMA, "I am Ada.", " Ada."), (LLAMA, "Ada.", "Ada."), ((), "I am Ada.", "I am Ada.")],
-)
-async def test_an_answer_that_was_begun(stream: bool, speaks: tuple[str, ...], said: str, told: str) -> None:
-    """llama.cpp says the beginning once more, and Anthropic's clients do not want it."""
-    whole = {"choices": [{"index": 0, "message": {"content": said}, "finish_reason": "stop"}]}
-    begun = [*USER, {"role": "assistant", "content": "I am"}]
-    async with stage(stream_of([piece(content=said), *end()]) if stream else say(whole), speaks=speaks) as scene:
-        got = await scene.post("/v1/messages", {**ASKED, "messages": begun, "stream": stream})
-        assert (message(got) if stream else got.json())["content"] == [{"type": "text", "text": told}]
-
-
-@pytest.mark.parametrize("stream", [True, False])
 async def test_max_tokens_0_says_nothing(stream: bool) -> None:
     """The prompt is put into the cache, which is all that was asked."""
     whole = {"choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "length"}], "usage": USAGE}

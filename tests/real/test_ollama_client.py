@@ -104,6 +104,8 @@ async def check_chat(client: AsyncClient) -> None:
     assert stopped.message.content == ADA.sentence.partition("whatever")[0] and stopped.done_reason == "stop"
     turns = [*hello(), {"role": "assistant", "content": ADA.sentence}, *hello("again")]
     assert (await client.chat(model="ada", messages=turns)).message.content == ADA.sentence
+    begun = [*hello(), {"role": "assistant", "content": "I am"}]  # gone on after, and not said once more
+    assert (await client.chat(model="ada", messages=begun)).message.content == ADA.sentence
 
 
 async def check_streaming(client: AsyncClient) -> None:

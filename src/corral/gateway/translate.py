@@ -12,6 +12,7 @@ from corral.contracts.dialect import Outgoing, Reader, Served, TellsFailure, Tol
 from corral.dialects.openai import completions
 from corral.dialects.openai import requests as openai
 from corral.dialects.openai.answers import ChatReader
+from corral.dialects.openai.begun import BegunReader, begun
 from corral.domain.chat import ChatRequest
 from corral.domain.completion import CompletionRequest
 from corral.domain.errors import CorralError, EngineRefused
@@ -77,7 +78,9 @@ class AskedChat:
         if extensions and self.for_llama:
             request = msgspec.structs.replace(request, extra={**request.extra, **self.for_llama})
         body = openai.encode(request, self.model, extensions=extensions)
-        return Outgoing(openai.CHAT, body, Translated(ChatReader(), self.writer(served)))
+        echo = begun(request) if extensions else ""
+        reader = BegunReader(echo) if echo else ChatReader()
+        return Outgoing(openai.CHAT, body, Translated(reader, self.writer(served)))
 
     def failed(self, error: CorralError) -> bytes:
         """Implements `contracts.dialect.TellsFailure`: of a stream that was open before there was an engine for it."""

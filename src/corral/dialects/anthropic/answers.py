@@ -30,19 +30,16 @@ _CALL: Final = b'"input_json_delta","partial_json"'
 
 
 class MessageWriter:
-    """Implements `contracts.dialect.Writer`. One for each answer; what is hidden and begun is `requests.Asked`'s."""
+    """Implements `contracts.dialect.Writer`. One for each answer; what is hidden is `requests.Asked`'s."""
 
     media_type = b"text/event-stream"
 
-    def __init__(
-        self, model: str, message_id: str, *, hides_thinking: bool = False, silent: bool = False, begun: str = ""
-    ) -> None:
+    def __init__(self, model: str, message_id: str, *, hides_thinking: bool = False, silent: bool = False) -> None:
         self.failure: CorralError | None = None
         self._model = model
         self._id = message_id
         self._hides_thinking = hides_thinking
         self._silent = silent
-        self._echo = begun
         self._counts = Counts()
         self._reason: str | None = None
         self._word: str | None = None
@@ -101,7 +98,7 @@ class MessageWriter:
         if thoughts:
             thought = "" if self._hides_thinking else "".join(thoughts)
             content.append({"type": "thinking", "thinking": thought, "signature": SIGNATURE})
-        text = "".join(texts).removeprefix(self._echo)
+        text = "".join(texts)
         if text:
             content.append({"type": "text", "text": text})
         for index, (call_id, name, arguments) in sorted(calls.items()):
@@ -114,23 +111,12 @@ class MessageWriter:
     # --- the pieces of a stream ---
 
     def _text(self, text: str, out: list[bytes]) -> None:
-        if self._open == _TEXT and not self._echo:
+        if self._open == _TEXT:
             out.append(b"%b%b}}\n\n" % (self._prefix, _encode(text)))
             return
-        if self._echo:
-            text = self._after_echo(text)
         if text and not self._silent:
             self._begin(_TEXT, b'{"type":"text","text":""}', out)
             out.append(b"%b%b}}\n\n" % (self._prefix, _encode(text)))
-
-    def _after_echo(self, text: str) -> str:
-        """
-        llama.cpp says once more what its answer was made to begin with, in one piece; others do not.
-
-        So only the first piece is looked at.
-        """
-        echo, self._echo = self._echo, ""
-        return text.removeprefix(echo)
 
     def _thinking(self, text: str, out: list[bytes]) -> None:
         if self._silent:

@@ -109,13 +109,12 @@ T = TypeVar("T", bound=_Count)
 class Asked(NamedTuple):
     """
     What was asked. `hides_thinking`: thinking blocks come without their text; `silent`: the prompt alone is wanted, to
-    be in the cache; `begun` is the beginning of the answer, which it is not to repeat.
+    be in the cache.
     """
 
     chat: ChatRequest
     hides_thinking: bool = False
     silent: bool = False
-    begun: str = ""
 
 
 def messages(body: bytes) -> Asked:
@@ -132,7 +131,7 @@ def messages(body: bytes) -> Asked:
         extra=extra,
     )
     hides = asked.thinking is not None and asked.thinking.display == "omitted"
-    return Asked(chat, hides_thinking=hides, silent=asked.max_tokens == 0, begun=_begun(chat.messages[-1]))
+    return Asked(chat, hides_thinking=hides, silent=asked.max_tokens == 0)
 
 
 def count(body: bytes) -> ChatRequest:
@@ -256,9 +255,3 @@ def _think(given: _Thinking | None, effort: str | None) -> Think | None:
     if given.type == "enabled" and given.budget_tokens is None:
         raise BadRequest("thinking.budget_tokens: it is missing.")
     return Think(True, effort, given.budget_tokens if given.type == "enabled" else None)
-
-
-def _begun(last: Message) -> str:
-    if last.role is not Role.ASSISTANT or any(not isinstance(part, Text) for part in last.parts):
-        return ""
-    return "".join(part.text for part in last.parts if isinstance(part, Text))

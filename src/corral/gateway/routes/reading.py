@@ -85,7 +85,6 @@ def _anthropic_messages(body: bytes, asking: Asking) -> Asked:
             message_id,
             hides_thinking=asked.hides_thinking,
             silent=asked.silent,
-            begun=asked.begun if "llama.cpp" in served.speaks else "",
         )
 
     for_llama = {**(EARLY_COUNTS if asked.chat.stream else {}), **(STOP_WORD if asked.chat.stop else {})}
