@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import hashlib
 import json
 from typing import Any
 
 from corral.domain.fleet import ModelSpec
 from corral.domain.requests import DefaultModels, ProfileSpec, RequestRules
-from tests.paths.relay_kit import Heard, Stage, say, stage
+from tests.paths.relay_kit import Heard, Stage, answer, say, stage
 
 RULES = RequestRules({"temperature": 0}, ("logit_bias",), {"cache_prompt": False})
 HOT = ProfileSpec("hot", RequestRules(set={"temperature": 1.5}), ("poet",))
@@ -50,14 +52,38 @@ async def test_a_profile_is_the_same_model_with_other_parameters() -> None:
 
 
 async def test_translated_requests_are_ruled_as_they_are_sent() -> None:
-    answer = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}
-    async with stage(say(answer), models=(RULED, PLAIN)) as scene:
+    whole = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}
+    async with stage(say(whole), models=(RULED, PLAIN)) as scene:
         got = await scene.post(
             "/api/chat", {"model": "poet", "stream": False, **ASKED, "options": {"temperature": 0.3}}
         )
         assert (got.status, got.json()["model"]) == (200, "poet")
         sent = json.loads(heard(scene).body)
         assert (sent["model"], sent["temperature"], sent["cache_prompt"]) == ("m", 1.5, False)
+
+
+async def test_what_follows_a_first_answer_is_ruled_too() -> None:
+    """A text that is too long is counted and asked for again, cut: each of these requests is one to the engine."""
+    too_long = {"error": {"code": 400, "message": "x", "type": "exceed_context_size_error", "n_ctx": 2}}
+
+    async def engine(request: Heard, writer: asyncio.StreamWriter) -> None:
+        body = json.loads(request.body)
+        if "/tokenize" in request.line:
+            writer.write(answer(json.dumps({"tokens": [1, 2, 3] if body["content"] else []}).encode()))
+        elif isinstance(body["input"][0], str):
+            writer.write(answer(json.dumps(too_long).encode(), status="400 Bad Request"))
+        else:
+            writer.write(answer(b'{"data":[{"embedding":[1.0]}],"usage":{"prompt_tokens":2}}'))
+
+    async with stage(engine, models=(RULED,)) as scene:
+        scene.leases.move("m", dataclasses.replace(scene.upstream.endpoint, speaks=("llama.cpp",)))
+        got = await scene.post("/api/embed", {"model": "m", "input": "a long text"})
+        assert (got.status, got.json()["embeddings"]) == (200, [[1.0]])
+        assert [each.line.split()[1] for each in scene.upstream.heard] == [
+            "/v1/embeddings", "/tokenize", "/tokenize", "/v1/embeddings"
+        ]  # fmt: skip
+        sent = [json.loads(each.body) for each in scene.upstream.heard]
+        assert [each["cache_prompt"] for each in sent] == [False] * 4 and sent[3]["input"] == [[1, 2]]
 
 
 async def test_requests_that_name_no_model_or_one_that_is_not_there() -> None:
