@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from corral.domain.errors import BadRequest, Conflict, QueueFull, StartFailed
+from corral.domain.errors import BadRequest, QueueFull, StartFailed
 from corral.domain.facts import ModelFacts
 from corral.domain.fleet import ModelSpec
+from corral.domain.launch import AS_CONFIGURED
 from corral.gateway.translate import AskedChat
 from tests.paths.relay_kit import SSE_HEAD, Heard, Script, Stage, answer, chunk, say, stage, until, write
 
@@ -169,38 +170,23 @@ async def test_a_load_that_fails_is_told() -> None:
         assert got.json()["source"] == "engine" and scene.at_rest()
 
 
-class Unloader:
-    """The part of Control that is asked."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.asked: list[tuple[str, bool]] = []
-        self.error = error
-
-    async def unload(self, model: str, *, force: bool, timeout_s: float) -> list[str]:
-        self.asked.append((model, force))
-        if self.error is not None:
-            raise self.error
-        return [model]
-
-
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
 @pytest.mark.parametrize("keep_alive", [0, "0", "0s", 0.0])
-async def test_keep_alive_0_alone_sends_it_away(path: str, keep_alive: Any) -> None:
-    control: Any = Unloader(Conflict("Still busy."))
-    async with stage(control=control) as scene:
+async def test_keep_alive_0_alone_lets_it_go(path: str, keep_alive: Any) -> None:
+    async with stage(models=(ModelSpec("m", pin=True),)) as scene:  # a pin is the scheduler's to know of
         got = await scene.post(path, {"model": "M:latest", "keep_alive": keep_alive})
         assert (got.status, got.json()["done_reason"], got.json()["done"]) == (200, "unload", True)
-        await until(lambda: control.asked == [("m", False)])
+        assert scene.leases.kept == [("m", 0.0)]
         assert scene.leases.asked == 0 and (await scene.record.one()).outcome == "ok"
         again = await scene.post(path, {"model": "m", "keep_alive": 0})
         assert again.status == 200
 
 
-async def test_a_pinned_model_is_not_the_clients_to_send_away() -> None:
-    control: Any = Unloader()
-    async with stage(control=control, models=(ModelSpec("m", pin=True),)) as scene:
-        got = await scene.post("/api/generate", {"model": "m", "keep_alive": 0})
-        assert (got.status, got.json()["code"]) == (409, "conflict") and not control.asked
+async def test_a_load_without_options_is_one_of_the_model_as_it_was_configured() -> None:
+    async with stage() as scene:
+        await scene.post("/api/generate", {"model": "m"})
+        await scene.post("/api/chat", TURN)
+        assert scene.leases.wishes == [AS_CONFIGURED, None]
 
 
 async def test_an_engine_that_cannot_be_asked_such_a_thing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,14 @@ class Leases(Protocol):
         """
         ...
 
+    def keep(self, model: str, keep_s: float) -> None:
+        """
+        What runs of this Model stays only this long once it is idle, as far as the operator allows.
+
+        Loads nothing, and takes nothing from those who use it or wait for it.
+        """
+        ...
+
     def view(self, model: str) -> InstanceView | None:
         """The Model's state now; None for an unknown Model. Never waits."""
         ...

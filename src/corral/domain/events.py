@@ -61,7 +61,8 @@ class Requested(msgspec.Struct, frozen=True, gc=False):
     `weight` 1 takes a slot; 0 takes none but still keeps the instance (`/tokenize`, `corral load`). `operator` asks
     by hand: a failed Model is tried again at once. `deadline` is on the scheduler's clock. `keep_s` is how long the
     instance that serves it stays once it is idle, from now on; None changes nothing, FOREVER keeps it. `wish` is what
-    the Model shall be loaded with; None takes it as it was configured, or for no slot as it is.
+    the Model shall be loaded with; None takes it as it was configured, or for no slot as it is
+    (AS_CONFIGURED does not).
     """
 
     request: int
@@ -72,6 +73,17 @@ class Requested(msgspec.Struct, frozen=True, gc=False):
     operator: bool = False
     keep_s: float | None = None
     wish: LoadWish | None = None
+
+
+class KeepWanted(msgspec.Struct, frozen=True):
+    """
+    Whatever runs of a Model, or starts, stays only this long once it is idle; as `keep_s` of a request, but of none.
+
+    Nothing is loaded for it, and nobody who uses the Model or waits for it loses anything.
+    """
+
+    model: str
+    keep_s: float
 
 
 class RequestsLeft(msgspec.Struct, frozen=True, gc=False):
@@ -193,6 +205,7 @@ SchedulerEvent = (
     | InstanceStopped
     | InstanceChecked
     | InstanceAdopted
+    | KeepWanted
     | UnloadWanted
     | MemoryChanged
     | InstanceMeasured

@@ -171,6 +171,10 @@ class LoadWish:
         return tuple(sorted(self.options.items()))
 
 
+AS_CONFIGURED: Final = LoadWish({})
+"""For requests that are about the load itself: others that take no slot are content with whatever runs."""
+
+
 class ExitKind(StrEnum):
     """Why a process ended."""
 

@@ -89,6 +89,7 @@ class FakeLeases:
     left: int = 0
     weights: list[int] = field(default_factory=list)
     keeps: list[float | None] = field(default_factory=list)
+    kept: list[tuple[str, float]] = field(default_factory=list)
     wishes: list[LoadWish | None] = field(default_factory=list)
     callers: list[str] = field(default_factory=list)
     generation: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -123,6 +124,10 @@ class FakeLeases:
         else:
             self._grant(ticket)
         return ticket
+
+    def keep(self, model: str, keep_s: float) -> None:
+        """Note it."""
+        self.kept.append((model, keep_s))
 
     def grant_all(self) -> None:
         """Everybody who waits gets a lease."""

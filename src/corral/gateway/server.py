@@ -365,7 +365,7 @@ class Gateway:
     def _serve_read(self, connection: ClientConnection, route: Route, head: RequestHead, body: bytes) -> None:
         model, asked = read(route, head, body, self.directory, request_id=self.request_id(head), wall=self.clock.wall)
         if isinstance(asked, AskedUnload):
-            return unload(self._control, connection, route, model, asked)
+            return unload(connection, route, model, asked)
         exchange = TranslatedExchange(connection, route, model, asked)
         connection.serve_with(exchange, exchange)
         exchange.ask()

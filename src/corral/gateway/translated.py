@@ -13,6 +13,7 @@ from corral.contracts.dialect import Asked, Outgoing, Reply, Served, TellsFailur
 from corral.contracts.leases import Lease
 from corral.domain.errors import CorralError, EngineDied, EngineProtocolError
 from corral.domain.fleet import ModelSpec
+from corral.domain.launch import AS_CONFIGURED
 from corral.gateway.answering import CONNECTING, STREAMING, WAITING
 from corral.gateway.filters import filtered_json
 from corral.gateway.heads import JSON, own_fields, written_lines
@@ -20,6 +21,7 @@ from corral.gateway.links import AnswerHead, Link, Site
 from corral.gateway.naming import addressed
 from corral.gateway.relay import Exchange
 from corral.gateway.routes.table import Route
+from corral.gateway.translate import AskedLoad
 
 if TYPE_CHECKING:
     from corral.gateway.connection import ClientConnection
@@ -43,6 +45,8 @@ class TranslatedExchange(Exchange):
         self._ignored: tuple[str, ...] = ()
         if asked.load_options:
             self._wish, self._ignored = client.gateway.wished(model, asked.load_options)
+        if self._wish is None and isinstance(asked, AskedLoad):
+            self._wish = AS_CONFIGURED
         self._collected: list[bytes] = []
 
     def granted(self, lease: Lease) -> None:

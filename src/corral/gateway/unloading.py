@@ -1,13 +1,15 @@
-"""A request that sends its Model away. It is answered at once, as Ollama does: running answers end first."""
+"""
+A request that has done with its Model, which then leaves as soon as it is idle. It is answered at once, as Ollama does.
+
+It is no more than a `keep_alive` of 0: who uses the Model, or waits for it, is served first; a pin, and the least that
+its operator wants it to be kept for, go before it.
+"""
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from corral.contracts.control import Control
 from corral.contracts.dialect import Served
-from corral.domain.errors import Conflict, CorralError
 from corral.domain.events import RequestFinished
 from corral.domain.fleet import ModelSpec
 from corral.gateway.heads import JSON, own_fields
@@ -17,20 +19,13 @@ from corral.gateway.translate import AskedUnload
 if TYPE_CHECKING:
     from corral.gateway.connection import ClientConnection
 
-_PATIENCE_S: Final = 600.0  # how long it is looked at; the Model leaves when it can, however long that takes
 
-
-def unload(
-    control: Control | None, connection: ClientConnection, route: Route, model: ModelSpec, asked: AskedUnload
-) -> None:
-    """Raises Conflict for a Model that is not the clients' to send away."""
+def unload(connection: ClientConnection, route: Route, model: ModelSpec, asked: AskedUnload) -> None:
+    """Nothing is loaded for it."""
     gateway, caller = connection.gateway, connection.caller
-    if model.pin:
-        raise Conflict(f"{model.name!r} is pinned: it stays loaded.")
+    gateway.leases.keep(model.name, 0.0)
     request_id = gateway.request_id(connection.head)
     body = asked.answer(Served(frozenset()))
-    if control is not None and not model.keep_min_s:  # else its operator wants it to stay
-        gateway.tasks.start(_leave(control, model.name), name=f"unload {model.name}")
     fields = own_fields(JSON, request_id, source=b"corral")
     connection.transport.write(connection.head_bytes(200, fields, len(body)) + connection.framed(body, last=True))
     gateway.publisher.publish(
@@ -48,8 +43,3 @@ def unload(
         )
     )
     connection.finish()
-
-
-async def _leave(control: Control, model: str) -> None:
-    with contextlib.suppress(CorralError):  # nobody waits here: the state and the log tell it
-        await control.unload(model, force=False, timeout_s=_PATIENCE_S)

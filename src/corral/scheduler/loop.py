@@ -130,6 +130,10 @@ class Scheduler:
         self._deliver(waiter, answer)
         return self._answered
 
+    def keep(self, model: str, keep_s: float) -> None:
+        """See `contracts.leases.Leases.keep`."""
+        self.submit(events.KeepWanted(model, keep_s))
+
     def release(self, request: int, broken: bool) -> None:
         """A lease comes back."""
         quick = not (broken or self._busy or self._left)

@@ -203,6 +203,9 @@ class Script:
     def unload(self, model: str = "", *, force: bool = False) -> list[str]:
         return self.step(events.UnloadWanted(model, force))
 
+    def keep(self, model: str, keep_s: float) -> list[str]:
+        return self.step(events.KeepWanted(model, keep_s))
+
     def memory(self, ram: Size | None) -> list[str]:
         return self.step(events.MemoryChanged(budgets(ram)))
 

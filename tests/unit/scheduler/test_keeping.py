@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from corral.domain.launch import LoadWish
 from corral.domain.units import FOREVER
 
 from .script import Script, spec, swap
@@ -155,3 +156,38 @@ def test_the_same_time_again_costs_no_timer() -> None:
     s.release(1)
     s.ask(2, "a", keep_s=100)
     assert s.machine.give_back(2, s.now)
+
+
+def test_a_client_that_has_done_with_a_model_takes_it_from_nobody() -> None:
+    s = Script(spec("a", ttl=60))
+    s.ask(1, "a")
+    s.ask(2, "a")
+    assert s.keep("a", 0) == [], "it is being loaded for others"
+    s.ready("a", slots=1)
+    assert s.keep("a", 0) == []
+    assert s.release(1) == ["grant 2 a"]
+    assert s.release(2) == ["stop a (ttl)"]
+    s.stopped("a")
+    assert s.keep("a", 0) == [] and s.keep("nobody", 0) == [], "nothing is loaded for it"
+    s.load("a")
+    assert s.view("a").ttl_s == 60
+    assert s.keep("a", 0) == ["stop a (ttl)"]
+
+
+def test_neither_a_pin_nor_the_operators_least_gives_way_to_a_client() -> None:
+    s = Script(spec("a", ttl=60, pin=True), spec("b", ttl=60, keep=(30, FOREVER)))
+    s.ready("a")
+    s.load("b")
+    assert s.keep("a", 0) == [] and s.keep("b", 0) == []
+    assert s.wait(29.9) == []
+    assert s.wait(0.1) == ["stop b (ttl)"]
+
+
+def test_all_ways_of_a_model_go_when_a_client_has_done_with_it() -> None:
+    s = Script(spec("a"))
+    s.load("a")
+    s.ask(1, "a", wish=LoadWish({"threads": 2}))
+    s.surveyed("a threads=2", digest="2")
+    s.ready("a threads=2")
+    assert s.keep("a", 0) == ["stop a (ttl)"]
+    assert s.release(1) == ["stop a threads=2 (ttl)"]

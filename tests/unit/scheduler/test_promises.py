@@ -173,6 +173,7 @@ class Promises(RuleBasedStateMachine):
         self.budgets: Mapping[str, int] = {}
         self.survey = events.ModelsSurveyed({}, {}, {})  # of all Models of the newest Fleet
         self.surveys: list[events.ModelsSurveyed | ModelSpec] = []  # that were asked for; of ways, as yet to be made
+        self.unknown: set[str] = set()  # Models of which the machine was not told yet what they are now
         self.cut_allowed = False
         self.closing: float | None = None
         self.finished = False
@@ -308,6 +309,15 @@ class Promises(RuleBasedStateMachine):
             engine.doing = "gone"
             self._step(events.InstanceExited(engine.id, CRASH))
 
+    @rule(model=st.sampled_from(NAMES), seconds=st.sampled_from([0.0, 0.0, 7.0]))
+    def keep(self, model: str, seconds: float) -> None:
+        for engine in self._alive():
+            if engine.model == model:
+                engine.keep_s = seconds
+        before = [r.number for r in self._in_state("waiting")]
+        self._step(events.KeepWanted(model, seconds))
+        assert [r.number for r in self._in_state("waiting")] == before, "refused by another client"
+
     @rule(model=st.sampled_from((*NAMES, "")), force=st.booleans())
     def unload(self, model: str, force: bool) -> None:
         self.cut_allowed = force
@@ -355,6 +365,8 @@ class Promises(RuleBasedStateMachine):
 
     def _step(self, event: events.SchedulerEvent) -> None:
         self.whole = False
+        if isinstance(event, events.ModelsSurveyed):
+            self.unknown -= {name for name, spec in event.models.items() if self.fleet.models.get(name) is spec}
         for command in self.machine.step(event, self.now):
             self._judge(command)
         check_books(self.machine)
@@ -475,8 +487,8 @@ class Promises(RuleBasedStateMachine):
         assert engine.doing == "ready"
         assert not engine.checking, "a lease on an instance that may be dead"
         assert engine.model == request.model
-        if engine.model in self.fleet.models and not engine.options and not self.surveys:
-            assert engine.digest in self._ways(engine.model)  # else it may be as it was, until it is looked at
+        if engine.model in self.fleet.models and not engine.options and engine.model not in self.unknown:
+            assert engine.digest in self._ways(engine.model)
         if request.weight:
             self._judge_options(request, engine)
             mates = [r for r in self._in_state("waiting") if r.model == request.model and r.weight]
@@ -554,6 +566,7 @@ class Promises(RuleBasedStateMachine):
         if self.closing is None:
             self.budgets = fleet["budgets"]
             self.fleet = Fleet(models, {g.name: g for g in fleet["groups"]}, self.budgets, LIMITS)
+            self.unknown = {name for name in present if name in fleet["later"]}
             self.digests |= {name: f"{name}{fleet['versions'][name]}" for name in present}
             for name in present:
                 self.sizes[self.digests[name]] = fleet["sizes"][name]

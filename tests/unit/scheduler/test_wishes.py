@@ -6,7 +6,7 @@ import dataclasses
 
 from corral.domain.fleet import ModelSpec, OptionValue
 from corral.domain.instance import InstanceState
-from corral.domain.launch import LoadWish, Variant
+from corral.domain.launch import AS_CONFIGURED, LoadWish, Variant
 
 from .script import Script, footprint, spec, swap
 
@@ -269,3 +269,21 @@ def test_at_a_shutdown_who_waits_is_refused() -> None:
     s.ask(2, "a", wish=wish(8192))
     assert s.shut_down() == ["refuse 2 shutting_down", "stop a ctx_size=4096 (shutdown)"]
     assert s.stopped("a ctx_size=4096") == ["finished"]
+
+
+def test_a_way_that_leaves_is_in_its_models_new_group() -> None:
+    s = Script(model())
+    asked(s, 1, wish(4096), "a ctx_size=4096")
+    assert s.ask(2, "a", wish=wish(4096)) == ["grant 2 a ctx_size=4096"]
+    s.configure(model(ctx_size=1024), "b", groups=[swap("a", "b")])  # the way leaves, with its lease
+    assert s.ask(3, "b") == [], "not beside any of a"
+    assert s.release(2) == ["stop a ctx_size=4096 (reload)"]
+    assert s.stopped("a ctx_size=4096") == ["start b"]
+
+
+def test_a_load_without_options_loads_the_model_as_it_was_configured() -> None:
+    s = Script(model())
+    asked(s, 1, wish(512), "a ctx_size=512")
+    assert s.ask(2, "a", weight=0) == ["grant 2 a ctx_size=512"], "any engine can count tokens"
+    assert s.ask(3, "a", weight=0, wish=AS_CONFIGURED) == ["start a"]
+    assert s.ready("a") == ["grant 3 a"]

@@ -57,6 +57,7 @@ def fleet_changed(world: World, event: FleetChanged) -> None:
             world.retiring[model] = "reload"
             world.touch(model)
             wishes.fleet_changed(world, model, model.spec)
+    wishes.regroup(world)
     _reindex(world)
     world.budgets = fleet.budgets
     world.has_fleet = True

@@ -11,9 +11,9 @@ from typing import Final
 
 from corral.domain.commands import Finished, Stop
 from corral.domain.errors import NoMemory, ShuttingDown, Unloaded
-from corral.domain.events import Evicted, InstanceStopped, LeaseReleased, LoadFinished, UnloadWanted
+from corral.domain.events import Evicted, InstanceStopped, KeepWanted, LeaseReleased, LoadFinished, UnloadWanted
 from corral.domain.instance import InstanceState
-from corral.scheduler.machine import leasing
+from corral.scheduler.machine import leasing, wishes
 from corral.scheduler.machine.failing import note_failure
 from corral.scheduler.machine.state import DRAINING, READY, STARTING, STOPPING, Alarm, Instance, World
 from corral.scheduler.policy import memory
@@ -122,6 +122,16 @@ def watch_ttl(world: World, instance: Instance) -> None:
         instance.timed = False  # look at the very moment when it becomes idle
     else:
         send_away(world, instance, "ttl")
+
+
+def keep(world: World, event: KeepWanted) -> None:
+    """A client has done with it: the operator's bounds and a pin go before what it says, as for any request."""
+    model = world.models.get(event.model)
+    for each in wishes.all_of(model) if model is not None else ():
+        instance = each.current
+        if instance is not None:
+            instance.keep_s = event.keep_s
+            watch_ttl(world, instance)
 
 
 # --- by hand ----------------------------------------------------------------------------------------------------------

@@ -22,8 +22,11 @@ def serving(world: World, parent: ModelState, wish: LoadWish) -> ModelState:
     """
     Who serves a request with this wish: who runs, or will, and has all that is wanted; else one made for it.
 
-    Raises QueueFull where all ways that a Model may have are in use.
+    A wish for nothing is one for the Model as it was configured. Raises QueueFull where all ways that a Model may have
+    are in use.
     """
+    if not wish.options:
+        return parent
     exact = parent.ways.get(wish.key)
     for model in (exact, parent, *reversed(parent.ways.values())):
         if model is not None and (model.current is not None or model.waiting) and _has(model, wish):
@@ -72,6 +75,14 @@ def fleet_changed(world: World, parent: ModelState, old: ModelSpec) -> None:
         if way.current is not None:
             world.ask_about(way)
         world.touch(way)
+
+
+def regroup(world: World) -> None:
+    """Those on their way out have their Model's new group too: they hold what it must not run beside."""
+    for way in world.retiring:
+        if way.parent is not None and way.group is not way.parent.group:
+            way.group = way.parent.group
+            world.recount(way)
 
 
 def _drop(world: World, way: ModelState, why: str) -> None:
