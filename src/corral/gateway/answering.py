@@ -70,12 +70,9 @@ class Answer:
 
     def _answer_whole(self, head: AnswerHead, length: int | None, body: bytes) -> None:
         """An answer that has come in one piece, as most do that are no streams."""
-        if THOUGHT in body and self._route.chat:
-            body = in_both_names(body)
-            length = len(body)
         client, status = self._client, head.status
-        if status == 500 and self._route.chat:
-            status, body = mended_error(status, body)
+        if self._route.chat and (status == 500 or THOUGHT in body):
+            status, body = mended_error(status, body) if status == 500 else (status, in_both_names(body))
             length = len(body)
         self._status = status
         self.head_sent = True

@@ -349,7 +349,8 @@ class ClientConnection(asyncio.Protocol):
             return
         self._phase = HEAD
         self.deadline = self.gateway.now + self.gateway.spec.keepalive_s
-        self.hold_reading(False)
+        if self._paused_reading:
+            self.hold_reading(False)
         if self._ahead:
             self._buffer += bytes(self._ahead)
             self._ahead.clear()

@@ -333,7 +333,7 @@ class Gateway:
         """Give a complete request to whoever answers it."""
         route = connection.route
         try:
-            if route is None or route.reads or route is _RAW or head.method == b"OPTIONS":
+            if route is None or route.reads or head.method == b"OPTIONS":
                 self._serve_other(connection, route, head, body)
                 return
             model, stream, odd = wanted(route, head, body, self.directory, self._read)
@@ -341,12 +341,12 @@ class Gateway:
                 self._must_run(model)
             if model.request is not None:
                 body, odd = filtered(model.request, route, head, body), route.model_from is FROM_BODY
-            if odd:
-                self.check(model, body)
             path = head.target if route.method == b"GET" else head.path
             exchange = Exchange(connection, route, model, path, body, stream=stream)
-            if odd and route.chat:
-                exchange.for_llama = for_llama(body)
+            if odd:
+                self.check(model, body)
+                if route.chat:
+                    exchange.for_llama = for_llama(body)
             connection.serve_with(exchange, exchange)
             exchange.ask()
         except CorralError as error:
@@ -512,5 +512,5 @@ def _check_caller(caller: Caller | None, *, for_page: bool = False) -> None:
 
 
 _BEFORE_JSON: Final = b"\xef\xbb\xbf \t\r\n"  # what parsers pass over, a byte order mark among it
-_RAW: Final = Route(UPSTREAM_LABEL, b"")
+_RAW: Final = Route(UPSTREAM_LABEL, b"", reads="raw")
 _ENDING: Final = frozenset({InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.FAILED})
