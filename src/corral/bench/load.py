@@ -25,7 +25,11 @@ from corral.bench.stats import percentile
 
 HOST: Final = "127.0.0.1"
 PATH: Final = "/v1/chat/completions"
-MESSAGES: Final = [{"role": "user", "content": "hello there, tell me a story about llamas"}]
+TRANSLATED: Final = {"messages": "/v1/messages", "ollama": "/api/chat"}
+"""Routes whose streams are written anew, by the end of their rows' names."""
+STORY: Final = "hello there, tell me a story about llamas"
+MESSAGES: Final = [{"role": "user", "content": STORY}]
+ENDS: Final = re.compile(rb'\[DONE\]|"message_stop"|"done":true')
 STAMP: Final = re.compile(rb"@(\d{19})@")
 STAMP_BYTES: Final = 21
 SLACK_S: Final = 30.0
@@ -41,13 +45,22 @@ class Wanted(msgspec.Struct, frozen=True):
     chunks: int = 100
     gap_us: int = 10_000
     pad: int = 0
+    path: str = PATH
 
 
-def request(key: str, **fields: Any) -> bytes:
+def request(key: str, path: str = PATH, **fields: Any) -> bytes:
     """A chat request as bytes."""
     body = json.dumps({"model": "m", "messages": MESSAGES, **fields}).encode()
-    head = f"POST {PATH} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + (f"Authorization: Bearer {key}\r\n".encode() if key else b"") + b"\r\n" + body
+
+
+def paced(wanted: Wanted) -> bytes:
+    """A request for a paced stream; where only what a dialect knows gets through, the prompt says how."""
+    if wanted.path == PATH:
+        return request(wanted.key, stream=True, n=wanted.chunks, us=wanted.gap_us)
+    said = [{"role": "user", "content": f"{STORY} n={wanted.chunks} us={wanted.gap_us}"}]
+    return request(wanted.key, wanted.path, messages=said, stream=True, max_tokens=wanted.chunks + 1)
 
 
 class Client(asyncio.Protocol):
@@ -156,7 +169,7 @@ class Stream(asyncio.Protocol):
             self.seen += 1
             self.delays.append(now - int(found[1]))
         self.tail = data[max(end, len(data) - STAMP_BYTES) :]
-        if b"[DONE]" in data:
+        if ENDS.search(data):
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -168,7 +181,7 @@ class Stream(asyncio.Protocol):
 
 async def streams(wanted: Wanted) -> dict[str, Any]:
     """Paced streams; they begin spread over one gap between chunks, as those of people do."""
-    asks = request(wanted.key, stream=True, n=wanted.chunks, us=wanted.gap_us)
+    asks = paced(wanted)
     loop, made = asyncio.get_running_loop(), []
     began, cpu, waited = time.perf_counter(), time.process_time(), waited_s("self")
     for number in range(wanted.count):

@@ -8,11 +8,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from corral.bench.load import HOST, PATH
+from corral.bench.load import HOST, PATH, TRANSLATED
 from corral.bench.peers import KEY, Peer, Place
 from corral.bench.processes import START_S, Cores, Failed, Running, line, started
 
@@ -32,6 +32,24 @@ SLOW_STILL: Final = 3
 LOAD_S: Final = 60.0
 MB: Final = 2**20
 
+
+def _written_anew(name: str, path: str) -> dict[str, str]:
+    """The rows of one translated route."""
+    titles = {
+        "cpu_us_per_chunk": "CPU per chunk, us",
+        "added_ttft_p50_us": "added first token p50, us",
+        "added_ttft_p99_us": "added first token p99, us",
+        "added_chunk_p50_us": "added to each chunk p50, us",
+        "added_chunk_p99_us": "added to each chunk p99, us",
+        "chunk_p50_us": "chunk delay p50, us",
+        "chunk_p99_us": "chunk delay p99, us",
+    }
+    return {f"{row}_{name}": f"{path} to OpenAI: {title}" for row, title in titles.items()}
+
+
+TRANSLATED_ROWS: Final = {
+    row: title for name, path in TRANSLATED.items() for row, title in _written_anew(name, path).items()
+}
 ROWS: Final = {
     "cpu_us_per_request": "CPU per request, us",
     "requests_per_s": "requests/s, 64 clients",
@@ -50,6 +68,7 @@ ROWS: Final = {
     "first_chunk_p99_us": "first chunk after the engine wrote it p99, us",
     "chunk_p50_us": "chunk delay p50, us",
     "chunk_p99_us": "chunk delay p99, us",
+    **TRANSLATED_ROWS,
     "rss_idle_mb": "RSS idle, MB",
     "rss_open_mb": "RSS with 1,000 streams, MB",
     "slow_reader_mb": "held for a slow reader, MB",
@@ -64,15 +83,13 @@ ROWS: Final = {
     "upstream_waited_streams": "streams: engine waited for its core",
 }
 """What is measured, in the order of the table. `direct` has what makes sense of it without a program in between."""
-ADDED: Final = {
-    "added_one_p50_ms": "one_p50_ms",
-    "added_one_p99_ms": "one_p99_ms",
-    "added_ttft_p50_us": "ttft_p50_us",
-    "added_ttft_p99_us": "ttft_p99_us",
-    "added_chunk_p50_us": "chunk_p50_us",
-    "added_chunk_p99_us": "chunk_p99_us",
+_ADDED: Final = {f"added_{row}": row for row in ("one_p50_ms", "one_p99_ms")} | {
+    f"added_{row}_{p}_us": f"{row}_{p}_us" for row in ("ttft", "chunk") for p in ("p50", "p99")
 }
-"""Row -> the row whose value of `direct` in the same round is taken off."""
+ADDED: Final = {row: (of, of) for row, of in _ADDED.items()} | {
+    f"{row}_{name}": (f"{of}_{name}", of) for name in TRANSLATED for row, of in _ADDED.items() if of.endswith("_us")
+}
+"""Row -> the row that it is made of, and the one of `direct` in the same round that is taken off."""
 
 
 class Bench:
@@ -140,6 +157,9 @@ def round_of(bench: Bench, peer: Peer, seconds: float) -> dict[str, float]:
         rows = {"rss_idle_mb": program.rss_bytes() / MB}
         rows.update(_requests(bench, peer, program, seconds))
         rows.update(_streams(bench, peer, program, seconds))
+        for name in peer.translates:
+            with suppress(Failed):  # whoever does not get them whole has no figures for them, but all others
+                rows.update(_streams(bench, peer, program, seconds, name))
         # Before the thousand streams: what those leave free in the heap would hide what is held for slow readers.
         rows["slow_reader_mb"] = slow_reader(bench, peer, program) / MB
         time.sleep(1)
@@ -182,16 +202,19 @@ def _requests(bench: Bench, peer: Peer, program: Running | None, seconds: float)
     return {**rows, "one_p50_ms": one["p50_ms"], "one_p99_ms": one["p99_ms"]}
 
 
-def _streams(bench: Bench, peer: Peer, program: Running | None, seconds: float) -> dict[str, float]:
-    bench.load("streams", peer, count=20, chunks=50, gap_us=GAP_US)
+def _streams(
+    bench: Bench, peer: Peer, program: Running | None, seconds: float, translated: str = ""
+) -> dict[str, float]:
+    path, suffix = (TRANSLATED[translated], f"_{translated}") if translated else (PATH, "")
+    bench.load("streams", peer, count=20, chunks=50, gap_us=GAP_US, path=path)
     before = _Clocks.read(bench, program)
-    said = bench.load("streams", peer, count=STREAMS, chunks=int(seconds * 1e6 / GAP_US), gap_us=GAP_US)
-    rows = before.idle(bench, said, "_streams")
+    said = bench.load("streams", peer, count=STREAMS, chunks=int(seconds * 1e6 / GAP_US), gap_us=GAP_US, path=path)
+    rows = {} if translated else before.idle(bench, said, "_streams")
     if program:
-        rows["cpu_us_per_chunk"] = (program.cpu_s() - before.program) / said["chunks"] * 1e6
+        rows[f"cpu_us_per_chunk{suffix}"] = (program.cpu_s() - before.program) / said["chunks"] * 1e6
     for name, row in (("delay", "chunk"), ("first", "first_chunk"), ("ttft", "ttft")):
         for p in (50, 99):
-            rows[f"{row}_p{p}_us"] = said[f"{name}_p{p}_us"]
+            rows[f"{row}_p{p}_us{suffix}"] = said[f"{name}_p{p}_us"]
     return rows
 
 

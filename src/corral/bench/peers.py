@@ -50,13 +50,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A program that can be started before the engine."""
+    """A program that can be started before the engine. `translates` are those of `load.TRANSLATED` that it has."""
 
     name: str
     argv: tuple[str, ...]
     port: int
     version: str
     env: Mapping[str, str] = field(default_factory=dict)
+    translates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ def corral(place: Place) -> Peer | Missing:
         "state_dir": os.path.join(place.folder, "state"),
         "models": {"m": model},
     }
-    return Peer("corral", serve(place, "corral.yaml", settings), port, f"{__version__}, Python {_python()}")
+    argv = serve(place, "corral.yaml", settings)
+    return Peer("corral", argv, port, f"{__version__}, Python {_python()}", translates=("messages", "ollama"))
 
 
 def serve(place: Place, file: str, settings: Mapping[str, object]) -> tuple[str, ...]:
@@ -181,7 +183,8 @@ def litellm(place: Place) -> Peer | Missing:
     config = written(place, "litellm.yaml", json.dumps(settings))
     argv = (found, "--config", config, "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1")
     version = next((word for word in reversed(said([found, "--version"]).split()) if word[:1].isdigit()), "")
-    return Peer("litellm", argv, port, version, {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"})
+    env = {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return Peer("litellm", argv, port, version, env, translates=("messages",))
 
 
 FINDERS: Final[dict[str, Callable[[Place], Peer | Missing]]] = {

@@ -70,7 +70,7 @@ def measured(name: str, version: str, rounds: Sequence[Mapping[str, float]], fai
 
 def with_added(rows: Mapping[str, float], direct: Mapping[str, float]) -> dict[str, float]:
     """The rows of a round, with what the program adds to `direct` of the same round."""
-    added = {row: rows[of] - direct[of] for row, of in ADDED.items() if of in rows and of in direct}
+    added = {row: rows[mine] - direct[of] for row, (mine, of) in ADDED.items() if mine in rows and of in direct}
     return {**rows, **added}
 
 

@@ -1,7 +1,8 @@
 """
 An engine that costs next to nothing: `python -m corral.bench.upstream PORT`.
 
-Any POST is answered with a chat completion of 60 words; with `"stream": true` by `n` chunks, `us` microseconds apart.
+Any POST is answered with a chat completion of 60 words; with `"stream": true` by `n` chunks, `us` microseconds apart,
+or as the prompt says (`n=100 us=10000`) where a translation leaves out what it does not know.
 Each chunk carries the time it was written (`@` nanoseconds of the monotonic clock `@`) in its content, where every
 program passes it on, so that a client of this machine can tell how long it travelled. `pad` makes chunks longer.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import time
 from typing import Any, Final
@@ -41,6 +43,7 @@ LAST: Final = (
     b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":%b}\n\ndata: [DONE]\n\n'
     % json.dumps(USAGE).encode()
 )
+PACE: Final = re.compile(rb"\bn=(\d+) us=(\d+)")
 
 
 class Upstream(asyncio.Protocol):
@@ -80,6 +83,8 @@ class Upstream(asyncio.Protocol):
         """Answer."""
         body, self.body = self.body, b""
         if b'"stream"' in body and (wanted := json.loads(body)).get("stream"):
+            if (pace := PACE.search(body)) is not None:
+                wanted |= {"n": int(pace[1]), "us": int(pace[2])}
             self.tasks.start(self.stream(wanted), name="stream")
         else:
             self.transport.write(PLAIN)
