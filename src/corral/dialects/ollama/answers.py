@@ -80,8 +80,8 @@ class _Writer(ABC):
         self._reason = Reason.STOP
         self._counts = Counts()
         self._timings = Timings()
-        self._stamp = b""
-        self._stamped_ms = -1
+        self._date = b""
+        self._second = -1
 
     def stream(self, deltas: Sequence[Delta]) -> bytes:
         """A line for each piece of text, with the probabilities that follow it."""
@@ -183,12 +183,13 @@ class _Writer(ABC):
         )
 
     def _now(self) -> bytes:
+        """`stamp`, whose date costs more than the rest of a line and is the same for a second."""
         wall = self._wall()
-        ms = int(wall * 1000)
-        if ms != self._stamped_ms:
-            self._stamped_ms = ms
-            self._stamp = stamp(wall)
-        return self._stamp
+        second = int(wall)
+        if second != self._second:
+            self._second = second
+            self._date = stamp(second)[:-8]
+        return b"%b.%06dZ" % (self._date, (wall - second) * 1_000_000)
 
 
 class ChatWriter(_Writer):
