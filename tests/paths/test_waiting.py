@@ -152,6 +152,13 @@ async def test_a_thinking_block_before_the_blocks_of_the_answer() -> None:
         assert [each["index"] for each in told if "index" in each] == [0, 0, 0, 0, 1, 1, 1]
 
 
+async def test_what_was_ignored_is_named_in_the_head_of_a_sign_too() -> None:
+    async with stage(write(SSE_HEAD, *STREAM), models=model()) as scene:
+        client = await waiting(scene, "/api/chat", options={"num_thread": 3})
+        _, headers = await client.head()
+        assert headers["x-corral-ignored-options"] == "threads"
+
+
 @pytest.mark.parametrize("path", ASKED)
 async def test_off_says_nothing_before_the_answer(path: str) -> None:
     async with stage(write(SSE_HEAD, *STREAM), models=model("off", Timeouts(heartbeat_s=0.1))) as scene:

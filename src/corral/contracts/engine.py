@@ -15,13 +15,17 @@ from corral.domain.launch import Attach, Endpoint, ExitStatus, Footprint, Launch
 
 @dataclass(frozen=True, slots=True)
 class ReadyInfo:
-    """What a ready engine says of itself. `context_tokens` is per slot."""
+    """
+    What a ready engine says of itself. `context_tokens` is per slot; `options` what it chose for options that requests
+    may ask for (`wished`), where nobody else had chosen.
+    """
 
     slots: int
     context_tokens: int | None = None
     build: str = ""
     capabilities: frozenset[str] = frozenset()  # chat, embeddings, rerank, vision, audio
     details: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, OptionValue] = field(default_factory=dict)
     metrics_path: str = ""  # where it shows its own metrics as Prometheus text; "" has none
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from corral.domain.errors import CorralError
-from corral.domain.fleet import Fleet, ModelSpec
+from corral.domain.fleet import Fleet, ModelSpec, OptionValue
 from corral.domain.instance import InstanceState
 from corral.domain.launch import Endpoint, ExitStatus, Footprint, LoadWish, Remembered, Variant
 from corral.domain.serving import Caller
@@ -110,6 +110,7 @@ class InstanceReady(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     slots: int
     load_s: float
+    options: Mapping[str, OptionValue] = {}  # that the engine chose itself, see contracts.engine.ReadyInfo
 
 
 class InstanceProgressed(msgspec.Struct, frozen=True):
@@ -159,6 +160,7 @@ class InstanceAdopted(msgspec.Struct, frozen=True):
     digest: str
     endpoint: Endpoint
     slots: int
+    options: Mapping[str, OptionValue] = {}  # as in InstanceReady
 
 
 class UnloadWanted(msgspec.Struct, frozen=True):

@@ -90,6 +90,8 @@ class FakeEngine:
 
     async def _load(self) -> None:
         await asyncio.sleep(self.options.load_s)
+        while self.options.load_while and os.path.exists(self.options.load_while):  # noqa: ASYNC240
+            await asyncio.sleep(0.02)
         if self.options.exit_while_loading is not None:
             log("exiting due to model loading error")
             quit_now(self.options.exit_while_loading)
@@ -266,6 +268,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--key-env", default="", metavar="NAME", help="environment variable that holds the key")
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--load-s", type=float, default=0.0, help="answer 503 for so long")
+    parser.add_argument("--load-while", metavar="FILE", help="answer 503 as long as it exists, too")
     parser.add_argument("--never-ready", action="store_true", help="answer 503 for ever")
     parser.add_argument("--exit-at-start", type=int, metavar="CODE", help="end before listening")
     parser.add_argument("--exit-while-loading", type=int, metavar="CODE", help="end after --load-s")

@@ -123,9 +123,12 @@ class Answer:
             return
         self.head_sent = self._events = True
         self._status = 200
-        dialect = self._client.dialect()
-        fields = own_fields(dialect.stream_type, self._request_id, id_line=dialect.id_line(self._request_id))
+        fields = self._own_fields(self._client.dialect().stream_type)
         self._client.transport.write(self._client.head_bytes(200, fields, None))
+
+    def _own_fields(self, media_type: bytes, source: bytes = b"engine") -> bytes:
+        id_line = self._client.dialect().id_line(self._request_id)
+        return own_fields(media_type, self._request_id, self._queue_s, self._load_s, source=source, id_line=id_line)
 
     def _hand_over(self) -> bytes:
         """The stream has been open for signs of life: end them."""

@@ -16,7 +16,7 @@ from corral.domain.fleet import ModelSpec
 from corral.domain.launch import AS_CONFIGURED
 from corral.gateway.answering import CONNECTING, STREAMING, WAITING
 from corral.gateway.filters import filtered_json
-from corral.gateway.heads import JSON, own_fields, written_lines
+from corral.gateway.heads import JSON, written_lines
 from corral.gateway.links import AnswerHead, Link, Site
 from corral.gateway.naming import addressed
 from corral.gateway.relay import Exchange
@@ -119,8 +119,7 @@ class TranslatedExchange(Exchange):
         return self._hand_over() if early else b""
 
     def _own_fields(self, media_type: bytes, source: bytes = b"engine") -> bytes:
-        id_line = self._client.dialect().id_line(self._request_id)
-        fields = own_fields(media_type, self._request_id, self._queue_s, self._load_s, source=source, id_line=id_line)
+        fields = super()._own_fields(media_type, source)
         if self._ignored:
             fields += b"x-corral-ignored-options: %b\r\n" % ", ".join(self._ignored).encode()
         return fields

@@ -165,7 +165,7 @@ class Instances:
         logger.info("%s is ready after %.2f s (%s)", running.model.name, load_s, running.instance)
         # The machine may answer with a Stop at once: be in the watching state before it hears of it.
         self._begin_watch(running)
-        self.report(events.InstanceReady(running.instance, running.endpoint, info.slots, load_s))
+        self.report(events.InstanceReady(running.instance, running.endpoint, info.slots, load_s, info.options))
         self._begin_weighing(running, load_s)
         if running.endpoint.port and running.handle is not None:
             self._tasks.start(self._look_how_open(running), name=f"look at {running.instance}")
@@ -456,8 +456,8 @@ class Instances:
         self._last[model.name] = engine, handle
         running.ready_at = self._clock.wall()
         self._begin_watch(running)
-        slots = running.info.slots
-        self.report(events.InstanceAdopted(handle.instance, model.name, handle.digest, handle.endpoint, slots))
+        slots, options = running.info.slots, running.info.options
+        self.report(events.InstanceAdopted(handle.instance, model.name, handle.digest, handle.endpoint, slots, options))
         self._begin_weighing(running, None)
         return True
 

@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from corral.domain import commands, events
 from corral.domain.errors import CorralError, StartFailed
-from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec
+from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec, OptionValue
 from corral.domain.instance import InstanceState, InstanceView
 from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Footprint, LoadWish, Remembered, Variant
 from corral.domain.serving import Caller
@@ -161,11 +161,13 @@ class Script:
     def release(self, *requests: int, broken: bool = False) -> list[str]:
         return [line for request in requests for line in self.step(events.LeaseReleased(request, broken))]
 
-    def ready(self, model: str, *, slots: int = 99, load_s: float = 1.0) -> list[str]:
+    def ready(
+        self, model: str, *, slots: int = 99, load_s: float = 1.0, options: Mapping[str, OptionValue] | None = None
+    ) -> list[str]:
         """Its instance that is starting answers now; the engine has plenty of slots unless said otherwise."""
         instance = self.instance(model, "starting")
         self.pending[instance] = "ready"
-        return self.step(events.InstanceReady(instance, Endpoint(socket=instance), slots, load_s))
+        return self.step(events.InstanceReady(instance, Endpoint(socket=instance), slots, load_s, options or {}))
 
     def load(self, *models: str) -> None:
         """Each is loaded, used once and idle."""

@@ -287,3 +287,12 @@ def test_a_load_without_options_loads_the_model_as_it_was_configured() -> None:
     assert s.ask(2, "a", weight=0) == ["grant 2 a ctx_size=512"], "any engine can count tokens"
     assert s.ask(3, "a", weight=0, wish=AS_CONFIGURED) == ["start a"]
     assert s.ready("a") == ["grant 3 a"]
+
+
+def test_an_engine_that_found_room_for_less_does_not_serve_who_wants_more() -> None:
+    s = Script(dataclasses.replace(model(), options={}))
+    trained: dict[str, OptionValue] = {"ctx_size": 8192}
+    s.ask(1, "a")
+    s.ready("a", options={"ctx_size": 2048})
+    assert s.ask(2, "a", wish=LoadWish({"ctx_size": 1024}, trained)) == ["grant 2 a"]
+    assert s.ask(3, "a", wish=LoadWish({"ctx_size": 4096}, trained)) == ["survey a ctx_size=4096"]

@@ -19,6 +19,7 @@ from corral.domain.errors import EngineFailed, EngineProtocolError
 from corral.domain.launch import Endpoint
 from corral.engines.llamacpp import drafting
 from corral.engines.llamacpp.settings import Settings
+from corral.engines.llamacpp.wishes import chosen_by_engine
 from corral.kit.localhttp import Answer, LocalConnection, NotHttp
 from corral.kit.polling import pauses
 
@@ -122,9 +123,12 @@ def ready_info(props: Mapping[str, Any], settings: Settings) -> ReadyInfo:
     if isinstance(modalities, dict):
         able |= {name for name in ("vision", "audio") if modalities.get(name) is True}
     kept = ("model_ftype", "bos_token", "eos_token", "chat_template_caps")
+    slots = slots if isinstance(slots, int) and slots > 0 else settings.slots
+    context = context if isinstance(context, int) and context > 0 else None
     return ReadyInfo(
-        slots=slots if isinstance(slots, int) and slots > 0 else settings.slots,
-        context_tokens=context if isinstance(context, int) and context > 0 else None,
+        slots=slots,
+        context_tokens=context,
+        options=chosen_by_engine(settings.options, context, slots),
         build=str(props.get("build_info", "")),
         capabilities=frozenset(able),
         details={name: props[name] for name in kept if name in props},

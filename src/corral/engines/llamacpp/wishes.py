@@ -23,6 +23,7 @@ BY_DEFAULT: Final[Mapping[str, bool | int]] = {"ctx_size": True}
 ASKABLE: Final = ("ctx_size", "batch_size", "n_gpu_layers", "main_gpu", "load_mode", "threads", "draft_max")
 """Options that say nothing of other files or programs."""
 
+_WORDS: Final = ("load_mode",)
 _STEP: Final = 256  # llama.cpp rounds contexts up to a multiple of this
 _MOST: Final = 1 << 31  # it counts tokens in 32 bits
 
@@ -55,12 +56,25 @@ def wished(model: ModelSpec, wanted: Mapping[str, OptionValue], trained_tokens: 
     return Wished(LoadWish(options, own), tuple(ignored))
 
 
+def chosen_by_engine(
+    options: Mapping[str, OptionValue], context_tokens: int | None, slots: int
+) -> dict[str, OptionValue]:
+    """See `contracts.engine.ReadyInfo.options`. `context_tokens` is one slot's: `fit` may have made it smaller."""
+    if context_tokens is None or _number(options.get("ctx_size")):
+        return {}
+    return {"ctx_size": _padded(context_tokens) * _caches(options, slots)}
+
+
 def problems(model: ModelSpec) -> list[str]:
     """Sentences about `load_options`."""
     return [
         f"load_options.{name} is nothing that requests may choose; they may choose: {', '.join(ASKABLE)}."
         for name in model.load_options
         if name not in ASKABLE
+    ] + [
+        f"load_options.{name} has no most; it is true or false."
+        for name, bound in model.load_options.items()
+        if name in _WORDS and not isinstance(bound, bool)
     ]
 
 
@@ -69,8 +83,11 @@ def _bounded(name: str, value: OptionValue, bound: bool | int) -> OptionValue:
         value = plain(name, value)
     except ValueError as error:
         raise BadRequest(f"{error}.") from None
-    number = isinstance(value, int) and not isinstance(value, bool)
-    return min(value, bound) if number and bound is not True and isinstance(value, int) else value
+    if bound is True:
+        return value
+    # "auto", "all", a negative number and a context of 0 leave it to llama.cpp: that may be more than the bound.
+    least = 1 if name == "ctx_size" else 0
+    return min(value, bound) if isinstance(value, int) and value >= least else bound
 
 
 def _check(model: ModelSpec, options: Mapping[str, OptionValue]) -> None:
@@ -86,7 +103,7 @@ def _context(value: OptionValue, options: Mapping[str, OptionValue], slots: int,
     """Tokens of one request -> over all slots."""
     each = _number(options.get("kv_unified_per_slot"))
     one = min(bound for bound in (_number(value) or trained or _MOST, trained, each, _MOST // slots) if bound)
-    return _padded(one) * (1 if _shared(options) and not each else slots)
+    return _padded(one) * _caches(options, slots)
 
 
 def _own_context(options: Mapping[str, OptionValue], slots: int, trained: int | None) -> int:
@@ -96,6 +113,11 @@ def _own_context(options: Mapping[str, OptionValue], slots: int, trained: int | 
         return _padded(chosen)
     each = _number(options.get("kv_unified_per_slot")) or (0 if _shared(options) else trained)
     return _padded(each * slots if each else trained or _MOST)
+
+
+def _caches(options: Mapping[str, OptionValue], slots: int) -> int:
+    """How many times the context of one request there is."""
+    return 1 if _shared(options) and not _number(options.get("kv_unified_per_slot")) else slots
 
 
 def _shared(options: Mapping[str, OptionValue]) -> bool:

@@ -315,7 +315,7 @@ def ready(world: World, event: InstanceReady) -> None:
 def become_ready(world: World, instance: Instance, event: InstanceReady, reason: str) -> None:
     """The common part of a load and an adoption."""
     model = instance.model
-    instance.endpoint, instance.offered = event.endpoint, event.slots
+    instance.endpoint, instance.offered, instance.options = event.endpoint, event.slots, event.options
     instance.slots = usable_slots(instance)
     instance.ready_at = instance.idle_since = world.now
     instance.earlier_failures, model.failures, model.error, model.retry_at = model.failures, 0, None, None

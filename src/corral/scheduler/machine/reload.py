@@ -191,7 +191,7 @@ def adopt(world: World, event: InstanceAdopted) -> None:
     world.admit(instance, InstanceState.STOPPED, "found again")
     if wanted:
         model.preload = False
-        ready = InstanceReady(event.instance, event.endpoint, event.slots, 0.0)
+        ready = InstanceReady(event.instance, event.endpoint, event.slots, 0.0, event.options)
         loading.become_ready(world, instance, ready, "found again")
         world.touch(model)
     else:

@@ -73,6 +73,7 @@ class Instance:
     since: float  # when this state began
     endpoint: Endpoint = NOWHERE
     offered: int = 0  # slots that the engine has
+    options: Mapping[str, OptionValue] = field(default_factory=dict)  # that its engine chose itself
     slots: int = 0  # slots that are leased out, at most `offered`
     used: int = 0  # leases with a slot
     light: int = 0  # leases without one

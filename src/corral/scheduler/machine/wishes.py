@@ -140,7 +140,10 @@ def _in_use(way: ModelState) -> bool:
 
 def _has(model: ModelState, wish: LoadWish) -> bool:
     own = wish.own if model.wish is None else {**model.wish.own, **wish.own}
-    return is_enough(_options(model), wish.options, own)
+    has = _options(model)
+    if model.current is not None:  # what its engine found room for may be less than what nobody chose
+        has.update((name, value) for name, value in model.current.options.items() if name in wish.options)
+    return is_enough(has, wish.options, own)
 
 
 def _options(model: ModelState) -> dict[str, OptionValue]:

@@ -11,7 +11,7 @@ from corral.domain.errors import BadRequest
 from corral.domain.fleet import ModelSpec, OptionValue, Source
 from corral.domain.launch import LoadWish
 from corral.engines.llamacpp import LlamaCppEngine
-from corral.engines.llamacpp.wishes import wished
+from corral.engines.llamacpp.wishes import chosen_by_engine, wished
 
 ALL = dict.fromkeys(("batch_size", "n_gpu_layers", "main_gpu", "load_mode", "threads", "draft_max"), True)
 
@@ -61,6 +61,21 @@ def test_the_operators_bound_cuts() -> None:
     assert found == Wished(LoadWish({"threads": 4}), ())
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("n_gpu_layers", "auto"), ("n_gpu_layers", "all"), ("threads", -1), ("draft_max", 64)]
+)
+def test_no_word_gets_past_the_operators_bound(name: str, wanted: OptionValue) -> None:
+    found = wished(model({name: 8}, model_draft="/d.gguf"), {name: wanted}, None)
+    assert found.wish is not None and found.wish.options == {name: 8}
+
+
+def test_what_its_engine_chose_for_the_context() -> None:
+    assert chosen_by_engine({}, 3900, 4) == {"ctx_size": 4096}, "as wishes are rounded"
+    assert chosen_by_engine({"kv_unified": False}, 1024, 4) == {"ctx_size": 4096}
+    assert chosen_by_engine({"ctx_size": 2048}, 512, 4) == {}, "somebody else has chosen"
+    assert chosen_by_engine({}, None, 4) == {}
+
+
 def test_what_may_not_be_chosen_is_ignored_and_said() -> None:
     found = wished(model(ctx_size=2048), {"ctx_size": 512, "threads": 4, "batch_size": 64}, None)
     assert found == Wished(LoadWish({"ctx_size": 512}, {"ctx_size": 2048}), ("threads", "batch_size"))
@@ -99,5 +114,6 @@ def test_what_cannot_be_is_the_requests_mistake(wanted: dict[str, OptionValue], 
 def test_load_options_are_checked_with_the_config() -> None:
     engine = LlamaCppEngine(which=lambda name: "/bin/llama-server")
     assert engine.problems(model({"ctx_size": 4096, "threads": False})) == []
+    assert engine.problems(model({"load_mode": 3})) == ["load_options.load_mode has no most; it is true or false."]
     (sentence,) = engine.problems(model({"lora": True}))
     assert sentence.startswith("load_options.lora is nothing that requests may choose; they may choose: ctx_size, ")
