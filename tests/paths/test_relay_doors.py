@@ -270,6 +270,38 @@ async def test_preflights() -> None:
         assert got.status == 403
 
 
+BROWSER_SDKS = {
+    "/v1/messages": "anthropic-beta,anthropic-dangerous-direct-browser-access,anthropic-version,authorization,"
+    "content-type,x-api-key,x-stainless-arch,x-stainless-helper-method,x-stainless-lang,x-stainless-os,"
+    "x-stainless-package-version,x-stainless-retry-count,x-stainless-runtime,x-stainless-runtime-version,"
+    "x-stainless-timeout",
+    CHAT: "authorization,content-type,openai-beta,openai-organization,openai-project,x-stainless-arch,"
+    "x-stainless-lang,x-stainless-poll-helper",
+    "/api/chat": "content-type, accept , x-title",
+    "/v1/models": "anthropic-version,x-app",
+}
+"""What pages ask for before they call, as the official clients' requests make browsers ask."""
+
+
+@pytest.mark.parametrize("path", BROWSER_SDKS)
+async def test_pages_may_send_what_official_clients_send(path: str) -> None:
+    asked = BROWSER_SDKS[path]
+    ask_for = ("Access-Control-Request-Method: POST", f"Access-Control-Request-Headers: {asked}")
+    async with stage(cors_origins=("https://good.example",), keys=KEYS, control=FakeControl()) as scene:
+        got = await scene.get(path, "Origin: https://good.example", *ask_for, method="OPTIONS")
+        allowed = {each.strip() for each in got.headers["access-control-allow-headers"].split(",")}
+        assert got.status == 204 and allowed == {each.strip() for each in asked.split(",")}
+
+
+@pytest.mark.parametrize("asked", ["", ",", "a b", "x:y", "x" * 5000, "a,,b", '"a"', "(x)"])
+async def test_a_preflight_that_makes_no_sense_is_told_the_usual(asked: str) -> None:
+    ask_for = ("Access-Control-Request-Method: POST", f"Access-Control-Request-Headers: {asked}")
+    async with stage(cors_origins=("*",), keys=KEYS) as scene:
+        got = await scene.get(CHAT, "Origin: https://good.example", *ask_for, method="OPTIONS")
+        allowed = got.headers["access-control-allow-headers"]
+        assert got.status == 204 and "x-api-key" in allowed and (not asked or asked not in allowed.split(", "))
+
+
 async def test_errors_can_be_read_by_allowed_pages() -> None:
     async with stage(cors_origins=("*",)) as scene:
         got = await scene.post(CHAT, {"model": 1}, "Origin: https://any.example")

@@ -42,6 +42,7 @@ from corral.domain.events import Notice, RequestFinished, StateChanged
 from corral.domain.fleet import ModelSpec, OptionValue
 from corral.domain.instance import InstanceState
 from corral.domain.serving import Caller, Scope, ServerSpec
+from corral.gateway import cors
 from corral.gateway.app import CorralRoutes, no_metrics
 from corral.gateway.auth import OWNER, Door, bind_problem
 from corral.gateway.body import BodyBudget
@@ -324,10 +325,7 @@ class Gateway:
     def _allow_origin(self, connection: ClientConnection, fields: dict[bytes, bytes]) -> None:
         origin = self._door.cors_origin(fields)
         if origin is not None:
-            connection.extra = (
-                b"access-control-allow-origin: %b\r\nvary: origin\r\n"
-                b"access-control-expose-headers: x-request-id, request-id, x-corral-source, retry-after\r\n"
-            ) % origin
+            connection.extra = cors.answer_lines(origin)
 
     def serve(self, connection: ClientConnection, head: RequestHead, body: bytes) -> None:
         """Give a complete request to whoever answers it."""
@@ -446,12 +444,7 @@ class Gateway:
         methods = route.method if route is not None and route is not _RAW else b"GET, POST, DELETE"
         fields = b"allow: %b, OPTIONS\r\n" % methods
         if connection.extra:
-            fields += (
-                b"access-control-allow-methods: GET, POST, DELETE, OPTIONS\r\n"
-                b"access-control-allow-headers: authorization, content-type, x-api-key, x-request-id, "
-                b"anthropic-version, anthropic-beta, openai-organization, openai-project\r\n"
-                b"access-control-max-age: 600\r\n"
-            )
+            fields += cors.preflight_lines(head.fields.get(b"access-control-request-headers", b""))
         connection.transport.write(connection.head_bytes(204, fields, None))
         connection.finish()
 
