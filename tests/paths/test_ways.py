@@ -55,6 +55,16 @@ async def test_the_operators_bounds_and_pins_go_before_keep_alive() -> None:
         assert running.state("a") == "ready", "not even by an empty question"
 
 
+async def test_who_has_done_with_a_model_takes_it_from_nobody_who_waits() -> None:
+    async with corral({"a": fake("--load-s", "0.4")}) as running:
+        waits = asyncio.create_task(chat(running), name="waits")
+        await running.until("a", "starting")
+        gone = await running.http.post("/api/generate", json={"model": "a", "keep_alive": 0})
+        assert (gone.status_code, gone.json()["done_reason"]) == (200, "unload")
+        assert (await waits).status_code == 200
+        await running.until("a", "stopped")
+
+
 async def test_a_choice_of_options_is_loaded_once_and_shown() -> None:
     async with corral({"a": fake()}) as running:
         burst = [chat(running, options={"num_ctx": 8192, "num_thread": 3}) for _ in range(4)]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_EXPOSED: Final = b"x-request-id, request-id, x-corral-source, retry-after, server-timing"
+_EXPOSED: Final = b"x-request-id, request-id, x-corral-source, retry-after, server-timing, x-corral-ignored-options"
 _USUAL: Final = (
     b"authorization, content-type, x-api-key, x-request-id, anthropic-version, anthropic-beta, "
     b"openai-organization, openai-project"
