@@ -280,14 +280,14 @@ async def test_the_second_port_is_the_same_gateway() -> None:
     async with stage(models=MODELS, control=FakeControl(), ollama_port=0, keys=(key,)) as scene:
         main, second = scene.gateway.port, scene.gateway.ollama_port
         assert second and second != main
-        scene.gateway.port = second  # the kit's clients go there
+        scene.gateway.listeners.port = second  # the kit's clients go there
         for method in ("GET", "HEAD"):
             got = await scene.get("/", method=method)
             assert (got.status, got.headers["content-length"]) == (200, str(len("Ollama is running")))
         assert (await scene.get("/")).body == b"Ollama is running"
         assert (await scene.get("/api/tags")).status == 401
         assert (await scene.get("/health", "Origin: https://evil.example")).status == 403
-        scene.gateway.port = main
+        scene.gateway.listeners.port = main
         assert b"Ollama is running" in (await scene.get("/")).body
         browser = await scene.get("/", "Accept: text/html,application/xhtml+xml")
         assert b"Ollama" not in browser.body and b"Corral is running" in browser.body

@@ -1,14 +1,17 @@
-"""The TCP listeners of one address: bound and listening before anything is loaded, served from when all is wired."""
+"""Where clients connect: bound and listening before anything is loaded, served from when all is wired."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import os
 import socket
+from collections.abc import Callable
 from typing import Final
 
 from corral.domain.errors import PlaceFailed
+from corral.gateway.control_socket import ControlSocket
 
 BACKLOG: Final = 2048
 
@@ -22,6 +25,64 @@ _OLLAMA_HINTS: Final = {
     errno.EADDRINUSE: "Is Ollama itself running? Stop it, or choose another server.ollama_port.",
     errno.EACCES: "Ports below 1024 need a privilege: choose a higher server.ollama_port.",
 }
+
+
+class Listeners:
+    """The addresses of one gateway: `host` and `port`, a second port for Ollama's clients, control sockets."""
+
+    def __init__(self, host: str, port: int, ollama_port: int | None) -> None:
+        self.host, self.port = host, port
+        self.ollama_port: int | None = None  # once it is bound
+        self._wanted = ollama_port
+        self._main: list[socket.socket] = []
+        self._ollama: list[socket.socket] = []
+        self._control: list[ControlSocket] = []
+        self._servers: list[asyncio.Server] = []
+
+    @property
+    def bound(self) -> bool:
+        """Whether who connects is heard, now or later."""
+        return bool(self._main)
+
+    async def bind(self) -> None:
+        """Listen; port 0 becomes any free one. Raises PlaceFailed."""
+        self._main = await tcp_listeners(self.host, self.port)
+        name = self._main[0].getsockname()
+        self.host, self.port = str(name[0]), int(name[1])
+        if self._wanted is not None:
+            self._ollama = await tcp_listeners(self.host, self._wanted, ollama=True)
+            self.ollama_port = int(self._ollama[0].getsockname()[1])
+
+    async def serve(self, make: Callable[[bool], asyncio.Protocol]) -> None:
+        """Make a protocol for everybody who has connected, and who comes; True for the second port."""
+        loop = asyncio.get_running_loop()
+        for second, sockets in ((False, self._main), (True, self._ollama)):
+            for listener in sockets:
+                factory = functools.partial(make, second)
+                self._servers.append(await loop.create_server(factory, sock=listener, backlog=BACKLOG))
+
+    async def serve_unix(self, path: str, make: Callable[[], asyncio.Protocol]) -> None:
+        """The same on a control socket that only this user can open. Raises PlaceFailed."""
+        control = ControlSocket(path)
+        listener = control.bind()
+        self._control.append(control)
+        self._servers.append(await asyncio.get_running_loop().create_unix_server(make, sock=listener))
+
+    def close(self) -> None:
+        """Nobody can connect any more; control sockets stay in sight until `remove`."""
+        for server in self._servers:
+            server.close()
+        for listener in (*self._main, *self._ollama):
+            listener.close()
+        self._servers.clear()
+        self._main.clear()
+        self._ollama.clear()
+
+    def remove(self) -> None:
+        """Take the control sockets away."""
+        for control in self._control:
+            control.remove()
+        self._control.clear()
 
 
 async def tcp_listeners(host: str, port: int, *, ollama: bool = False) -> list[socket.socket]:

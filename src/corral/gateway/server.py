@@ -8,21 +8,17 @@ relay, everything else to an ASGI app. There are no timers per request: one swee
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import re
 import secrets
-import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from typing import Final
-from urllib.parse import unquote
 
 from corral.contracts.changes import Changes
 from corral.contracts.clock import Clock
 from corral.contracts.control import Control
 from corral.contracts.details import Details
-from corral.contracts.engine import Wished
 from corral.contracts.events import Publisher
 from corral.contracts.keys import Keys
 from corral.contracts.leases import Leases
@@ -39,7 +35,7 @@ from corral.domain.errors import (
     WrongMethod,
 )
 from corral.domain.events import Notice, RequestFinished, StateChanged
-from corral.domain.fleet import ModelSpec, OptionValue
+from corral.domain.fleet import ModelSpec
 from corral.domain.instance import InstanceState
 from corral.domain.serving import Caller, Scope, ServerSpec
 from corral.gateway import cors
@@ -47,12 +43,11 @@ from corral.gateway.app import CorralRoutes, no_metrics
 from corral.gateway.auth import OWNER, Door, bind_problem
 from corral.gateway.body import BodyBudget
 from corral.gateway.connection import ClientConnection
-from corral.gateway.control_socket import ControlSocket
 from corral.gateway.directory import ModelDirectory
 from corral.gateway.filters import filtered
 from corral.gateway.heads import SENT_TO_ENGINES
 from corral.gateway.links import LinkPool
-from corral.gateway.listeners import BACKLOG, tcp_listeners
+from corral.gateway.listeners import Listeners
 from corral.gateway.ollama_app import BLOBS, no_blobs
 from corral.gateway.relay import Exchange
 from corral.gateway.routes.openai import plain_read, wanted
@@ -64,8 +59,9 @@ from corral.gateway.translated import TranslatedExchange
 from corral.gateway.tunnel import Tunnel, check_upgrade
 from corral.gateway.unloading import unload
 from corral.gateway.waiting import Line
+from corral.gateway.wishing import Wishes, Wishing, no_wishes
 from corral.kit import websockets
-from corral.kit.asgi_bridge import AsgiApp, AsgiCall
+from corral.kit.asgi_bridge import AsgiApp, AsgiCall, http_scope
 from corral.kit.http_heads import RequestHead
 from corral.kit.tasks import Tasks
 
@@ -75,14 +71,6 @@ TICK_S: Final = 0.05
 APP_BODY_LIMIT: Final = 1024 * 1024
 _ABORT_S: Final = 1.0
 _REQUEST_ID: Final = re.compile(rb"\A[A-Za-z0-9._:+/=-]{1,128}\Z")
-
-
-Wishes = Callable[[ModelSpec, Mapping[str, OptionValue]], Wished]
-"""What the Model's engine makes of load options in a request."""
-
-
-def _no_wishes(model: ModelSpec, wanted: Mapping[str, OptionValue]) -> Wished:
-    return Wished(None, tuple(wanted))
 
 
 class Gateway:
@@ -110,7 +98,7 @@ class Gateway:
         asgi_app: AsgiApp | None = None,
         request_headers: frozenset[bytes] = SENT_TO_ENGINES,
         own_fields: OwnFields | None = None,
-        wished: Wishes = _no_wishes,
+        wished: Wishes = no_wishes,
     ) -> None:
         self.spec = spec
         self.leases = leases
@@ -120,8 +108,7 @@ class Gateway:
         self.clock = clock
         self.request_headers = request_headers
         self._own_fields = own_fields
-        self._wished = wished
-        self._told_ignored: set[tuple[str, str]] = set()
+        self.wishing = Wishing(wished)
         self._read: Callable[[bytes], Wanted] = plain_read if own_fields is None else own_fields.read
         self.bodies = BodyBudget(spec.body_total_bytes)
         self.tasks = Tasks("gateway")
@@ -131,8 +118,7 @@ class Gateway:
         self.draining = False
         self.paused: set[ClientConnection] = set()
         self.tunnels: set[Tunnel] = set()
-        self.host, self.port = spec.host, spec.port
-        self.ollama_port: int | None = None  # once it is bound
+        self.listeners = Listeners(spec.host, spec.port, spec.ollama_port)
         self._app = asgi_app
         self._control = control
         if asgi_app is None and control is not None:
@@ -149,10 +135,6 @@ class Gateway:
             ).app()
         self._door = Door(spec, keys)
         self._connections: set[ClientConnection] = set()
-        self._servers: list[asyncio.Server] = []
-        self._listeners: list[socket.socket] = []
-        self._ollama_listeners: list[socket.socket] = []
-        self._sockets: list[ControlSocket] = []
         self._ticker: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._ids = 0
@@ -161,37 +143,39 @@ class Gateway:
 
     # --- listeners ---
 
+    @property
+    def host(self) -> str:
+        """Where it listens."""
+        return self.listeners.host
+
+    @property
+    def port(self) -> int:
+        """The port there, once it is bound."""
+        return self.listeners.port
+
+    @property
+    def ollama_port(self) -> int | None:
+        """The second one, once it is bound."""
+        return self.listeners.ollama_port
+
     async def bind(self) -> tuple[str, int]:
         """Listen on the spec's host and ports (0: any free one); the address that it became. Raises PlaceFailed."""
         problem = bind_problem(self.spec)
         if problem is not None:
             raise PlaceFailed(problem)
-        self._listeners = await tcp_listeners(self.spec.host, self.spec.port)
-        name = self._listeners[0].getsockname()
-        self.host, self.port = str(name[0]), int(name[1])
-        if self.spec.ollama_port is not None:
-            self._ollama_listeners = await tcp_listeners(self.spec.host, self.spec.ollama_port, ollama=True)
-            self.ollama_port = int(self._ollama_listeners[0].getsockname()[1])
+        await self.listeners.bind()
         return self.host, self.port
 
     async def start(self) -> tuple[str, int]:
         """Serve who has connected since `bind` (called here if it was not), and who comes."""
-        loop = asyncio.get_running_loop()
-        if not self._listeners:
+        if not self.listeners.bound:
             await self.bind()
-        for listener in (*self._listeners, *self._ollama_listeners):
-            make = functools.partial(ClientConnection, self, local=False, ollama=listener in self._ollama_listeners)
-            self._servers.append(await loop.create_server(make, sock=listener, backlog=BACKLOG))
+        await self.listeners.serve(lambda ollama: ClientConnection(self, local=False, ollama=ollama))
         return self.host, self.port
 
     async def serve_unix(self, path: str) -> None:
         """Listen on a control socket that only this user can open: whoever does is the owner. Raises PlaceFailed."""
-        loop = asyncio.get_running_loop()
-        control = ControlSocket(path)
-        listener = control.bind()
-        self._sockets.append(control)
-        server = await loop.create_unix_server(lambda: ClientConnection(self, local=True), sock=listener)
-        self._servers.append(server)
+        await self.listeners.serve_unix(path, lambda: ClientConnection(self, local=True))
 
     def drain(self) -> None:
         """
@@ -208,10 +192,7 @@ class Gateway:
     async def close(self, drain_s: float = 0.0) -> None:
         """Give running answers `drain_s` seconds, then end everything."""
         self.drain()
-        for server in self._servers:
-            server.close()
-        for listener in (*self._listeners, *self._ollama_listeners):
-            listener.close()
+        self.listeners.close()
         if not await self._emptied(drain_s):
             logger.info("%d client connections are cut off", len(self._connections))
         for connection in list(self._connections):
@@ -222,12 +203,7 @@ class Gateway:
         if self._ticker is not None:
             self._ticker.cancel()
             self._ticker = None
-        for control in self._sockets:
-            control.remove()
-        self._servers.clear()
-        self._listeners.clear()
-        self._ollama_listeners.clear()
-        self._sockets.clear()
+        self.listeners.remove()
 
     async def _emptied(self, timeout_s: float) -> bool:
         if self._connections:
@@ -396,15 +372,6 @@ class Gateway:
         if own is not None and own.engine == model.engine:
             own.check(body, model.slots)
 
-    def wished(self, model: ModelSpec, wanted: Mapping[str, OptionValue]) -> Wished:
-        """What a request wants its Model loaded with, as far as that may be. Raises BadRequest."""
-        found = self._wished(model, wanted)
-        for name in found.ignored:
-            if (model.name, name) not in self._told_ignored:  # once: a client sends the same with every request
-                self._told_ignored.add((model.name, name))
-                logger.info("%s: requests ask for %s, which they may not choose (`load_options`)", model.name, name)
-        return found
-
     def _must_run(self, model: ModelSpec) -> None:
         view = self.leases.view(model.name)
         if view is None or view.state not in (InstanceState.READY, InstanceState.DRAINING):
@@ -415,24 +382,13 @@ class Gateway:
             raise UnknownRoute("There is nothing here.")
         request_id = self.request_id(head)
         connection.extra += b"x-request-id: %b\r\n%b" % (request_id, connection.dialect().id_line(request_id))
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1" if head.minor else "1.0",
-            "method": head.method.decode(),
-            "scheme": "http",
-            "path": unquote(head.path.decode("ascii")),
-            "raw_path": head.path,
-            "query_string": head.query,
-            "root_path": "",
-            "headers": head.headers,
-            "client": (connection.peer, 0) if connection.peer else None,
-            "server": (self.spec.host, self.spec.port),
+        client = (connection.peer, 0) if connection.peer else None
+        scope = http_scope(head, client, (self.spec.host, self.spec.port)) | {
             "state": {
                 "caller": connection.caller,
                 "request_id": request_id.decode("latin-1"),
                 "ollama": connection.ollama,
-            },
+            }
         }
         call = AsgiCall(self._app, scope, body, connection)
         connection.serve_with(call)

@@ -44,7 +44,7 @@ class TranslatedExchange(Exchange):
         self._asked, self._keep_s = asked, asked.keep_s
         self._ignored: tuple[str, ...] = ()
         if asked.load_options:
-            self._wish, self._ignored = client.gateway.wished(model, asked.load_options)
+            self._wish, self._ignored = client.gateway.wishing.of(model, asked.load_options)
         if self._wish is None and isinstance(asked, AskedLoad):
             self._wish = AS_CONFIGURED
         self._collected: list[bytes] = []

@@ -12,7 +12,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, Protocol
+from urllib.parse import unquote
 
+from corral.kit.http_heads import RequestHead
 from corral.kit.tasks import Tasks
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,24 @@ _NOT_FROM_APPS: Final = frozenset({b"connection", b"keep-alive", b"transfer-enco
 
 class ClientLeft(OSError):
     """The client has gone; ASGI asks for an OSError from `send` then."""
+
+
+def http_scope(head: RequestHead, client: tuple[str, int] | None, server: tuple[str, int]) -> dict[str, Any]:
+    """The scope of a request (ASGI, HTTP 2.4)."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1" if head.minor else "1.0",
+        "method": head.method.decode(),
+        "scheme": "http",
+        "path": unquote(head.path.decode("ascii")),
+        "raw_path": head.path,
+        "query_string": head.query,
+        "root_path": "",
+        "headers": head.headers,
+        "client": client,
+        "server": server,
+    }
 
 
 class Answer(Protocol):
