@@ -58,7 +58,7 @@ async def llama(script: Script, **more: Any) -> AsyncIterator[Stage]:
     """As `stage`, with an engine that is llama.cpp."""
     async with stage(script, **more) as scene:
         for model in list(scene.leases.endpoints):
-            endpoint = dataclasses.replace(scene.upstream.endpoint, speaks=("anthropic", "responses", "llama.cpp"))
+            endpoint = dataclasses.replace(scene.upstream.endpoint, speaks=("llama.cpp",))
             scene.leases.move(model, endpoint)
         yield scene
 

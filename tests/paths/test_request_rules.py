@@ -8,9 +8,13 @@ import hashlib
 import json
 from typing import Any
 
+import pytest
+
 from corral.domain.fleet import ModelSpec
 from corral.domain.requests import DefaultModels, ProfileSpec, RequestRules
+from tests.corrals import corral, fake
 from tests.paths.relay_kit import Heard, Stage, answer, say, stage
+from tests.paths.test_relay_control import FakeControl
 
 RULES = RequestRules({"temperature": 0}, ("logit_bias",), {"cache_prompt": False})
 HOT = ProfileSpec("hot", RequestRules(set={"temperature": 1.5}), ("poet",))
@@ -104,6 +108,42 @@ async def test_requests_that_name_no_model_or_one_that_is_not_there() -> None:
         assert models == ["plain", "e", "plain"]
 
 
+SAID = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}
+STAND_INS = {
+    "/api/chat": ASKED,
+    "/api/generate": {"prompt": "hello", "raw": False},
+    "/v1/messages": {**ASKED, "max_tokens": 9},
+    "/v1/messages/count_tokens": ASKED,
+    "/v1/responses": {"input": "hello"},
+    "/v1/responses/input_tokens": {"input": "hello"},
+}
+
+
+@pytest.mark.parametrize("path", STAND_INS)
+async def test_a_stand_in_answers_in_every_dialect(path: str) -> None:
+    said = {**SAID, "input_tokens": 3}
+    async with stage(say(said), models=(RULED, PLAIN)) as scene:
+        asked = {"model": "gpt-5:8b", "stream": False, **STAND_INS[path]}
+        assert (await scene.post(path, asked)).status == 404
+        defaults = DefaultModels({"chat": "plain"}, for_unknown=True)
+        scene.directory.replace(scene.directory.models.values(), None, defaults)
+        got = await scene.post(path, asked)
+        assert got.status == 200 and got.json().get("model", "gpt-5:8b") == "gpt-5:8b", "by the name that was asked for"
+        assert json.loads(heard(scene).body)["model"] == "plain" and scene.record.finished[-1].model == "plain"
+
+
+async def test_who_stands_in_is_not_sent_away_by_a_name_that_nobody_has() -> None:
+    async with stage(models=(RULED, PLAIN), control=FakeControl()) as scene:
+        defaults = DefaultModels({"chat": "plain"}, for_unknown=True)
+        scene.directory.replace(scene.directory.models.values(), None, defaults)
+        got = await scene.post("/api/generate", {"model": "gpt-5", "keep_alive": 0})
+        assert (got.status, got.json()["error"]) == (404, "model 'gpt-5' not found")
+        assert (await scene.post("/api/generate", {"model": "plain:latest", "keep_alive": 0})).status == 200
+        for path, asked in (("/api/show", {"model": "gpt-5"}), ("/v1/models/gpt-5", None)):
+            got = await (scene.get(path) if asked is None else scene.post(path, asked))
+            assert got.status == 404, "what is told of Models is told of those that are there"
+
+
 async def test_forms_keep_every_byte_but_the_name() -> None:
     def digest(name: bytes) -> str:
         return hashlib.sha256(FORM % (FILE, name)).hexdigest()
@@ -130,3 +170,21 @@ async def test_speech_and_images_pass_as_they_are() -> None:
             got = await scene.post(route, body)
             assert (got.status, got.headers["content-type"], got.body) == (200, "audio/wav", FILE)
             assert heard(scene).body == body and heard(scene).line.startswith(f"POST {route} ")
+
+
+async def test_rules_change_under_a_running_engine() -> None:
+    """A reload that changes nothing but what is done to requests, and under which names, starts nothing anew."""
+    async with corral({"a": fake(), "b": fake(request=RequestRules(set={"max_tokens": 1}))}) as running:
+        assert [len((await running.text(name)).split()) for name in ("a", "b")] == [3, 1]
+        settings, pids = running.app.settings, sorted(running.engine_pids())
+        short, poet = RequestRules(set={"max_tokens": 2}), ProfileSpec("poet", RequestRules(set={"max_tokens": 1}))
+        models = {
+            "a": dataclasses.replace(settings.fleet.models["a"], request=short, profiles=(poet,)),
+            "b": dataclasses.replace(settings.fleet.models["b"], request=None),
+        }
+        fleet = dataclasses.replace(settings.fleet, models=models)
+        await running.app.reload(lambda: dataclasses.replace(settings, fleet=fleet))
+        words = [len((await running.text(name)).split()) for name in ("a", "a:poet", "b")]
+        assert words == [2, 1, 3]
+        assert sorted(running.engine_pids()) == pids and len(pids) == 2
+        assert [running.state(name) for name in ("a", "b")] == ["ready", "ready"]

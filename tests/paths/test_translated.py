@@ -149,3 +149,26 @@ async def test_a_client_that_leaves_ends_the_engine_connection() -> None:
         client.writer.transport.abort()
         assert await until(scene.at_rest) < 0.1
         assert (await scene.record.one()).outcome == "client_gone"
+
+
+MESSAGES = b'"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}]'
+NO_UTF8 = {
+    "/v1/messages": b'{%b,"tools":[{"name":"t","input_schema":{"title":"\xff"}}]}' % MESSAGES,
+    "/v1/messages/count_tokens": b'{%b,"tools":[{"name":"t","input_schema":{"title":"\xff"}}]}' % MESSAGES,
+    "/v1/responses": b'{"model":"m","input":"x","tools":[{"type":"function","name":"t","parameters":{"a":"\xff"}}]}',
+    "/v1/responses/input_tokens": b'{"model":"m","input":"x","text":{"format":{"type":"json_schema","name":"n",'
+    b'"schema":{"title":"\xff"}}}}',
+    "/api/chat": b'{%b,"format":{"title":"\xff"}}' % MESSAGES,
+    "/api/generate": b'{"model":"m","prompt":"x","format":{"title":"\xff"}}',
+    "/api/embed": b'{"model":"m","input":["\xff"]}',
+    "/api/embeddings": b'{"model":"m","prompt":"x","unknown":"\xff"}',
+}
+"""Bodies whose bad bytes are where nobody looks inside: schemas and fields that go on, or away, as they came."""
+
+
+@pytest.mark.parametrize("path", NO_UTF8)
+async def test_bytes_that_are_no_utf8_reach_no_engine(path: str) -> None:
+    async with stage(say({})) as scene:
+        got = await scene.post(path, NO_UTF8[path])
+        assert got.status == 400 and "not valid JSON" in got.body.decode()
+        assert not scene.upstream.heard and not scene.leases.callers

@@ -57,8 +57,6 @@ class Staying:
 def decoded(decode: Callable[[bytes], Body], body: bytes) -> Body:
     """Raises BadRequest."""
     try:
-        if not body.isascii():
-            body.decode()  # what goes on as it was written (schemas, arguments) is not looked at by `decode`
         return decode(body)
     except msgspec.ValidationError as error:
         raise BadRequest(f"The request body is wrong: {error}.") from None

@@ -27,7 +27,7 @@ from corral.gateway.directory import ModelDirectory
 from corral.gateway.routes import ollama
 from corral.gateway.routes.openai import named
 from corral.gateway.routes.table import Route
-from corral.gateway.translate import AskedChat
+from corral.gateway.translate import AskedChat, AskedUnload
 from corral.kit.http_heads import RequestHead
 
 
@@ -49,18 +49,24 @@ def read(
 ) -> tuple[ModelSpec, Asked]:
     """The Model that is meant and what is asked of it. Raises BadRequest and UnknownModel."""
     try:
+        if not body.isascii():
+            body.decode()  # what is passed over, or goes on as it was written (schemas), is looked at by no decoder
         name = _named(body).model
     except msgspec.ValidationError as error:
         raise BadRequest(f"The request body is wrong: {error}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+    known = _known(name, route, directory)
     try:
-        model = named(_known(name, route, directory), route, directory)
+        model = named(known, route, directory)
     except UnknownModel as error:
         raise ollama.not_found(name, error, route) from None
     facts = _facts(model, directory.facts_of(model.name))
     asking = Asking(name or model.name, facts, request_id.decode("latin-1"), wall, head.fields)
-    return model, READERS[route.reads](body, asking)
+    asked = READERS[route.reads](body, asking)
+    if known and isinstance(asked, AskedUnload):
+        directory.get(known)  # who stands in answers for a name that nobody has, and does not go for it
+    return model, asked
 
 
 def _known(name: str | None, route: Route, directory: ModelDirectory) -> str | None:
