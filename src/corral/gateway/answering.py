@@ -144,7 +144,7 @@ class Answer:
         if self._events:
             data = self._whole_events(data, complete)
             if data:
-                if THOUGHT in data and self._route.chat:
+                if data.rfind(THOUGHT) >= 0 and self._route.chat:
                     data = both_names(data)
                 self._watch.piece(data)
                 if not self._watch.started and self._watch.saw_first_token(data):

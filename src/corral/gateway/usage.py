@@ -1,13 +1,16 @@
 """
 Watching an answer go by: token counts and the moment of the first token.
 
-Of a stream nothing is kept but the few pieces that name `usage` or `timings`, and nothing is decoded but those two
-objects. Quotes inside JSON strings are escaped, so `"usage":` in the bytes is always a key and never what a model said.
+Of a stream nothing is kept but its last few pieces, for engines tell `usage` and `timings` at the end, and the first
+that names either before a token has come. To look into every piece would cost more than all else that is done with it.
+Nothing is decoded but those two objects. Quotes inside JSON strings are escaped, so `"usage":` in the bytes is always a
+key and never what a model said.
 """
 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Annotated, Final, TypeVar
 
@@ -20,6 +23,7 @@ _TIMINGS: Final = b'"timings":'
 _BRACE = re.compile(rb"[{}]")
 _OBJECT_LIMIT: Final = 4096
 _TAIL: Final = 16 * 1024
+_PIECES: Final = 6  # a last word, counts, timings, `[DONE]` and a heartbeat between them, each in a packet of its own
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """What is beyond is no count, and would spoil the sums that it is added to."""
 
@@ -58,6 +62,7 @@ class _Whole(msgspec.Struct):
 class _Delta(msgspec.Struct):
     content: str | None = None
     reasoning_content: str | None = None
+    reasoning: str | None = None
     tool_calls: list[msgspec.Raw] | None = None
 
 
@@ -96,6 +101,7 @@ class Watch:
     completion_tokens: int | None = None
     _first = b""
     _last = b""
+    _tail: deque[bytes] | None = None
 
     def saw_first_token(self, events: bytes) -> bool:
         """True when these events hold the first non-empty delta; to be asked until it has said so."""
@@ -110,11 +116,13 @@ class Watch:
         return False
 
     def piece(self, data: bytes) -> None:
-        """Keep the piece when it may tell the token counts."""
-        if _USAGE in data or _TIMINGS in data:
-            if not self._first:
-                self._first = data
-            self._last = data
+        """Keep the piece for as long as it may be one of those that tell the token counts."""
+        tail = self._tail
+        if tail is None:
+            tail = self._tail = deque(maxlen=_PIECES)
+        tail.append(data)
+        if not self.started and not self._first and (_USAGE in data or _TIMINGS in data):
+            self._first = data
 
     def body(self, pieces: Sequence[bytes]) -> None:
         """The same for an answer that is no stream. One that is long is looked at at its ends only."""
@@ -136,7 +144,7 @@ class Watch:
 
     def finish(self) -> None:
         """Work the counts out of what was kept."""
-        first, last = self._first, self._last
+        first, last = self._first, self._last if self._tail is None else b"".join(self._tail)
         if not last:
             return
         for data in (last,) if first is last else (first, last):
@@ -185,7 +193,9 @@ def _found(data: bytes, key: bytes, decode: Callable[[bytes], T]) -> T | None:
 def _has_delta(chunk: _Chunk) -> bool:
     for choice in chunk.choices or ():
         delta = choice.delta
-        if choice.text or (delta is not None and (delta.content or delta.reasoning_content or delta.tool_calls)):
+        if choice.text:
+            return True
+        if delta is not None and (delta.content or delta.reasoning_content or delta.reasoning or delta.tool_calls):
             return True
     if chunk.content:
         return True

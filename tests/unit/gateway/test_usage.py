@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
@@ -52,6 +53,22 @@ def test_anthropic_says_it_in_two_places() -> None:
     assert counts(watch) == (9, 3, 7)
 
 
+def test_a_long_stream_is_not_kept_but_its_end_is() -> None:
+    """Counts in the last pieces, a packet each, and those from before the first token."""
+    text, said = {"choices": [{"delta": {"content": "a"}}]}, {"usage": {"prompt_tokens": 3, "completion_tokens": 500}}
+    began = {"type": "message_start", "message": {"usage": {"cache_read_input_tokens": 2}}}
+    watch = stream({"x": 1}, began)
+    assert watch.saw_first_token(b"data: " + json.dumps(text).encode() + b"\n\n")
+    for event in (*[text] * 500, said, {"timings": {"prompt_n": 1}}, {"choices": []}, "[DONE]"):
+        watch.piece(b"data: " + json.dumps(event).encode() + b"\n\n")
+    assert sum(isinstance(each, bytes) and b"data" in each for each in gc.get_referents(*_held(watch))) < 10
+    assert counts(watch) == (3, 2, 500)
+
+
+def _held(watch: Watch) -> list[Any]:
+    return [value for value in vars(watch).values() if not isinstance(value, bytes | bool)]
+
+
 def test_responses_say_it_inside() -> None:
     usage = {"input_tokens": 2, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 1}}
     assert counts(stream({"type": "response.completed", "response": {"usage": usage}})) == (2, 1, 3)
@@ -80,6 +97,7 @@ def test_a_large_body_is_looked_at_from_both_ends() -> None:
     [
         {"choices": [{"delta": {"content": "a"}}]},
         {"choices": [{"delta": {"reasoning_content": "a"}}]},
+        {"choices": [{"delta": {"reasoning": "a"}}]},
         {"choices": [{"delta": {"tool_calls": [{"index": 0}]}}]},
         {"choices": [{"delta": {}}, {"delta": {"content": "a"}}]},
         {"choices": [{"text": "a"}]},
