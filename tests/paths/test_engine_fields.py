@@ -10,7 +10,11 @@ from corral.domain.fleet import ModelSpec
 from corral.engines.llamacpp.requests import OWN_FIELDS
 from tests.paths.relay_kit import say, stage
 
-MODELS = (ModelSpec("m", slots=2), ModelSpec("other", engine="command"))
+MODELS = (
+    ModelSpec("m", slots=2),
+    ModelSpec("other", engine="command"),
+    ModelSpec("theirs", engine="remote", options={"speaks": "llama.cpp"}, slots=2),
+)
 ANSWER = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}
 
 
@@ -43,6 +47,12 @@ async def test_a_translated_request_is_refused_in_its_own_words() -> None:
         assert got.status == 400 and "repeat_last_n must be from -1" in got.json()["error"]
         assert not scene.upstream.heard and scene.at_rest()
         assert (await scene.post("/api/chat", asked)).status == 200
+
+
+async def test_a_llama_server_of_others_is_kept_from_them_too() -> None:
+    async with stage(models=MODELS, own_fields=OWN_FIELDS) as scene:
+        got = await scene.post("/completion", {"model": "theirs", "prompt": "x", "n_discard": -1})
+        assert got.status == 400 and not scene.upstream.heard
 
 
 async def test_other_engines_are_left_alone() -> None:

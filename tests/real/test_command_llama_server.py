@@ -43,6 +43,25 @@ async def test_the_official_client_and_a_swap(where: tuple[str, ...]) -> None:
             assert running.state("ada") == "stopped"
 
 
+async def test_one_that_is_said_to_be_a_llama_server_is_spoken_to_as_one() -> None:
+    where = ("--host", "{socket}")
+    async with corral({"ada": by_command(*where, speaks="llama.cpp"), "plain": by_command(*where)}) as running:
+        asked = {"messages": HELLO, "max_tokens": 50, "stop_sequences": ["Ada"]}
+        words = {}
+        for name in ("ada", "plain"):
+            answer = (await running.http.post("/v1/messages", json={"model": name, **asked})).json()
+            words[name] = answer["content"][0]["text"].strip(), answer["stop_sequence"]
+        assert words == {"ada": ("I am", "Ada"), "plain": ("I am", None)}, "only llama.cpp tells which word it was"
+        answers = {
+            name: await running.http.post("/completion", json={"model": name, "prompt": "x", "n_discard": -1})
+            for name in words
+        }
+        assert answers["ada"].status_code == 400
+        assert answers["ada"].json()["error"]["message"].startswith("n_discard must be from 0")
+        sources = {name: answer.headers["x-corral-source"] for name, answer in answers.items()}
+        assert sources == {"ada": "corral", "plain": "engine"}, "nobody knows that the other is one"
+
+
 async def test_its_end_is_prompt_and_its_failure_a_sentence() -> None:
     wrong = command(os.environ["CORRAL_TEST_LLAMA_SERVER"], "--port", "{port}", "-m", "/no/such.gguf", health="/health")
     async with corral({"ada": by_command("--host", "{socket}"), "wrong": wrong}) as running:

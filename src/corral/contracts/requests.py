@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from corral.domain.fleet import ModelSpec
+
 
 class Wanted(Protocol):
     """What routing needs of a JSON body."""
@@ -19,9 +21,10 @@ class Wanted(Protocol):
 
 
 class OwnFields(NamedTuple):
-    """The request fields of one engine, by the engine's name. Pure, and quick."""
+    """The request fields of one program. Pure, and quick."""
 
-    engine: str
+    concerns: Callable[[ModelSpec], bool]
+    """Whether it is that program which serves a Model."""
     read: Callable[[bytes], Wanted]
     """
     Raises msgspec.ValidationError where `check` may find something, where a chat may need mending

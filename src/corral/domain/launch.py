@@ -24,6 +24,10 @@ PID: Final = "{pid}"
 """In a stop command: the number of the started process, which nobody knows before the start."""
 
 
+LLAMA: Final = "llama.cpp"
+"""What a llama-server speaks, whichever engine runs it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """

@@ -369,7 +369,7 @@ class Gateway:
     def check(self, model: ModelSpec, body: bytes) -> None:
         """See that a JSON body has nothing that the Model's engine cannot bear. Raises BadRequest."""
         own = self._own_fields
-        if own is not None and own.engine == model.engine:
+        if own is not None and own.concerns(model):
             own.check(body, model.slots)
 
     def _must_run(self, model: ModelSpec) -> None:

@@ -19,7 +19,7 @@ from corral.contracts.options import OptionTable
 from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.errors import FileMissing, StartFailed
 from corral.domain.fleet import ArgValue, ModelSpec, OptionValue, Source
-from corral.domain.launch import PID, Attach, Endpoint, ExitStatus, Footprint, LaunchPlan, Place
+from corral.domain.launch import LLAMA, PID, Attach, Endpoint, ExitStatus, Footprint, LaunchPlan, Place
 from corral.engines.command import program, ready
 from corral.engines.command.diagnose import diagnose
 from corral.engines.command.options import OPTIONS, address_of, checked, problems_of, words_of
@@ -176,6 +176,7 @@ class CommandEngine:
             model_name=str(options.get("model_name", model.name)),
             v1=str(options["base_path"]).rstrip("/"),
             health=str(options["health"]),
+            speaks=(LLAMA,) if options["speaks"] == LLAMA else (),
         )
 
     async def _claim(self, model: ModelSpec, host: str, port: int) -> None:

@@ -43,6 +43,11 @@ OPTIONS: Final[OptionTable] = (
         "What it calls its model: sent in `model`. Default: the Model's own name; an empty text sends what the client "
         "wrote.",
     ),
+    OptionSpec(
+        "speaks", OptionKind.ENUM,
+        "`llama.cpp` for a llama-server: its own fields and routes are used, and their ranges checked, "
+        "as for `engine: llamacpp`. `openai` for all others.", "openai", ("openai", "llama.cpp"),
+    ),
     OptionSpec("api_key", OptionKind.STR, "A key that it wants; write it as ${env.NAME}."),
     OptionSpec("stop_command", OptionKind.COMMAND, "Run to end it, before the stop signal; `{pid}` is its number."),
     OptionSpec(

@@ -19,6 +19,8 @@ import msgspec
 from corral.contracts.requests import OwnFields
 from corral.dialects.openai.mends import REQUESTS as MENDED
 from corral.domain.errors import BadRequest
+from corral.domain.fleet import ModelSpec
+from corral.domain.launch import LLAMA
 
 _INT: Final = 2**31 - 1  # llama.cpp's int32_t
 _TOKENS: Final = 10_000_000  # no context is longer
@@ -117,7 +119,12 @@ def check_request(body: bytes, slots: int) -> None:
             raise BadRequest(f"{name} must be from {low} to {high}: the Model has {slots} slots.")
 
 
-OWN_FIELDS: Final = OwnFields("llamacpp", read_request, check_request)
+def concerns(model: ModelSpec) -> bool:
+    """A llama-server serves it: started by this engine, or by its operator who says so."""
+    return model.engine == "llamacpp" or model.options.get("speaks") == LLAMA
+
+
+OWN_FIELDS: Final = OwnFields(concerns, read_request, check_request)
 
 
 def _sentence(error: str) -> str:

@@ -9,13 +9,21 @@ from urllib.parse import SplitResult, urlsplit
 
 from corral.contracts.options import OptionKind, OptionSpec, OptionTable, with_defaults
 from corral.domain.fleet import OptionValue
-from corral.domain.launch import Endpoint
+from corral.domain.launch import LLAMA, Endpoint
 
 OPTIONS: Final[OptionTable] = (
     OptionSpec(
         "base_url", OptionKind.STR, "Where it answers, without /v1: http://HOST:PORT or http://HOST:PORT/PREFIX."
     ),
     OptionSpec("api_key", OptionKind.STR, "Key that is sent to it; write it as ${env.NAME}."),
+    OptionSpec(
+        "speaks",
+        OptionKind.ENUM,
+        "`llama.cpp` for a llama-server: its own fields and routes are used, and their ranges checked, "
+        "as for `engine: llamacpp`. `openai` for all others.",
+        "openai",
+        ("openai", "llama.cpp"),
+    ),
     OptionSpec("parallel", OptionKind.INT, "Requests that it takes at the same time.", 64, (), 1, 10_000, "slots"),
     OptionSpec("health", OptionKind.STR, "Path that answers 200 when it is well.", "/health"),
     OptionSpec(
@@ -86,7 +94,11 @@ def endpoint_of(options: Mapping[str, OptionValue]) -> Endpoint:
     """From options without problems."""
     url = urlsplit(str(options["base_url"]))
     return Endpoint(
-        host=url.hostname or "", port=url.port or 80, key=str(options.get("api_key", "")), base_path=_prefix(url)
+        host=url.hostname or "",
+        port=url.port or 80,
+        key=str(options.get("api_key", "")),
+        base_path=_prefix(url),
+        speaks=(LLAMA,) if options["speaks"] == LLAMA else (),
     )
 
 

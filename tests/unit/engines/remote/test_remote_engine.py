@@ -28,6 +28,12 @@ async def test_the_address_becomes_an_endpoint() -> None:
     assert isinstance(bare, Attach) and (bare.endpoint.host, bare.endpoint.port) == ("::1", 80)
 
 
+async def test_a_llama_server_is_spoken_to_as_one() -> None:
+    for speaks, endpoint in ({}, ()), ({"speaks": "openai"}, ()), ({"speaks": "llama.cpp"}, ("llama.cpp",)):
+        plan = await RemoteEngine().plan(model(base_url="http://x", **speaks), PLACE)
+        assert isinstance(plan, Attach) and plan.endpoint.speaks == endpoint
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -44,6 +50,7 @@ async def test_the_address_becomes_an_endpoint() -> None:
         ({"base_url": "http://x", "api_key": "a\r\nb"}, "api_key"),
         ({"base_url": "http://x", "api_key": ""}, "api_key"),
         ({"base_url": "http://x", "health": "health"}, "slash"),
+        ({"base_url": "http://x", "speaks": "ollama"}, "speaks"),
         ({"base_url": "http://x", "parallel": 0}, "parallel must be"),
         ({"base_url": "http://x", "ctx": 1}, "options.ctx is not an option"),
     ],
