@@ -390,6 +390,21 @@ async def test_a_client_that_leaves_ends_the_engine_connection() -> None:
 COUNT = {"model": "m", "messages": USER, "system": "Be kind.", "metadata": {"user_id": "u"}}
 
 
+async def test_a_thread_is_refused_so_that_clients_send_all_messages() -> None:
+    """`continue` comes with the new messages alone: to pass over it would be to forget the conversation silently."""
+    said = {"choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}
+    asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "and then?"}]}
+    async with stage(say(said)) as scene:
+        for thread in ({"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}):
+            for stream in (False, True):
+                got = await scene.post("/v1/messages?beta=true", {**asked, "thread": thread, "stream": stream})
+                error = got.json()["error"]
+                assert (got.status, error["type"]) == (400, "invalid_request_error")
+                assert error["details"] == {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+        assert not scene.upstream.heard
+        assert (await scene.post("/v1/messages", {**asked, "thread": None})).status == 200
+
+
 @pytest.mark.parametrize("speaks", ENGINES)
 async def test_counting(speaks: tuple[str, ...]) -> None:
     async with stage(say({"object": "response.input_tokens", "input_tokens": 12}), speaks=speaks) as scene:

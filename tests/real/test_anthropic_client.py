@@ -10,9 +10,10 @@ import os
 import struct
 import zlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal
 
 import anthropic
+import pydantic
 import pytest
 from anthropic import AsyncAnthropic
 
@@ -75,6 +76,7 @@ async def test_the_whole_surface(engine: str, monkeypatch: pytest.MonkeyPatch) -
         await check_tool_choices(client)
         await check_tool_turns(client)
         await check_structured_output(client)
+        await check_the_clients_helpers(client)
         await check_counting(client)
         await check_documents(client)
         await check_the_billing_line(client)
@@ -289,6 +291,48 @@ def png() -> str:
 
     data = part(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)) + part(b"IDAT", zlib.compress(b"\0\xff\0\0"))
     return base64.b64encode(b"\x89PNG\r\n\x1a\n" + data + part(b"IEND", b"")).decode()
+
+
+class City(pydantic.BaseModel):
+    """What an answer is parsed into."""
+
+    city: Literal["Rome", "Oslo"]
+
+
+async def check_the_clients_helpers(client: AsyncAnthropic) -> None:
+    """Beta features by header, answers parsed into a class, and tools that the client calls itself."""
+    betas: Any = ["interleaved-thinking-2025-05-14", "context-1m-2025-08-07", "made-up-2030-01-01"]
+    edits: Any = {"edits": [{"type": "clear_tool_uses_20250919"}]}
+    beta = await client.beta.messages.create(
+        model="ada", max_tokens=4, messages=hello(), betas=betas, context_management=edits
+    )
+    plain = await client.messages.create(model="ada", max_tokens=4, messages=hello())
+    assert text_of(beta) == text_of(plain) and beta.stop_reason == "max_tokens"
+    async with client.beta.messages.stream(model="ada", max_tokens=4, messages=hello(), betas=betas) as stream:
+        assert text_of(await stream.get_final_message()) == text_of(plain)
+    counted = [
+        await counts.count_tokens(model="ada", messages=hello()) for counts in (client.messages, client.beta.messages)
+    ]
+    assert len({count.input_tokens for count in counted}) == 1
+
+    for parsing in (client.messages, client.beta.messages):
+        parsed = await parsing.parse(model="obey", max_tokens=200, messages=hello("JSON"), output_format=City)
+        assert isinstance(parsed.parsed_output, City)
+
+    asked = []
+
+    @anthropic.beta_async_tool
+    async def get_weather(city: Literal["Rome", "Oslo"]) -> str:
+        """The weather in a city."""
+        asked.append(city)
+        return "Sunny."
+
+    runner = client.beta.messages.tool_runner(
+        model="obey", max_tokens=200, messages=hello("use the tools"), tools=[get_weather], max_iterations=2
+    )
+    said = [message async for message in runner]  # it begins with a thread, and goes on without
+    assert asked and set(asked) <= {"Rome", "Oslo"}
+    assert (len(said), said[0].stop_reason) == (2, "tool_use")
 
 
 async def check_errors(client: AsyncAnthropic) -> None:

@@ -5,7 +5,7 @@ inner object: who failed, Corral or the engine.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -56,6 +56,17 @@ _BY_STATUS: Final = {
 }  # fmt: skip
 
 
+class NoThreads(e.BadRequest):
+    """
+    Conversations cannot be held here between requests: send all messages, and no `thread`.
+
+    Anthropic's clients read `details`, and then do so by themselves. To pass over the field would be to answer the last
+    message alone.
+    """
+
+    details: Final = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+
+
 def shape(error: e.CorralError) -> Shape:
     """The row of the nearest class that has one (plug-ins may derive their own); an engine's status first."""
     if isinstance(error, e.EngineRefused):
@@ -86,7 +97,14 @@ class Anthropic:
 
     def error_body(self, error: e.CorralError, request_id: str) -> bytes:
         """The request id is in the body as well, where Anthropic's clients read it."""
-        inner = {"type": shape(error).type, "message": _words(error), "code": error.code, "source": error.source}
+        inner: dict[str, Any] = {
+            "type": shape(error).type,
+            "message": _words(error),
+            "code": error.code,
+            "source": error.source,
+        }
+        if isinstance(error, NoThreads):
+            inner["details"] = error.details
         return msgspec.json.encode({"type": "error", "error": inner, "request_id": request_id})
 
     def error_event(self, error: e.CorralError, request_id: str) -> bytes:

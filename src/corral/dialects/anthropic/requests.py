@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal, NamedTuple, TypeVar
 import msgspec
 
 from corral.dialects.anthropic import blocks
+from corral.dialects.anthropic.errors import NoThreads
 from corral.domain.chat import (
     ChatRequest,
     Choice,
@@ -88,6 +89,7 @@ class _Count(msgspec.Struct, kw_only=True):
     thinking: _Thinking | None = None
     output_config: _Output | None = None
     output_format: _JsonFormat | None = None
+    thread: msgspec.Raw = msgspec.Raw()
 
 
 class _Create(_Count, kw_only=True):
@@ -151,6 +153,8 @@ def _decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
 
 
 def _chat(asked: _Count) -> ChatRequest:
+    if bytes(asked.thread) not in (b"", b"null"):
+        raise NoThreads("thread: conversations are not held here; send all messages, and no `thread`.")
     if not asked.messages:
         raise BadRequest("messages: there must be at least one.")
     tools = tuple(_tool(each, place) for place, each in enumerate(asked.tools or ()))
