@@ -7,6 +7,7 @@ ended with one clean error event. A whole chat is held until it is complete.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +32,7 @@ USAGE_BODY_LIMIT: Final = 1024 * 1024  # of an answer that is no stream, kept fo
 CHAT_LIMIT: Final = 16 * 1024 * 1024  # of a whole chat; one that is longer keeps the names that it has
 
 
-class Answer:
+class Answer(ABC):
     """
     What the client of one request gets, as the engine's answer comes.
 
@@ -64,9 +65,9 @@ class Answer:
     _mend: Callable[[bytes], bytes] | None = None  # the answer goes on from what was said while it waited
     _torn = False  # an event was forwarded in pieces: nothing may come between them
 
+    @abstractmethod
     def _complete(self) -> None:
         """All of it was forwarded."""
-        raise NotImplementedError
 
     def _answer_whole(self, head: AnswerHead, length: int | None, body: bytes) -> None:
         """An answer that has come in one piece, as most do that are no streams."""

@@ -14,8 +14,8 @@ from typing import Final
 import msgspec
 
 from corral.contracts.dialect import Outgoing, Served
+from corral.dialects.openai import reading
 from corral.dialects.openai import requests as openai
-from corral.dialects.openai.answers import ChatReader
 from corral.domain.chat import ChatRequest
 from corral.domain.errors import CorralError, EngineProtocolError, EngineRefused
 from corral.domain.fleet import OptionValue
@@ -66,7 +66,7 @@ class CountReply:
         """An engine without such a route cannot do it: that is not the client's mistake."""
         if status in _LACKING:
             return EngineRefused("The engine of this Model cannot count tokens.", engine_status=501)
-        return ChatReader().refused(status, body)
+        return reading.refused(status, body)
 
     def failed(self, error: CorralError) -> bytes:
         """None was asked for."""

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from corral.dialects.openai.reading import EngineError, EventReader, failed
 from corral.domain.chat import (
     Counts,
     Delta,
@@ -22,13 +23,9 @@ from corral.domain.chat import (
     Timings,
     ToolCallDelta,
 )
-from corral.domain.errors import CorralError, EngineDied, EngineFailed, EngineProtocolError, EngineRefused
-from corral.kit import sse
+from corral.domain.errors import EngineProtocolError
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-_WORDS: Final = 2000
-"""Of an engine's error that is no JSON."""
-_NO_MEDIA: Final = "input is not supported"
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -92,86 +89,32 @@ class _Verbose(msgspec.Struct, gc=False):
     stopping_word: str | None = None
 
 
-class _Error(msgspec.Struct, gc=False):
-    message: str = ""
-    type: str = ""
-
-
 class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     timings: _Timings | None = None
-    error: _Error | str | None = None
+    error: EngineError | str | None = None
     prompt_progress: _Progress | None = None
     verbose: _Verbose | None = msgspec.field(default=None, name="__verbose")
 
 
-class _Refusal(msgspec.Struct, gc=False):
-    error: _Error | str | None = None
-    message: str | None = None
-    detail: str | None = None
-
-
 _chunk = msgspec.json.Decoder(_Chunk).decode
-_refusal = msgspec.json.Decoder(_Refusal, strict=False).decode
 _REASONS: Final = {
     "stop": Reason.STOP, "length": Reason.LENGTH, "tool_calls": Reason.TOOL_CALLS, "function_call": Reason.TOOL_CALLS,
     "content_filter": Reason.FILTERED,
 }  # fmt: skip
 
 
-class ChatReader:
-    """Implements `contracts.dialect.Reader`. One for each answer."""
+class ChatReader(EventReader):
+    """Chat completions, whole and as streams."""
 
-    def __init__(self) -> None:
-        self.failure: CorralError | None = None
-        self._finished = False
+    incomplete = "The engine's answer has no choice that is complete."
 
-    def stream(self, events: bytes) -> list[Delta]:
-        """Chunks of the first choice; what an engine says of others is passed over."""
-        deltas: list[Delta] = []
-        for payload in sse.payloads(events):
-            if payload == b"[DONE]":
-                continue
-            try:
-                self._take(_read(payload), deltas)
-            except EngineFailed as failure:
-                self.failure = failure
-                break
-        return deltas
-
-    def end(self) -> None:
-        """An engine that is cut off mid-stream may still end its body properly."""
-        if not self._finished and self.failure is None:
-            self.failure = EngineDied("The engine's stream ended before its answer did.")
-
-    def whole(self, body: bytes) -> list[Delta]:
-        """The same deltas as a stream of the same answer would give, in one."""
-        deltas: list[Delta] = []
-        self._take(_read(body), deltas)
-        if not self._finished:
-            raise EngineProtocolError("The engine's answer has no choice that is complete.")
-        return deltas
-
-    def refused(self, status: int, body: bytes) -> EngineRefused:
-        """The engine's own words; its status where that is one of an error."""
-        nothing = f"The engine answered with status {status}."
-        status = status if 400 <= status <= 599 else 502
-        try:
-            said = _refusal(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            words = body[:_WORDS].decode("utf-8", "replace").strip()
-            return EngineRefused(words or nothing, engine_status=status)
-        error = said.error
-        if isinstance(error, _Error):
-            if status == 500 and _NO_MEDIA in error.message:
-                status = 400  # llama-server's answer to an image for a model without eyes: nothing of it has failed
-            return EngineRefused(error.message, engine_status=status, engine_type=error.type)
-        return EngineRefused(error or said.message or said.detail or "", engine_status=status)
-
-    def _take(self, chunk: _Chunk, deltas: list[Delta]) -> None:
+    def take(self, payload: bytes, deltas: list[Delta]) -> None:
+        """See EventReader. What an engine says of other choices than the first is passed over."""
+        chunk = _read(payload)
         if chunk.error is not None:
-            raise EngineFailed(chunk.error if isinstance(chunk.error, str) else chunk.error.message)
+            raise failed(chunk.error)
         for choice in chunk.choices or ():
             if choice.index == 0:
                 self._take_choice(choice, chunk.verbose, deltas)

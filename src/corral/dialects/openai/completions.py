@@ -12,11 +12,10 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from corral.dialects.openai.answers import ChatReader
+from corral.dialects.openai.reading import EngineError, EventReader, failed
 from corral.domain.chat import Counts, Delta, Finished, Format, LogProbs, Reason, TextDelta, Timings
 from corral.domain.completion import CompletionRequest
-from corral.domain.errors import CorralError, EngineDied, EngineFailed, EngineProtocolError, EngineRefused
-from corral.kit import sse
+from corral.domain.errors import EngineProtocolError
 
 _NATIVE: Final = b"/completion"
 _INFILL: Final = b"/infill"
@@ -114,10 +113,6 @@ class _Timings(msgspec.Struct, gc=False):
     cache_n: _Count | None = None
 
 
-class _Error(msgspec.Struct, gc=False):
-    message: str = ""
-
-
 class _Chunk(msgspec.Struct, gc=False):
     content: str | None = None
     stop: bool = False
@@ -129,52 +124,22 @@ class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     timings: _Timings | None = None
-    error: _Error | str | None = None
+    error: EngineError | str | None = None
 
 
 _chunk = msgspec.json.Decoder(_Chunk).decode
 
 
-class CompletionReader:
-    """Implements `contracts.dialect.Reader` for all three routes. One for each answer."""
+class CompletionReader(EventReader):
+    """All three routes."""
 
-    def __init__(self) -> None:
-        self.failure: CorralError | None = None
-        self._finished = False
+    incomplete = "The engine's answer is no completion that has ended."
 
-    def stream(self, events: bytes) -> list[Delta]:
-        """Whole events, up to a failure."""
-        deltas: list[Delta] = []
-        for payload in sse.payloads(events):
-            if payload == b"[DONE]":
-                continue
-            try:
-                self._take(_read(payload), deltas)
-            except EngineFailed as failure:
-                self.failure = failure
-                break
-        return deltas
-
-    def end(self) -> None:
-        """An engine that is cut off mid-stream may still end its body properly."""
-        if not self._finished and self.failure is None:
-            self.failure = EngineDied("The engine's stream ended before its answer did.")
-
-    def whole(self, body: bytes) -> list[Delta]:
-        """The same deltas as a stream of the same answer would give, in one."""
-        deltas: list[Delta] = []
-        self._take(_read(body), deltas)
-        if not self._finished:
-            raise EngineProtocolError("The engine's answer is no completion that has ended.")
-        return deltas
-
-    def refused(self, status: int, body: bytes) -> EngineRefused:
-        """The engine's own words, which are the same for all its routes."""
-        return ChatReader().refused(status, body)
-
-    def _take(self, chunk: _Chunk, deltas: list[Delta]) -> None:
+    def take(self, payload: bytes, deltas: list[Delta]) -> None:
+        """See EventReader. What an engine says of other choices than the first is passed over."""
+        chunk = _read(payload)
         if chunk.error is not None:
-            raise EngineFailed(chunk.error if isinstance(chunk.error, str) else chunk.error.message)
+            raise failed(chunk.error)
         if chunk.content is not None:
             self._take_native(chunk, chunk.content, deltas)
         for choice in chunk.choices or ():

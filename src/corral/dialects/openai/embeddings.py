@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
-from corral.dialects.openai.answers import ChatReader
+from corral.dialects.openai import reading
 from corral.domain.errors import EngineProtocolError, EngineRefused
 
 EMBEDDINGS: Final = b"/v1/embeddings"
@@ -89,7 +89,7 @@ def unit(row: msgspec.Raw, dimensions: int | None) -> list[float]:
 
 def refused(status: int, body: bytes) -> EngineRefused:
     """The engine's own words."""
-    return ChatReader().refused(status, body)
+    return reading.refused(status, body)
 
 
 def too_long(status: int, body: bytes) -> bool:
