@@ -141,6 +141,8 @@ For client libraries:
 
   export OPENAI_BASE_URL={address}/v1
   export OPENAI_API_KEY=none
+  export ANTHROPIC_BASE_URL={address} ANTHROPIC_API_KEY=none
+  export OLLAMA_HOST={address}
 
 The config, to change or to copy: {config}"""
 
