@@ -19,6 +19,7 @@ from corral.dialects.openai import requests as openai
 from corral.domain.chat import ChatRequest
 from corral.domain.errors import CorralError, EngineProtocolError, EngineRefused
 from corral.domain.fleet import OptionValue
+from corral.domain.launch import LLAMA
 
 _FORM: Final = b'{"input_tokens":%d}'
 _LACKING: Final = (404, 405, 501)
@@ -88,7 +89,7 @@ class AskedCount:
 
     def towards(self, served: Served) -> Outgoing:
         """To the route for it, and where that is missing, in steps."""
-        llama = "llama.cpp" in served.speaks
+        llama = LLAMA in served.speaks
         body = openai.encode(self.request, self.model, extensions=llama)
 
         reply = CountReply(self.form)

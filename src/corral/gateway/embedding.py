@@ -20,6 +20,7 @@ from corral.dialects.openai import embeddings as openai
 from corral.domain.embed import EmbedRequest
 from corral.domain.errors import CorralError, EngineProtocolError, EngineRefused
 from corral.domain.fleet import OptionValue
+from corral.domain.launch import LLAMA
 
 Vector = Sequence[float] | msgspec.Raw
 Written = Callable[[Served, list[Vector], int | None], bytes]
@@ -55,7 +56,7 @@ class _Steps:
     def __init__(self, asked: AskedEmbedding, served: Served) -> None:
         self._asked = asked
         self._served = served
-        self._native = "llama.cpp" in served.speaks
+        self._native = LLAMA in served.speaks
         self._limit = 0
         self._empty: list[int] = []  # the tokens of no text at all
         self._long: list[int] = []  # places of texts that may be too long

@@ -28,7 +28,7 @@ from corral.domain.errors import (
 )
 from corral.domain.events import RequestFinished
 from corral.domain.fleet import ModelSpec
-from corral.domain.launch import LoadWish
+from corral.domain.launch import LLAMA, LoadWish
 from corral.domain.serving import NOBODY
 from corral.gateway.answering import CONNECTING, OVER, SENT, STREAMING, WAITING, Answer
 from corral.gateway.errors import outcome_of
@@ -151,7 +151,7 @@ class Exchange(Answer):
 
     def _engine_head(self, site: Site) -> bytes:
         head, path = self._client.head, self._path
-        if self.for_llama and "llama.cpp" in site.endpoint.speaks:
+        if self.for_llama and LLAMA in site.endpoint.speaks:
             self._body = self.for_llama
         if site.renames:
             path, self._body = addressed(site.endpoint, self._route, head, path, self._body)

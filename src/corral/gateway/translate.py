@@ -17,6 +17,7 @@ from corral.domain.chat import ChatRequest
 from corral.domain.completion import CompletionRequest
 from corral.domain.errors import CorralError, EngineRefused
 from corral.domain.fleet import OptionValue
+from corral.domain.launch import LLAMA
 
 
 class Translated:
@@ -73,7 +74,7 @@ class AskedChat:
 
     def towards(self, served: Served) -> Outgoing:
         """The request in OpenAI's dialect."""
-        extensions = "llama.cpp" in served.speaks
+        extensions = LLAMA in served.speaks
         request = self.request
         if extensions and self.for_llama:
             request = msgspec.structs.replace(request, extra={**request.extra, **self.for_llama})
@@ -105,7 +106,7 @@ class AskedCompletion:
 
     def towards(self, served: Served) -> Outgoing:
         """The text to be continued."""
-        path, body = completions.encode(self.request, self.model, extensions="llama.cpp" in served.speaks)
+        path, body = completions.encode(self.request, self.model, extensions=LLAMA in served.speaks)
         return Outgoing(path, body, Translated(completions.CompletionReader(), self.writer(served)))
 
 

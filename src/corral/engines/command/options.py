@@ -8,6 +8,7 @@ from typing import Final
 
 from corral.contracts.options import OptionKind, OptionSpec, OptionTable, with_defaults
 from corral.domain.fleet import ModelSpec, OptionValue
+from corral.domain.launch import LLAMA
 from corral.domain.names import near_names
 from corral.engines.command.pattern import pattern_problem
 from corral.engines.command.placeholders import (
@@ -46,7 +47,7 @@ OPTIONS: Final[OptionTable] = (
     OptionSpec(
         "speaks", OptionKind.ENUM,
         "`llama.cpp` for a llama-server: its own fields and routes are used, and their ranges checked, "
-        "as for `engine: llamacpp`. `openai` for all others.", "openai", ("openai", "llama.cpp"),
+        "as for `engine: llamacpp`. `openai` for all others.", "openai", ("openai", LLAMA),
     ),
     OptionSpec("api_key", OptionKind.STR, "A key that it wants; write it as ${env.NAME}."),
     OptionSpec("stop_command", OptionKind.COMMAND, "Run to end it, before the stop signal; `{pid}` is its number."),

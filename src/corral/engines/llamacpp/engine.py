@@ -25,7 +25,7 @@ from corral.contracts.options import OptionTable
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
 from corral.domain.fleet import ModelSpec, OptionValue
-from corral.domain.launch import Attach, Endpoint, ExitStatus, Footprint, LaunchPlan, Place
+from corral.domain.launch import LLAMA, Attach, Endpoint, ExitStatus, Footprint, LaunchPlan, Place
 from corral.engines.llamacpp import embedded, gpu, ready, wishes
 from corral.engines.llamacpp.argv import Argv, argv_of
 from corral.engines.llamacpp.binary import Program, choose, identity_of, uses_embedded, worker_argv
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 _SPEC_FILE: Final = "worker.json"
 _KEY_FILE: Final = "engine.key"
-_SPEAKS: Final = ("llama.cpp",)
+_SPEAKS: Final = (LLAMA,)
 _LOOK_AGAIN_S: Final = 1.0  # at PATH
 _STOP_GRACE_S: Final = 2.0  # on SIGTERM llama-server may wait for its requests for as long as their clients stay
 

@@ -22,7 +22,7 @@ OPTIONS: Final[OptionTable] = (
         "`llama.cpp` for a llama-server: its own fields and routes are used, and their ranges checked, "
         "as for `engine: llamacpp`. `openai` for all others.",
         "openai",
-        ("openai", "llama.cpp"),
+        ("openai", LLAMA),
     ),
     OptionSpec("parallel", OptionKind.INT, "Requests that it takes at the same time.", 64, (), 1, 10_000, "slots"),
     OptionSpec("health", OptionKind.STR, "Path that answers 200 when it is well.", "/health"),
