@@ -11,6 +11,7 @@ from corral.dialects.openai.answers import ChatReader
 from corral.dialects.openai.requests import encode
 from corral.domain.errors import BadRequest, EngineProtocolError
 from corral.gateway.counting import CountReply
+from corral.gateway.routes.reading import name_of
 from corral.gateway.translate import Translated
 from corral.kit.sse import take_whole
 from tests.messages import events, message
@@ -19,6 +20,7 @@ from tests.messages import events, message
 def talk(body: bytes, said: Sequence[bytes]) -> None:
     """The request is refused in words or can be sent on; the answer is a proper message, or broken off in order."""
     try:
+        name_of(body)
         for extensions in (True, False):
             assert isinstance(json.loads(encode(requests.messages(body).chat, "m", extensions=extensions)), dict)
         json.loads(encode(requests.count(body), "m", extensions=True))

@@ -10,6 +10,7 @@ from corral.contracts.dialect import Asked, Asking, Outgoing, Served
 from corral.domain.errors import BadRequest, CorralError
 from corral.domain.facts import NOTHING
 from corral.gateway.routes.ollama import READERS
+from corral.gateway.routes.reading import name_of
 from corral.kit.sse import take_whole
 
 _ENGINES: Final = (Served(frozenset()), Served(frozenset({"llama.cpp"})))
@@ -21,6 +22,7 @@ def talk(body: bytes, said: list[bytes]) -> None:
     for read in READERS.values():
         asked: Asked | None = None
         with contextlib.suppress(BadRequest):
+            name_of(body)
             asked = read(body, asking)
         if asked is not None:
             for served in _ENGINES:

@@ -12,6 +12,7 @@ from corral.dialects.openai.requests import encode
 from corral.dialects.openai.responses_answers import ResponseWriter
 from corral.dialects.openai.responses_requests import response
 from corral.domain.errors import BadRequest, EngineProtocolError
+from corral.gateway.routes.reading import name_of
 from corral.gateway.translate import Translated
 from corral.kit.sse import take_whole
 
@@ -20,6 +21,7 @@ def talk(body: bytes, said: Sequence[bytes]) -> None:
     """The request is refused in words or can be sent on; the answer is a whole response, or broken off in order."""
     echo: dict[str, Any] = {}
     try:
+        name_of(body)
         echo = response(body).echo
         for extensions in (True, False):
             assert isinstance(json.loads(encode(response(body).chat, "m", extensions=extensions)), dict)

@@ -38,6 +38,18 @@ class _Named(msgspec.Struct):
 _named = msgspec.json.Decoder(_Named).decode
 
 
+def name_of(body: bytes) -> str | None:
+    """The Model that a body names, before any other look at it. Raises BadRequest for what is no JSON in UTF-8."""
+    try:
+        if not body.isascii():
+            body.decode()  # what is passed over, or goes on as it was written (schemas), is looked at by no decoder
+        return _named(body).model
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"The request body is wrong: {error}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+
+
 def read(
     route: Route,
     head: RequestHead,
@@ -48,14 +60,7 @@ def read(
     wall: Callable[[], float],
 ) -> tuple[ModelSpec, Asked]:
     """The Model that is meant and what is asked of it. Raises BadRequest and UnknownModel."""
-    try:
-        if not body.isascii():
-            body.decode()  # what is passed over, or goes on as it was written (schemas), is looked at by no decoder
-        name = _named(body).model
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"The request body is wrong: {error}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+    name = name_of(body)
     known = _known(name, route, directory)
     try:
         model = named(known, route, directory)
