@@ -120,7 +120,7 @@ class Watch:
         tail = self._tail
         if tail is None:
             tail = self._tail = deque(maxlen=_PIECES)
-        tail.append(data)
+        tail.append(data[-_TAIL:])  # what a client that reads slowly gets comes in large pieces
         if not self.started and not self._first and (_USAGE in data or _TIMINGS in data):
             self._first = data
 
