@@ -1,7 +1,8 @@
 """
 The relay: one request, one lease, one engine connection, one answer.
 
-Bodies pass byte for byte in both directions; heads are rebuilt from allow-lists. What the engine sends is parsed before
+Bodies pass as they are, but for the few fields of a chat that `dialects.openai.mends` knows and the operator's rules;
+heads are rebuilt from allow-lists. What the engine sends is parsed before
 anything is forwarded, and framed anew, so that never a byte beyond the end of an answer passes. What the client gets
 of it is `answering`'s; here is the way there, and the end.
 
