@@ -36,34 +36,41 @@ class Answer(ABC):
     """
     What the client of one request gets, as the engine's answer comes.
 
-    Most answers never touch most of these fields, so the defaults live on the class; an Exchange sets the others.
+    Its fields have slots: a default on the class costs more to read than a field costs to set.
     """
 
-    _client: ClientConnection
-    _gateway: Gateway
-    _route: Route
-    _model: ModelSpec
-    _request_id: bytes
-    _watch: Watch
-    _since: float  # when the present state began
-    _body: bytes  # what the engine is sent, as long as it may have to be sent again
-    head_sent = False
-    _state = WAITING
-    _status = 0
-    _moved_at = 0.0  # when the answer last went on
-    _queue_s = 0.0
-    _load_s = 0.0  # the part of it in which its Model was loaded
-    _first_at: float | None = None  # when the first token came
-    _events = False  # the answer is a stream of events
-    _held: bytearray | None = None  # the beginning of an event whose end has not come
-    _pieces: list[bytes] | None = None  # of an answer that is no stream, for its token counts
-    _pieces_bytes = 0
-    _gathered: list[bytes] | None = None  # of a whole chat
-    _gathered_bytes = 0
-    _bytes_out = 0
-    _signs: Signs | None = None  # once the client has waited for long
-    _mend: Callable[[bytes], bytes] | None = None  # the answer goes on from what was said while it waited
-    _torn = False  # an event was forwarded in pieces: nothing may come between them
+    __slots__ = (
+        "_body", "_bytes_out", "_client", "_events", "_first_at", "_gateway", "_gathered", "_gathered_bytes", "_held",
+        "_load_s", "_mend", "_model", "_moved_at", "_pieces", "_pieces_bytes", "_queue_s", "_request_id", "_route",
+        "_signs", "_since", "_state", "_status", "_torn", "_watch", "head_sent",
+    )  # fmt: skip
+
+    def __init__(self, client: ClientConnection, route: Route, model: ModelSpec, body: bytes) -> None:
+        self._client = client
+        self._gateway: Gateway = client.gateway
+        self._route = route
+        self._model = model
+        self._body = body  # what the engine is sent, as long as it may have to be sent again
+        self._request_id = client.gateway.request_id(client.head)
+        self._since = client.arrived  # when the present state began
+        self._watch = Watch()
+        self.head_sent = False
+        self._state = WAITING
+        self._status = 0
+        self._moved_at = 0.0  # when the answer last went on
+        self._queue_s = 0.0
+        self._load_s = 0.0  # the part of it in which its Model was loaded
+        self._first_at: float | None = None  # when the first token came
+        self._events = False  # the answer is a stream of events
+        self._held: bytearray | None = None  # the beginning of an event whose end has not come
+        self._pieces: list[bytes] | None = None  # of an answer that is no stream, for its token counts
+        self._pieces_bytes = 0
+        self._gathered: list[bytes] | None = None  # of a whole chat
+        self._gathered_bytes = 0
+        self._bytes_out = 0
+        self._signs: Signs | None = None  # once the client has waited for long
+        self._mend: Callable[[bytes], bytes] | None = None  # the answer goes on from what was said while it waited
+        self._torn = False  # an event was forwarded in pieces: nothing may come between them
 
     @abstractmethod
     def _complete(self) -> None:
@@ -72,7 +79,7 @@ class Answer(ABC):
     def _answer_whole(self, head: AnswerHead, length: int | None, body: bytes) -> None:
         """An answer that has come in one piece, as most do that are no streams."""
         client, status = self._client, head.status
-        if self._route.chat and (status == 500 or THOUGHT in body):
+        if self._route.chat and (status == 500 or body.rfind(THOUGHT) >= 0):
             status, body = mended_error(status, body) if status == 500 else (status, in_both_names(body))
             length = len(body)
         self._status = status

@@ -37,7 +37,6 @@ from corral.gateway.heads import SENT_RAW, engine_lines
 from corral.gateway.links import Link, Site
 from corral.gateway.naming import addressed
 from corral.gateway.routes.table import FROM_PATH, Route
-from corral.gateway.usage import Watch
 from corral.gateway.waiting import NEVER, SOON_S, Signs, first_look_s, load_part
 
 if TYPE_CHECKING:
@@ -51,41 +50,34 @@ _SAW_NOTHING: Final = 499  # the status on record when the client left before th
 
 
 class Exchange(Answer):
-    """
-    Waiter, LinkUser and Timed in one: all that one request needs, without a task of its own.
+    """Waiter, LinkUser and Timed in one: all that one request needs, without a task of its own."""
 
-    Most requests go straight through and never touch most of these fields, so the defaults live on the class.
-    """
-
-    for_llama = b""  # the body where it needs mending for that engine
-    _ticket: Ticket | None = None
-    _lease: Lease | None = None
-    _wish: LoadWish | None = None  # what its Model shall be loaded with
-    _keep_s: float | None = None  # how long its Model shall stay loaded after it
-    _instance = ""  # the last one that it had a lease on
-    _slot_s = 0.0  # how long it had leases
-    _site: Site | None = None
-    _link: Link | None = None
-    _head = b""
-    _asked_again = False  # the engine died; a second lease was asked for
-    _paused = False
-    _looked_at: list[bytes] | None = None  # an answer whose body decides what becomes of it
-    _loading_left = LOADING_RETRIES
-    _timer: asyncio.TimerHandle | None = None
+    __slots__ = (
+        "_asked_again", "_head", "_instance", "_keep_s", "_lease", "_link", "_loading_left", "_looked_at", "_path",
+        "_paused", "_site", "_slot_s", "_stream", "_ticket", "_timer", "_wish", "for_llama",
+    )  # fmt: skip
 
     def __init__(
         self, client: ClientConnection, route: Route, model: ModelSpec, path: bytes, body: bytes, *, stream: bool
     ) -> None:
-        self._client = client
-        self._gateway = client.gateway
-        self._route = route
-        self._model = model
+        super().__init__(client, route, model, body)
         self._path = path
-        self._body = body
         self._stream = stream
-        self._request_id = client.gateway.request_id(client.head)
-        self._since = client.arrived  # when the present state began
-        self._watch = Watch()
+        self.for_llama = b""  # the body where it needs mending for that engine
+        self._ticket: Ticket | None = None
+        self._lease: Lease | None = None
+        self._wish: LoadWish | None = None  # what its Model shall be loaded with
+        self._keep_s: float | None = None  # how long its Model shall stay loaded after it
+        self._instance = ""  # the last one that it had a lease on
+        self._slot_s = 0.0  # how long it had leases
+        self._site: Site | None = None
+        self._link: Link | None = None
+        self._head = b""
+        self._asked_again = False  # the engine died; a second lease was asked for
+        self._paused = False
+        self._looked_at: list[bytes] | None = None  # an answer whose body decides what becomes of it
+        self._loading_left = LOADING_RETRIES
+        self._timer: asyncio.TimerHandle | None = None
 
     # --- the lease ---
 
@@ -361,23 +353,23 @@ class Exchange(Answer):
         caller, watch, first_at = self._client.caller, self._watch, self._first_at
         now = gateway.clock.now()
         gateway.publisher.publish(
-            RequestFinished(
-                model=self._model.name,
-                route=route.label,
-                status=status,
-                caller=caller.name if caller is not None else "",
-                stream=self._stream or self._events,
-                outcome=outcome,
-                duration_s=now - arrived,
-                queue_s=self._queue_s,
-                request_id=self._request_id.decode("latin-1"),
-                ttft_s=first_at - arrived if first_at is not None else None,
-                prompt_tokens=watch.prompt_tokens,
-                cached_tokens=watch.cached_tokens,
-                completion_tokens=watch.completion_tokens,
-                instance=self._instance,
-                bytes_out=self._bytes_out,
-                slot_s=self._slot_s if route.weight else 0.0,
+            RequestFinished(  # by position, in the order of its fields: names cost 0.4 us
+                self._model.name,
+                route.label,
+                status,
+                caller.name if caller is not None else "",
+                self._stream or self._events,
+                outcome,
+                now - arrived,
+                self._queue_s,
+                self._request_id.decode("latin-1"),
+                first_at - arrived if first_at is not None else None,
+                watch.prompt_tokens,
+                watch.cached_tokens,
+                watch.completion_tokens,
+                self._instance,
+                self._bytes_out,
+                self._slot_s if route.weight else 0.0,
             )
         )
 

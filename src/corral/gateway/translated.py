@@ -33,9 +33,8 @@ NO_STREAM: Final = "The engine was asked for a stream and gave none."
 class TranslatedExchange(Exchange):
     """One request that was read before its Model was asked for."""
 
-    _reply: Reply | None = None
+    __slots__ = ("_asked", "_collected", "_collected_bytes", "_ignored", "_outgoing", "_reply")
     _outgoing: Outgoing
-    _collected_bytes = 0
 
     def __init__(self, client: ClientConnection, route: Route, model: ModelSpec, asked: Asked) -> None:
         if asked.weight is not None:
@@ -47,7 +46,9 @@ class TranslatedExchange(Exchange):
             self._wish, self._ignored = client.gateway.wishing.of(model, asked.load_options)
         if self._wish is None and isinstance(asked, AskedLoad):
             self._wish = AS_CONFIGURED
+        self._reply: Reply | None = None
         self._collected: list[bytes] = []
+        self._collected_bytes = 0
 
     def granted(self, lease: Lease) -> None:
         """The engine is known: see what it is asked, if it is asked at all."""

@@ -95,13 +95,18 @@ _timings = msgspec.json.Decoder(_Timings).decode
 class Watch:
     """The watch over one answer. Counts stay None where the engine said nothing."""
 
-    started = False  # a first token was seen
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    completion_tokens: int | None = None
-    _first = b""
-    _last = b""
-    _tail: deque[bytes] | None = None
+    __slots__ = (
+        "_first", "_last", "_tail", "cached_tokens", "completion_tokens", "prompt_tokens", "started",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.started = False  # a first token was seen
+        self.prompt_tokens: int | None = None
+        self.cached_tokens: int | None = None
+        self.completion_tokens: int | None = None
+        self._first = b""
+        self._last = b""
+        self._tail: deque[bytes] | None = None
 
     def saw_first_token(self, events: bytes) -> bool:
         """True when these events hold the first non-empty delta; to be asked until it has said so."""

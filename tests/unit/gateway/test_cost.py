@@ -13,7 +13,7 @@ import pytest
 from tests.bench.hotpath import ANSWER_BODY, CHUNK, EVENT, KEY, TRANSLATED, Relay
 from tests.lines_run import lines_run
 
-REQUEST_LINES = 382
+REQUEST_LINES = 407  # 40 of them set a field: cheaper than to read its default from the class
 CHUNK_LINES = 55  # three of them keep a piece, so that two searches of each need not be
 """Raise them only for something that is worth it."""
 

@@ -66,7 +66,8 @@ def test_a_long_stream_is_not_kept_but_its_end_is() -> None:
 
 
 def _held(watch: Watch) -> list[Any]:
-    return [value for value in vars(watch).values() if not isinstance(value, bytes | bool)]
+    values = [getattr(watch, name) for name in Watch.__slots__]
+    return [value for value in values if not isinstance(value, bytes | bool)]
 
 
 def test_responses_say_it_inside() -> None:
