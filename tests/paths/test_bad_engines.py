@@ -132,7 +132,7 @@ WITHIN = {
 async def serving(
     script: Script, monkeypatch: pytest.MonkeyPatch, speaks: tuple[str, ...], **timeouts: float
 ) -> AsyncIterator[Stage]:
-    monkeypatch.setattr(relay.Exchange, "_loading_left", 2)
+    monkeypatch.setattr(relay, "LOADING_RETRIES", 2)
     monkeypatch.setattr(relay, "LOADING_PAUSE_S", 0.005)
     silent = script in (is_silent, falls_silent)  # else a machine that is busy must not make it a timeout
     limit_s = 0.3 if silent else 3.0

@@ -312,7 +312,7 @@ async def test_an_answer_without_length_that_is_reset_is_not_complete() -> None:
 
 
 async def test_an_engine_that_says_for_ever_that_it_is_loading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("corral.gateway.relay.Exchange._loading_left", 3)
+    monkeypatch.setattr("corral.gateway.relay.LOADING_RETRIES", 3)
     body = b'{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}'
     async with stage(write(answer(body, status="503 Service Unavailable"))) as scene:
         got = await scene.post(CHAT, {"model": "m"})

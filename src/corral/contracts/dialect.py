@@ -131,6 +131,13 @@ class Reader(Protocol):
         """Whole server-sent events, up to a failure."""
         ...
 
+    def again(self, events: bytes) -> tuple[type[Delta], bytes] | None:
+        """
+        Where `stream` would find one piece of text, of the same kind as the last time, and can tell without reading:
+        TextDelta or ThinkingDelta, and the text as a JSON string. None where it must be read.
+        """
+        ...
+
     def end(self) -> None:
         """The stream is complete."""
         ...
@@ -153,6 +160,10 @@ class Writer(Protocol):
 
     def stream(self, deltas: Sequence[Delta]) -> bytes:
         """The next pieces of a stream."""
+        ...
+
+    def again(self, kind: type[Delta], text: bytes) -> bytes | None:
+        """One more piece of what was told last, a JSON string that is not empty; None where it is no such piece."""
         ...
 
     def end(self) -> bytes:

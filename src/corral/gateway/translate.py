@@ -34,6 +34,11 @@ class Translated:
 
     def stream(self, events: bytes) -> bytes:
         """Whole events -> what the client gets of them."""
+        piece = self._reader.again(events)
+        if piece is not None:
+            told = self._writer.again(*piece)
+            if told is not None:
+                return told
         return self._writer.stream(self._reader.stream(events))
 
     def end(self) -> bytes:

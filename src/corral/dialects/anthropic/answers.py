@@ -67,6 +67,12 @@ class MessageWriter:
                 self._counts = delta  # llama.cpp's first ones come before the first word, so `message_start` has them
         return b"".join(out)
 
+    def again(self, kind: type[Delta], text: bytes) -> bytes | None:
+        """See Writer."""
+        if self._open == _TEXT if kind is TextDelta else self._open == _THINKING and not self._hides_thinking:
+            return b"%b%b}}\n\n" % (self._prefix, text)
+        return None
+
     def end(self) -> bytes:
         """The last block ends, and the message."""
         out: list[bytes] = []

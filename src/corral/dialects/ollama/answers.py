@@ -80,7 +80,7 @@ class _Writer(ABC):
         self._reason = Reason.STOP
         self._counts = Counts()
         self._timings = Timings()
-        self._date = b""
+        self._opening = b""  # what all lines of one second begin with
         self._second = -1
 
     def stream(self, deltas: Sequence[Delta]) -> bytes:
@@ -101,6 +101,10 @@ class _Writer(ABC):
         if fields:
             out.append(self._line(fields))
         return b"".join(out)
+
+    def again(self, kind: type[Delta], text: bytes) -> bytes:
+        """See Writer."""
+        return self._line((self._TEXT if kind is TextDelta else self._THOUGHT) % text)
 
     def end(self) -> bytes:
         """The calls, and the last line."""
@@ -159,7 +163,12 @@ class _Writer(ABC):
         return told
 
     def _line(self, fields: bytes) -> bytes:
-        return b'{"model":%b,"created_at":"%b",%b,"done":false}\n' % (self._model, self._now(), fields)
+        wall = self._wall()
+        second = int(wall)
+        if second != self._second:  # its date costs more than the rest of a line
+            self._second = second
+            self._opening = b'{"model":%b,"created_at":"%b' % (self._model, stamp(second)[:-7])
+        return b'%b%06dZ",%b,"done":false}\n' % (self._opening, (wall - second) * 1_000_000, fields)
 
     def _last(self, answer: dict[str, Any]) -> bytes:
         counts, timings = self._counts, self._timings
@@ -174,22 +183,13 @@ class _Writer(ABC):
         return _encode(
             {
                 "model": msgspec.Raw(self._model),
-                "created_at": self._now().decode(),
+                "created_at": stamp(self._wall()).decode(),
                 **answer,
                 "done": True,
                 "done_reason": "length" if self._reason is Reason.LENGTH else "stop",
                 **{name: value for name, value in told.items() if value is not None},
             }
         )
-
-    def _now(self) -> bytes:
-        """`stamp`, whose date costs more than the rest of a line and is the same for a second."""
-        wall = self._wall()
-        second = int(wall)
-        if second != self._second:
-            self._second = second
-            self._date = stamp(second)[:-8]
-        return b"%b.%06dZ" % (self._date, (wall - second) * 1_000_000)
 
 
 class ChatWriter(_Writer):

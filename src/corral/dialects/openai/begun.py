@@ -34,6 +34,10 @@ class BegunReader(ChatReader):
         """Whole events, up to a failure."""
         return self._added(super().stream(events))
 
+    def again(self, events: bytes) -> tuple[type[Delta], bytes] | None:
+        """See Reader. The text that has the beginning must be read."""
+        return None if self._echo else super().again(events)
+
     def whole(self, body: bytes) -> list[Delta]:
         """An answer that is no stream."""
         return self._added(super().whole(body))

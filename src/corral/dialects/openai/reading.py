@@ -7,6 +7,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
+from corral.dialects.openai.again import Again
 from corral.domain.chat import Delta
 from corral.domain.errors import CorralError, EngineDied, EngineFailed, EngineProtocolError, EngineRefused
 from corral.kit import sse
@@ -63,6 +64,7 @@ class EventReader(ABC):
     def __init__(self) -> None:
         self.failure: CorralError | None = None
         self._finished = False
+        self._known = Again()
 
     @abstractmethod
     def take(self, payload: bytes, deltas: list[Delta]) -> None:
@@ -79,7 +81,13 @@ class EventReader(ABC):
             except EngineFailed as failure:
                 self.failure = failure
                 break
+        self._known.learn(events, deltas)
         return deltas
+
+    def again(self, events: bytes) -> tuple[type[Delta], bytes] | None:
+        """See Reader."""
+        text = self._known.text(events)
+        return None if text is None else (self._known.kind, text)
 
     def end(self) -> None:
         """An engine that is cut off mid-stream may still end its body properly."""

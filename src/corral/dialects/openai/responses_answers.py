@@ -32,6 +32,7 @@ from corral.domain.errors import CorralError
 from corral.kit import sse
 
 _encode = msgspec.json.Encoder().encode
+_string = msgspec.json.Decoder(str).decode
 _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _TEXT, _THOUGHT = "output_text", "reasoning_text"
 _INCOMPLETE: Final = {Reason.LENGTH: "max_output_tokens", Reason.FILTERED: "content_filter"}
@@ -42,11 +43,15 @@ class _Open:
 
     def __init__(self, kind: str, item_id: str, index: int) -> None:
         self.kind, self.id, self.index = kind, item_id, index
-        self.pieces: list[str] = []
+        self.pieces: list[bytes] = []  # JSON strings
         self.logprobs: list[msgspec.Raw] = []
         name = b"response.%b.delta" % kind.encode()
         self.before = b'event: %b\ndata: {"type":"%b","sequence_number":' % (name, name)
         self.middle = b',"item_id":"%b","output_index":%d,"content_index":0,"delta":' % (item_id.encode(), index)
+
+    def text(self) -> str:
+        """All of it."""
+        return _string(b'"%b"' % b"".join([piece[1:-1] for piece in self.pieces]))
 
     def part(self, text: str) -> dict[str, Any]:
         """Its one part."""
@@ -108,12 +113,19 @@ class ResponseWriter:
             kind = type(delta)
             if kind is TextDelta:
                 after = deltas[place + 1] if place + 1 < len(deltas) else None
-                self._grow(_TEXT, delta.text, out, after if isinstance(after, LogProbs) else None)  # type: ignore[union-attr]
+                self._grow(_TEXT, _encode(delta.text), out, after if isinstance(after, LogProbs) else None)  # type: ignore[union-attr]
             elif kind is ThinkingDelta:
-                self._grow(_THOUGHT, delta.text, out, None)  # type: ignore[union-attr]
+                self._grow(_THOUGHT, _encode(delta.text), out, None)  # type: ignore[union-attr]
             else:
                 self._keep(delta, out)
         return b"".join(out)
+
+    def again(self, kind: type[Delta], text: bytes) -> bytes | None:
+        """See Writer."""
+        item = self._open
+        if item is None or item.kind is not (_TEXT if kind is TextDelta else _THOUGHT):
+            return None
+        return self._piece(item, text, None)
 
     def end(self) -> bytes:
         """All that is open is done, and the whole response."""
@@ -146,20 +158,23 @@ class ResponseWriter:
         number, self._number = self._number, self._number + 1
         return sse.event(_encode({"type": name, "sequence_number": number, **fields}), name=name)
 
-    def _grow(self, kind: str, text: str, out: list[bytes], logprobs: LogProbs | None) -> None:
+    def _grow(self, kind: str, text: bytes, out: list[bytes], logprobs: LogProbs | None) -> None:
         item = self._open
         if item is None or item.kind != kind:
             item = self._open_item(kind, out)
+        out.append(self._piece(item, text, logprobs))
+
+    def _piece(self, item: _Open, text: bytes, logprobs: LogProbs | None) -> bytes:
         item.pieces.append(text)
         number, self._number = self._number, self._number + 1
-        if kind is _THOUGHT:
+        if item.kind is _THOUGHT:
             after = b"}\n\n"
         elif logprobs is None:
             after = b',"logprobs":[]}\n\n'
         else:
             item.logprobs += _list(logprobs.content)
             after = b',"logprobs":%b}\n\n' % bytes(logprobs.content)
-        out.append(b"%b%d%b%b%b" % (item.before, number, item.middle, _encode(text), after))
+        return b"%b%d%b%b%b" % (item.before, number, item.middle, text, after)
 
     def _open_item(self, kind: str, out: list[bytes]) -> _Open:
         self._close(out, "completed")
@@ -179,7 +194,7 @@ class ResponseWriter:
         item, self._open = self._open, None
         if item is None:
             return
-        text = "".join(item.pieces)
+        text = item.text()
         part = item.part(text)
         more = {"logprobs": item.logprobs} if item.kind == _TEXT else {}
         out.append(self._part(f"response.{item.kind}.done", item, text=text, **more))
