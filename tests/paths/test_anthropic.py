@@ -15,8 +15,9 @@ import pytest
 
 from corral.domain.fleet import ModelSpec
 from tests import messages
+from tests.clients import CLIENTS
 from tests.messages import events
-from tests.paths.relay_kit import SSE_HEAD, Got, Heard, answer, chunk, say, stage, until, write
+from tests.paths.relay_kit import SSE_HEAD, Got, Heard, answer, chunk, say, stage, write
 from tests.paths.test_relay_control import FakeControl
 
 LLAMA = ("openai", "anthropic", "responses", "llama.cpp")
@@ -306,26 +307,16 @@ async def test_what_the_engine_refuses(
         assert (await scene.record.one()).outcome == "engine_error" and scene.at_rest()
 
 
-@pytest.mark.parametrize(
-    ("pieces", "words"),
-    [
-        ([chunk(ANSWER[2])], "ended in the middle"),
-        ([chunk(ANSWER[2]), b"0\r\n\r\n"], "ended before its answer did"),
-        ([chunk(ANSWER[2]), chunk(b'data: {"error":{"message":"out of memory"}}\n\n'), b"0\r\n\r\n"], "out of memory"),
-        ([chunk(ANSWER[2]), chunk(b"data: nonsense\n\n"), b"0\r\n\r\n"], "no chat completion"),
-        ([chunk(ANSWER[2]), chunk(CALLS[0] + CALLS[2]), chunk(CALLS[1]), b"0\r\n\r\n"], "begun something else"),
-    ],
-)
-async def test_a_stream_that_breaks(pieces: list[bytes], words: str) -> None:
-    async with stage(write(SSE_HEAD, *pieces, close=True)) as scene:
+async def test_calls_that_are_mixed_break_the_stream() -> None:
+    """Blocks are told one after the other: what a client has seen the end of cannot go on."""
+    mixed = [chunk(ANSWER[2]), chunk(CALLS[0] + CALLS[2]), chunk(CALLS[1]), b"0\r\n\r\n"]
+    async with stage(write(SSE_HEAD, *mixed)) as scene:
         got = await scene.post("/v1/messages", STREAM)
         assert got.status == 200 and got.complete
-        found = events(got.body)
-        assert any(each.get("delta", {}).get("text") == "Grüß " for each in found)
-        assert not any(each["type"] in ("message_stop", "message_delta") for each in found)
-        assert [each["type"] for each in found].count("error") == 1 and found[-1]["type"] == "error"
-        assert words in found[-1]["error"]["message"] and found[-1]["error"]["source"] == "engine"
-        assert found[-1]["request_id"] == got.headers["request-id"] and scene.at_rest()
+        told = CLIENTS["/v1/messages"].answer(got.body, stream=True)
+        assert told.text == "Grüß " and told.failure is not None and told.failure.source == "engine"
+        assert "begun something else" in told.failure.words
+        assert events(got.body)[-1]["request_id"] == got.headers["request-id"] and scene.at_rest()
 
 
 @pytest.mark.parametrize("again", [True, False])
@@ -359,29 +350,6 @@ async def test_a_stream_that_fails_before_its_first_word_is_an_answer_with_its_s
         got = await scene.post("/v1/messages", STREAM)
         assert error_of(got) == (502, "api_error", "engine_failed", "engine") and scene.at_rest()
         assert "out of memory" in got.json()["error"]["message"]
-
-
-async def test_an_engine_that_gives_the_wrong_kind_of_answer() -> None:
-    async with stage(say({"choices": []})) as scene:
-        assert error_of(await scene.post("/v1/messages", STREAM))[:3] == (502, "api_error", "engine_protocol_error")
-    async with stage(write(answer(b"no JSON"))) as scene:
-        assert error_of(await scene.post("/v1/messages", ASKED))[:3] == (502, "api_error", "engine_protocol_error")
-        assert scene.at_rest()
-
-
-async def test_a_client_that_leaves_ends_the_engine_connection() -> None:
-    async def endless(request: Heard, writer: asyncio.StreamWriter) -> None:
-        writer.write(SSE_HEAD + chunk(piece(content="a")))
-        await request.until_closed()
-
-    async with stage(endless) as scene:
-        client = await scene.client()
-        client.post("/v1/messages", STREAM)
-        await client.head()
-        assert events(await client.chunk())[-1]["delta"]["text"] == "a"
-        client.writer.transport.abort()
-        assert await until(scene.at_rest) < 0.1
-        assert (await scene.record.one()).outcome == "client_gone"
 
 
 # --- counting, and the listing ---

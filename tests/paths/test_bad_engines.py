@@ -99,6 +99,7 @@ BEFORE = {
     "no JSON": Day(write(answer(b"{")), 502, "engine_protocol_error"),
     "other JSON": Day(write(answer(b'"hello"')), 502, "engine_protocol_error"),
     "JSON of nothing": Day(write(answer(b"{}")), 502, "engine_protocol_error"),
+    "a chat of nothing": Day(say({"choices": []}), 502, "engine_protocol_error"),
     "an empty body": Day(write(answer(b"")), 502, "engine_protocol_error"),
     "a page and 200": Day(write(answer(HTML, headers="content-type: text/html\r\n")), 502, "engine_protocol_error"),
     "no HTTP": Day(write(b"\x00\x01 what \r\n\r\n", close=True), 502, "engine_protocol_error"),
@@ -106,8 +107,10 @@ BEFORE = {
     "silence": Day(is_silent, 504, "engine_timeout", "timeout", "in time"),
 }  # fmt: skip
 WITHIN = {
-    "death": Day(write(SSE_HEAD, HEARD, close=True), 200, "engine_died", "engine_died"),
-    "an end too early": Day(write(SSE_HEAD, HEARD, b"0\r\n\r\n"), 200, "engine_died", "engine_died"),
+    "death": Day(write(SSE_HEAD, HEARD, close=True), 200, "engine_died", "engine_died", "ended in the middle"),
+    "an end too early": Day(
+        write(SSE_HEAD, HEARD, b"0\r\n\r\n"), 200, "engine_died", "engine_died", "ended before its answer did"
+    ),
     "an end in an event": Day(write(SSE_HEAD, HEARD, chunk(BEGUN[1][:30]), b"0\r\n\r\n"), 200, "engine_protocol_error"),
     "an error event": Day(
         write(SSE_HEAD, HEARD, chunk(event(error={"message": "out of memory", "type": "server_error"})), b"0\r\n\r\n"),
@@ -117,7 +120,10 @@ WITHIN = {
         write(SSE_HEAD, HEARD, chunk(event(error={"message": "oh"})), HEARD, chunk(b"data: [DONE]\n\n"), b"0\r\n\r\n"),
         200, "engine_failed", words="oh",
     ),
-    "nonsense": Day(write(SSE_HEAD, HEARD, chunk(b"data: {]\n\n"), b"0\r\n\r\n"), 200, "engine_protocol_error"),
+    "nonsense": Day(
+        write(SSE_HEAD, HEARD, chunk(b"data: {]\n\n"), b"0\r\n\r\n"), 200, "engine_protocol_error",
+        words="no chat completion",
+    ),
     "broken chunks": Day(
         write(SSE_HEAD + HEARD, b"zz\r\n", close=True, pause_s=0.02), 200, "engine_protocol_error"
     ),
@@ -241,7 +247,7 @@ async def test_a_client_that_leaves(client: Client, stream: bool, when: str, mon
             await one.head()
             await one.chunk()
         one.writer.transport.abort()
-        assert await until(scene.at_rest) < 0.5 and await until(lambda: bool(left)) < 0.5
+        assert await until(scene.at_rest) < 0.1 and await until(lambda: bool(left)) < 0.5
         record = await scene.record.one()
         assert (record.outcome, record.route) == ("client_gone", client.path)
         assert record.status == (200 if stream and when == "in the middle" else record.status)

@@ -16,6 +16,7 @@ from corral.domain.facts import ModelFacts
 from corral.domain.fleet import ModelSpec
 from corral.domain.launch import AS_CONFIGURED
 from corral.gateway.translate import AskedChat
+from tests.clients import CLIENTS
 from tests.paths.relay_kit import SSE_HEAD, Heard, Script, Stage, answer, chunk, say, stage, until, write
 
 TURN: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
@@ -349,34 +350,6 @@ async def test_no_lease(path: str, asked: dict[str, Any]) -> None:
         assert (got.status, got.headers["retry-after"], got.json()["code"]) == (503, "7", "queue_full")
 
 
-@pytest.mark.parametrize(("path", "asked"), ROUTES)
-@pytest.mark.parametrize("status", ["400 Bad Request", "500 Internal Server Error", "501 Not Implemented"])
-async def test_what_the_engine_refuses(path: str, asked: dict[str, Any], status: str) -> None:
-    async with llama(say({"error": {"message": "no such thing", "type": "some_error"}}, status=status)) as scene:
-        got = await scene.post(path, asked)
-        assert (got.status, got.json()["error"], got.json()["source"]) == (int(status[:3]), "no such thing", "engine")
-        assert (await scene.record.one()).outcome == "engine_error" and scene.at_rest()
-
-
-@pytest.mark.parametrize(("path", "asked"), ROUTES)
-async def test_an_engine_that_dies_before_it_answers(path: str, asked: dict[str, Any]) -> None:
-    async with llama(write(close=True)) as scene:
-        got = await scene.post(path, asked)
-        assert (got.status, got.json()["code"], got.json()["source"]) == (502, "engine_died", "engine")
-        assert scene.leases.asked == 2 and scene.at_rest()  # once more with another lease
-
-
-@pytest.mark.parametrize(("path", "asked"), ROUTES)
-async def test_an_answer_that_makes_no_sense(path: str, asked: dict[str, Any]) -> None:
-    async with llama(write(answer(b"no JSON"))) as scene:
-        got = await scene.post(path, {**asked, "stream": False})
-        assert (got.status, got.json()["code"]) == (502, "engine_protocol_error") and scene.at_rest()
-
-
-@pytest.mark.parametrize(
-    ("asked", "events"),
-    [("/api/chat", CHAT[2:3]), ("/api/generate", CHAT[2:3]), ("raw", NATIVE[:1])],
-)
 @pytest.mark.parametrize(
     ("rest", "words"),
     [
@@ -386,26 +359,12 @@ async def test_an_answer_that_makes_no_sense(path: str, asked: dict[str, Any]) -
         ([chunk(b"data: nonsense\n\n"), b"0\r\n\r\n"], "The engine's answer is no"),
     ],
 )
-async def test_a_stream_that_breaks(asked: str, events: list[bytes], rest: list[bytes], words: str) -> None:
-    path = asked if asked.startswith("/") else "/api/generate"
-    body = TURN if path == "/api/chat" else {**PROMPT, "raw": asked == "raw"}
-    async with llama(write(SSE_HEAD, *map(chunk, events), *rest, close=True)) as scene:
-        got = await scene.post(path, body)
+async def test_a_raw_stream_that_breaks(rest: list[bytes], words: str) -> None:
+    """It goes another way than those of all other routes."""
+    async with llama(write(SSE_HEAD, chunk(NATIVE[0]), *rest, close=True)) as scene:
+        got = await scene.post("/api/generate", {**PROMPT, "raw": True})
         assert got.status == 200 and got.complete
-        found = lines(got.body)
-        assert text(found[:1]) == "Grüß " and words in found[-1]["error"] and found[-1]["source"] == "engine"
-        assert len(found) == 2 and not any(each.get("done") for each in found) and scene.at_rest()
-
-
-@pytest.mark.parametrize(("path", "asked"), ROUTES)
-async def test_a_client_that_leaves(path: str, asked: dict[str, Any]) -> None:
-    async def silent(request: Heard, writer: asyncio.StreamWriter) -> None:
-        await request.until_closed()
-
-    async with llama(silent) as scene:
-        client = await scene.client()
-        client.post(path, asked)
-        await until(lambda: bool(scene.upstream.heard))
-        client.writer.transport.abort()
-        assert await until(scene.at_rest) < 0.1
-        assert (await scene.record.one()).outcome == "client_gone"
+        told = CLIENTS["/api/generate"].answer(got.body, stream=True)
+        assert told.text == "Grüß " and told.failure is not None
+        assert words in told.failure.words and told.failure.source == "engine"
+        assert len(lines(got.body)) == 2 and scene.at_rest()

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import os
 import struct
 import zlib
 from collections.abc import AsyncIterator
@@ -19,8 +18,8 @@ from anthropic import AsyncAnthropic
 
 from tests.corrals import Running, corral, gguf
 from tests.models import ADA, ENDLESS, OBEY, THINKER, model
+from tests.real.engines import ENGINES, binary_of
 
-ENGINES = ["embedded", pytest.param("binary", marks=pytest.mark.llama_server)]
 WEATHER: Any = {
     "name": "get_weather",
     "description": "The weather in a city.",
@@ -42,8 +41,7 @@ LONG = "Be kind. " * 40
 
 @contextlib.asynccontextmanager
 async def served(engine: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Running, AsyncAnthropic]]:
-    binary = os.environ["CORRAL_TEST_LLAMA_SERVER"] if engine == "binary" else ""
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no llama-server there: without `binary` it is the embedded one
+    binary = binary_of(engine, monkeypatch)
     models = {
         "ada": gguf(model(ADA), binary=binary, aliases=("claude-at-home",), options={"parallel": 1}),
         "thinker": gguf(model(THINKER), binary=binary),

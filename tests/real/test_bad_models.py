@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,12 @@ import pytest
 from corral.store.gguf.demo import Damage, broken
 from tests.corrals import corral, gguf
 from tests.models import ADA, model
-
-ENGINES = ["embedded", pytest.param("binary", marks=pytest.mark.llama_server)]
+from tests.real.engines import ENGINES, binary_of
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_each_says_what_is_wrong(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    binary = os.environ["CORRAL_TEST_LLAMA_SERVER"] if engine == "binary" else ""
+    binary = binary_of(engine, monkeypatch)
     for damage in Damage:
         broken(tmp_path / f"{damage}.gguf", damage)
     files = {name: tmp_path / f"{name}.gguf" for name in ("missing", *Damage)}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
-import os
 import wave
 from collections.abc import AsyncIterator
 from typing import Any
@@ -23,9 +22,9 @@ from openai.types.responses import Response
 
 from tests.corrals import Running, corral, gguf
 from tests.models import ADA, model
+from tests.real.engines import ENGINES, binary_of
 from tests.second_files import projector
 
-ENGINES = ["embedded", pytest.param("binary", marks=pytest.mark.llama_server)]
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 DATA_URL = f"data:image/png;base64,{PNG}"
 CUT = base64.b64encode(base64.b64decode(PNG)[:30]).decode()
@@ -106,8 +105,7 @@ class Clients:
 
 @contextlib.asynccontextmanager
 async def served(engine: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Clients]:
-    binary = os.environ["CORRAL_TEST_LLAMA_SERVER"] if engine == "binary" else ""
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no llama-server there: without `binary` it is the embedded one
+    binary = binary_of(engine, monkeypatch)
     options = {"mmproj": str(projector(sound=True))}
     async with corral({"ada": gguf(model(ADA), binary=binary, options=options)}) as running:
         clients = Clients(running)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import math
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,8 +15,8 @@ from ollama import AsyncClient
 
 from tests.corrals import Running, corral, gguf
 from tests.models import ADA, BEN, EMBED, ENDLESS, OBEY, THINKER, model
+from tests.real.engines import ENGINES, binary_of
 
-ENGINES = ["embedded", pytest.param("binary", marks=pytest.mark.llama_server)]
 SMALL_CONTEXT = 512
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -34,8 +33,7 @@ def get_weather(city: str, days: int = 1) -> str:
 
 @contextlib.asynccontextmanager
 async def served(engine: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Running, AsyncClient]]:
-    binary = os.environ["CORRAL_TEST_LLAMA_SERVER"] if engine == "binary" else ""
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no llama-server there: without `binary` it is the embedded one
+    binary = binary_of(engine, monkeypatch)
     models = {
         "ada": gguf(model(ADA), binary=binary),
         "ben:latest": gguf(model(BEN), binary=binary, capabilities=("chat", "completion")),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -20,8 +19,8 @@ from corral.app import Corral
 from corral.config.load import load
 from corral.config.settings import Settings
 from tests.models import ADA, EMBED, OBEY, RERANK, THINKER, model
+from tests.real.engines import ENGINES, binary_of
 
-ENGINES = ["embedded", pytest.param("binary", marks=pytest.mark.llama_server)]
 CONFIG = """\
 # who answers here
 defaults:
@@ -41,10 +40,9 @@ models:
 
 
 @contextlib.asynccontextmanager
-async def served(engine: str) -> AsyncIterator[tuple[Corral, ollama.AsyncClient, Path]]:
+async def served(binary: str) -> AsyncIterator[tuple[Corral, ollama.AsyncClient, Path]]:
     home = Path(tempfile.mkdtemp(prefix="c"))
     file = home / "corral.yaml"
-    binary = os.environ["CORRAL_TEST_LLAMA_SERVER"] if engine == "binary" else ""
     specs = {"ada": ADA, "obey": OBEY, "thinker": THINKER, "embed": EMBED, "rerank": RERANK}
     file.write_text(CONFIG.format(binary=binary, **{name: model(spec) for name, spec in specs.items()}))
 
@@ -65,8 +63,7 @@ async def served(engine: str) -> AsyncIterator[tuple[Corral, ollama.AsyncClient,
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_the_whole_management(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One Corral for all; each part says what it checks."""
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no llama-server there: without `binary` it is the embedded one
-    async with served(engine) as (running, client, file):
+    async with served(binary_of(engine, monkeypatch)) as (running, client, file):
         await check_the_port(running)
         await check_list(client)
         await check_show(client)

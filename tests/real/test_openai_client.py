@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,8 +14,8 @@ from openai import AsyncOpenAI
 
 from tests.corrals import Running, corral, gguf
 from tests.models import ADA, BEN, EMBED, ENDLESS, OBEY, RERANK, THINKER, model
+from tests.real.engines import ENGINES, binary_of
 
-ENGINES = ["embedded", pytest.param("binary", marks=pytest.mark.llama_server)]
 WEATHER: Any = {
     "type": "function",
     "function": {
@@ -33,8 +32,7 @@ WEATHER: Any = {
 
 @contextlib.asynccontextmanager
 async def served(engine: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Running, AsyncOpenAI]]:
-    binary = os.environ["CORRAL_TEST_LLAMA_SERVER"] if engine == "binary" else ""
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no llama-server there: without `binary` it is the embedded one
+    binary = binary_of(engine, monkeypatch)
     models = {
         "ada": gguf(model(ADA), binary=binary, aliases=("gpt-4o-mini",)),
         "ben": gguf(model(BEN), binary=binary),

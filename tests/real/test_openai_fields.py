@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
 import pytest
 from openai import AsyncOpenAI
 
-from tests.corrals import corral, gguf
-from tests.models import ADA, OBEY, THINKER, model
+from tests.models import ADA, OBEY, THINKER
+from tests.real.engines import ENGINES, talkers
 
-ENGINES = ["embedded", pytest.param("binary", marks=pytest.mark.llama_server)]
 NAMES = ("alpha", "beta", "gamma")
 TOOLS: Any = [
     {"type": "function", "function": {"name": name, "description": name, "parameters": {
@@ -30,18 +26,6 @@ SCHEMA = {
 }
 
 
-@contextlib.asynccontextmanager
-async def served(engine: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AsyncOpenAI]:
-    binary = os.environ["CORRAL_TEST_LLAMA_SERVER"] if engine == "binary" else ""
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    models = {
-        name: gguf(model(spec), binary=binary) for name, spec in (("ada", ADA), ("thinker", THINKER), ("obey", OBEY))
-    }
-    async with corral(models) as running:
-        async with AsyncOpenAI(base_url=f"{running.info.address}/v1", api_key="none", max_retries=0) as client:
-            yield client
-
-
 async def asked(client: AsyncOpenAI, name: str, **fields: Any) -> Any:
     """The whole answer."""
     messages = fields.pop("messages", [{"role": "user", "content": "hello"}])
@@ -51,7 +35,7 @@ async def asked(client: AsyncOpenAI, name: str, **fields: Any) -> Any:
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_every_field(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One Corral for all, because each start of an engine costs seconds; each part says what it checks."""
-    async with served(engine, monkeypatch) as client:
+    async with talkers(engine, monkeypatch) as client:
         await check_choices(client)
         await check_logprobs(client)
         await check_lengths_and_roles(client)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
@@ -13,10 +10,9 @@ import pytest
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
-from tests.corrals import corral, gguf
-from tests.models import ADA, OBEY, THINKER, model
+from tests.models import ADA, OBEY, THINKER
+from tests.real.engines import ENGINES, talkers
 
-ENGINES = ["embedded", pytest.param("binary", marks=pytest.mark.llama_server)]
 CITY: Any = {
     "type": "object",
     "properties": {"city": {"type": "string", "enum": ["Rome", "Oslo"]}},
@@ -34,22 +30,10 @@ class Person(BaseModel):
     ok: bool
 
 
-@contextlib.asynccontextmanager
-async def served(engine: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[AsyncOpenAI]:
-    binary = os.environ["CORRAL_TEST_LLAMA_SERVER"] if engine == "binary" else ""
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    models = {
-        name: gguf(model(spec), binary=binary) for name, spec in (("ada", ADA), ("thinker", THINKER), ("obey", OBEY))
-    }
-    async with corral(models) as running:
-        async with AsyncOpenAI(base_url=f"{running.info.address}/v1", api_key="none", max_retries=0) as client:
-            yield client
-
-
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_the_whole_surface(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One Corral for all, because each start of an engine costs seconds; each part says what it checks."""
-    async with served(engine, monkeypatch) as client:
+    async with talkers(engine, monkeypatch) as client:
         await check_answers(client)
         await check_streams(client)
         await check_thinking(client)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,8 +19,8 @@ from openai import AsyncOpenAI
 from tests.clients import CLIENTS, Told
 from tests.corrals import corral, gguf
 from tests.models import ADA, OBEY, THINKER, model
+from tests.real.engines import ENGINES, binary_of
 
-ENGINES = ["embedded", pytest.param("binary", marks=pytest.mark.llama_server)]
 SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {"city": {"type": "string", "enum": ["Rome", "Oslo"]}},
@@ -177,8 +176,7 @@ Ask = Callable[[Talk, bool], Coroutine[Any, Any, Told]]
 @contextlib.asynccontextmanager
 async def asking(engine: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, Ask]]:
     """How to ask in each dialect. One slot for each Model, so that nothing of one request touches another."""
-    binary = os.environ["CORRAL_TEST_LLAMA_SERVER"] if engine == "binary" else ""
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no llama-server there: without `binary` it is the embedded one
+    binary = binary_of(engine, monkeypatch)
     specs = {"ada": ADA, "thinker": THINKER, "obey": OBEY}
     models = {name: gguf(model(spec), slots=1, binary=binary) for name, spec in specs.items()}
     async with corral(models) as running, contextlib.AsyncExitStack() as stack:

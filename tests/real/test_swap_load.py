@@ -16,9 +16,9 @@ from tests.corrals import Running, corral, gguf
 from tests.load import Load
 from tests.models import ADA, BEN, model
 from tests.paths.test_chaos import kill
+from tests.real.engines import ENGINES, binary_of
 
 SECONDS = float(os.environ.get("CORRAL_LOAD_S", "60"))
-ENGINES = ["embedded", pytest.param("binary", marks=pytest.mark.llama_server)]
 
 
 async def kill_engines(running: Running, rng: random.Random) -> None:
@@ -36,8 +36,7 @@ async def kill_engines(running: Running, rng: random.Random) -> None:
 async def test_mixed_load(engine: str, killing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     # A minute each for the embedded engine without kills and the program with them; the other two are shorter.
     seconds = SECONDS if (engine == "embedded") != killing else SECONDS / 6
-    binary = os.environ.get("CORRAL_TEST_LLAMA_SERVER", "") if engine == "binary" else ""
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    binary = binary_of(engine, monkeypatch)
     models = {"ada": gguf(model(ADA), binary=binary), "ben": gguf(model(BEN), binary=binary)}
     limits = Limits(backoff_first_s=0.05, backoff_max_s=0.2, max_wait_hot_s=0.5)
     async with corral(models, group="swap", limits=limits) as running:

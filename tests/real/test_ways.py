@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from ollama import AsyncClient
 
 from tests.corrals import Running, corral, gguf
 from tests.models import ADA, model
+from tests.real.engines import ENGINES, binary_of
 
-ENGINES = ["embedded", pytest.param("binary", marks=pytest.mark.llama_server)]
 HELLO = [{"role": "user", "content": "hello"}]
 
 
@@ -22,8 +20,7 @@ async def contexts(running: Running) -> list[int]:
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_context_of_a_requests_own(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    binary = os.environ["CORRAL_TEST_LLAMA_SERVER"] if engine == "binary" else ""
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    binary = binary_of(engine, monkeypatch)
     async with corral({"ada": gguf(model(ADA), binary=binary, options={"ctx_size": 1024})}) as running:
         client = AsyncClient(host=running.info.address)
         try:

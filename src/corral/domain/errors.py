@@ -36,7 +36,10 @@ status that dialects use unless their own table says otherwise.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, TypeVar
+
+_Row = TypeVar("_Row")
 
 
 class CorralError(Exception):
@@ -297,3 +300,12 @@ class BadGguf(StoreFailed):
 
     code = "bad_gguf"
     status = 503
+
+
+def nearest(table: Mapping[type[CorralError], _Row], error: CorralError) -> _Row:
+    """
+    The row of the nearest class that has one, because plug-ins may derive their own errors.
+
+    `table` has a row for CorralError.
+    """
+    return next(table[kind] for kind in type(error).__mro__ if kind in table)

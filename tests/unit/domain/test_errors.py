@@ -22,3 +22,12 @@ def test_codes_are_unique() -> None:
 def test_the_docstring_is_the_default_message() -> None:
     assert errors.QueueFull().message == "The queue is full; try again later."
     assert errors.StartFailed(log_tail=("x",)).message == "The engine did not start."
+
+
+def test_the_nearest_row_counts() -> None:
+    class Stale(errors.FileMissing):
+        """Made by a plug-in."""
+
+    table = {errors.CorralError: 1, errors.StoreFailed: 2, errors.BadGguf: 3}
+
+    assert [errors.nearest(table, error) for error in (Stale(), errors.BadGguf(), errors.Busy())] == [2, 3, 1]

@@ -68,14 +68,10 @@ class NoThreads(e.BadRequest):
 
 
 def shape(error: e.CorralError) -> Shape:
-    """The row of the nearest class that has one (plug-ins may derive their own); an engine's status first."""
+    """How it is shown; an engine's own status first."""
     if isinstance(error, e.EngineRefused):
         return Shape(error.engine_status, _BY_STATUS.get(error.engine_status, "api_error"))
-    for kind in type(error).__mro__:
-        row = TABLE.get(kind)
-        if row is not None:
-            return row
-    return TABLE[e.CorralError]
+    return e.nearest(TABLE, error)
 
 
 def _words(error: e.CorralError) -> str:

@@ -70,10 +70,10 @@ class Ollama:
     stream_type = b"application/x-ndjson"
 
     def error_status(self, error: e.CorralError) -> int:
-        """The row of the nearest class that has one (plug-ins may derive their own errors); an engine's own first."""
+        """The HTTP status; an engine's own first."""
         if isinstance(error, e.EngineRefused):
             return error.engine_status
-        return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+        return e.nearest(STATUS, error)
 
     def error_body(self, error: e.CorralError, request_id: str) -> bytes:
         """Ollama's own words where clients look for them."""

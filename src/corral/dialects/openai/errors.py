@@ -53,14 +53,10 @@ TABLE: Final[dict[type[e.CorralError], Shape]] = {
 
 
 def shape(error: e.CorralError) -> Shape:
-    """The row of the nearest class that has one (plug-ins may derive their own errors); an engine's own words first."""
+    """How it is shown; an engine's own words first."""
     if isinstance(error, e.EngineRefused):
         return Shape(error.engine_status, error.engine_type or TABLE[e.EngineRefused].type)
-    for kind in type(error).__mro__:
-        row = TABLE.get(kind)
-        if row is not None:
-            return row
-    return TABLE[e.CorralError]
+    return e.nearest(TABLE, error)
 
 
 def shown(error: e.CorralError) -> dict[str, object]:
