@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from corral.domain.fleet import OptionValue
+from corral.domain.units import FOREVER, to_millisecond
 
 
 class InstanceState(StrEnum):
@@ -62,3 +63,36 @@ class InstanceView(msgspec.Struct, frozen=True):
     error: str = ""  # failed: the sentence
     pinned: bool = False
     wanted: bool = False  # it is to run without a request: pinned, or a preload whose turn has not come yet
+
+    def row(self, now: float, expected_wait_s: float | None) -> dict[str, object]:
+        """
+        It in a listing. Times are seconds from now, not moments of a clock that nobody else has.
+
+        `expected_wait_s` is that of a request which would come now; None where too little has been measured.
+        """
+        return {
+            "model": self.model,
+            "state": str(self.state),
+            "instance": self.instance,
+            "leases": self.leases,
+            "slots": self.slots,
+            "waiting": self.waiting,
+            "expected_wait_s": to_millisecond(expected_wait_s),
+            "for_s": round(now - self.since, 3) if self.instance else None,
+            "ttl_s": self.ttl_s,
+            "ttl_left_s": _left(self.expires_at, now),
+            "ram_bytes": self.ram_bytes,
+            "devices": dict(self.devices),
+            "note": self.note,
+            "options": dict(self.options),
+            "load_s": self.load_s,
+            "progress": self.progress,
+            "service_s": to_millisecond(self.service_s),
+            "pinned": self.pinned,
+            "error": self.error,
+            "retry_in_s": _left(self.retry_at, now),
+        }
+
+
+def _left(moment: float | None, now: float) -> float | None:
+    return None if moment is None or moment == FOREVER else max(0.0, round(moment - now, 3))

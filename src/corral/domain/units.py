@@ -74,3 +74,8 @@ def format_duration(seconds: float) -> str:
             parts.append(f"{rest // size}{name}")
             rest %= size
     return " ".join(parts[:2])
+
+
+def to_millisecond(value_s: float | None) -> float | None:
+    """Seconds as listings show them."""
+    return None if value_s is None else round(value_s, 3)

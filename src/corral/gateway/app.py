@@ -185,7 +185,7 @@ class CorralRoutes:
         """What is loaded, loading or waited for."""
         found = views.running(self._leases.views())
         expected, now = self._leases.newcomers_wait_s(view.model for view in found), self._clock.now()
-        return _json({"running": [views.running_row(view, now, expected.get(view.model)) for view in found]})
+        return _json({"running": [view.row(now, expected.get(view.model)) for view in found]})
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus text."""
@@ -205,7 +205,7 @@ class CorralRoutes:
             return _json({"model": model, "state": "loading"}, 202)
         view = await self._control.load(model, timeout_s=timeout_s)
         expected = self._leases.newcomers_wait_s([model])
-        return _json(views.running_row(view, self._clock.now(), expected.get(model)))
+        return _json(view.row(self._clock.now(), expected.get(model)))
 
     async def _load_unwatched(self, model: str, timeout_s: float) -> None:
         try:

@@ -12,6 +12,7 @@ from corral.domain.facts import NOTHING, ModelFacts
 from corral.domain.fleet import ModelSpec
 from corral.domain.instance import ALIVE, InstanceState, InstanceView
 from corral.domain.queue import WaitingView
+from corral.domain.units import to_millisecond
 
 _SERVING = frozenset({InstanceState.READY, InstanceState.DRAINING})
 
@@ -63,12 +64,6 @@ def model_card(
 _OUTPUTS: Final = {"embeddings": ["embeddings"], "rerank": ["rerank"]}
 
 
-def _modalities(facts: ModelFacts) -> dict[str, Any]:
-    if not facts.inputs:
-        return {}
-    return {"input_modalities": list(facts.inputs), "output_modalities": _OUTPUTS.get(facts.task, ["text"])}
-
-
 def _meta(facts: ModelFacts, context: int | None) -> dict[str, Any]:
     found = {
         "architecture": facts.architecture,
@@ -85,48 +80,9 @@ def _meta(facts: ModelFacts, context: int | None) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value not in (None, "", [])}
 
 
-def running_row(view: InstanceView, now: float, expected_wait_s: float | None) -> dict[str, Any]:
-    """
-    One entry of `/running`. Times are seconds from now, not moments of a clock that nobody else has.
-
-    `expected_wait_s` is that of a request which would come now; None where too little has been measured.
-    """
-    return {
-        "model": view.model,
-        "state": str(view.state),
-        "instance": view.instance,
-        "leases": view.leases,
-        "slots": view.slots,
-        "waiting": view.waiting,
-        "expected_wait_s": seconds(expected_wait_s),
-        "for_s": round(now - view.since, 3) if view.instance else None,
-        "ttl_s": view.ttl_s,
-        "ttl_left_s": _left(view.expires_at, now),
-        "ram_bytes": view.ram_bytes,
-        "devices": dict(view.devices),
-        "note": view.note,
-        "options": dict(view.options),
-        "load_s": view.load_s,
-        "progress": view.progress,
-        "service_s": seconds(view.service_s),
-        "pinned": view.pinned,
-        "error": view.error,
-        "retry_in_s": _left(view.retry_at, now),
-    }
-
-
-def _left(moment: float | None, now: float) -> float | None:
-    return None if moment is None or moment == float("inf") else max(0.0, round(moment - now, 3))
-
-
 def running(views: Iterable[InstanceView]) -> list[InstanceView]:
     """What holds memory, waits for it, or has failed."""
     return [view for view in views if view.state in ALIVE or view.waiting or view.state is InstanceState.FAILED]
-
-
-def seconds(value: float | None) -> float | None:
-    """A time for a listing: to the millisecond."""
-    return None if value is None else round(value, 3)
 
 
 def waiting_row(view: WaitingView) -> dict[str, Any]:
@@ -136,8 +92,8 @@ def waiting_row(view: WaitingView) -> dict[str, Any]:
         "caller": view.caller,
         "priority": view.priority,
         "position": view.position,
-        "waited_s": seconds(view.waited_s),
-        "expected_s": seconds(view.expected_s),
+        "waited_s": to_millisecond(view.waited_s),
+        "expected_s": to_millisecond(view.expected_s),
         "held_back": view.held_back,
     }
 

@@ -94,29 +94,7 @@ class SchedulerControl:
         }
 
     async def _model_status(self, view: InstanceView, expected_wait_s: float | None) -> dict[str, object]:
-        now = self._clock.now()
-        row: dict[str, object] = {
-            "model": view.model,
-            "state": str(view.state),
-            "instance": view.instance,
-            "leases": view.leases,
-            "slots": view.slots,
-            "waiting": view.waiting,
-            "expected_wait_s": None if expected_wait_s is None else round(expected_wait_s, 3),
-            "for_s": round(now - view.since, 3) if view.instance else None,
-            "ttl_s": view.ttl_s,
-            "ttl_left_s": None if view.expires_at is None else max(0.0, round(view.expires_at - now, 3)),
-            "ram_bytes": view.ram_bytes,
-            "devices": dict(view.devices),
-            "note": view.note,
-            "options": dict(view.options),
-            "load_s": view.load_s,
-            "progress": view.progress,
-            "service_s": None if view.service_s is None else round(view.service_s, 3),
-            "pinned": view.pinned,
-            "error": view.error,
-            "retry_in_s": None if view.retry_at is None else max(0.0, round(view.retry_at - now, 3)),
-        }
+        row = view.row(self._clock.now(), expected_wait_s)
         running = self._instances.get(view.instance) if view.state in ALIVE else None
         if running is not None:
             row["engine"] = running.model.engine

@@ -1,7 +1,7 @@
 from corral.domain.facts import ModelFacts
 from corral.domain.fleet import ModelSpec
 from corral.domain.instance import InstanceState, InstanceView
-from corral.gateway.views import missing, model_card, running_row
+from corral.gateway.views import missing, model_card
 
 PINNED, PRELOADED, PLAIN = ModelSpec("pin", pin=True), ModelSpec("pre", preload=True), ModelSpec("plain")
 
@@ -33,10 +33,6 @@ def test_a_preload_that_failed_is_missing() -> None:
 
 def test_a_pinned_model_that_was_unloaded_by_hand_is_not_missing() -> None:
     assert missing([PINNED], lambda name: view("pin", InstanceState.STOPPED)) == {}
-
-
-def test_a_model_that_never_ran_has_no_age() -> None:
-    assert running_row(view("plain", InstanceState.STOPPED), now=1000.0, expected_wait_s=None)["for_s"] is None
 
 
 FACTS = ModelFacts(

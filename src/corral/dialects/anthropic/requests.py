@@ -13,6 +13,7 @@ import msgspec
 
 from corral.dialects.anthropic import blocks
 from corral.dialects.anthropic.errors import NoThreads
+from corral.domain.bodies import decoded
 from corral.domain.chat import (
     ChatRequest,
     Choice,
@@ -101,8 +102,8 @@ class _Create(_Count, kw_only=True):
     top_k: int | None = None
 
 
-_count = msgspec.json.Decoder(_Count)
-_create = msgspec.json.Decoder(_Create)
+_count = msgspec.json.Decoder(_Count).decode
+_create = msgspec.json.Decoder(_Create).decode
 _EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 _SAMPLING: Final = ("temperature", "top_p", "top_k")
 T = TypeVar("T", bound=_Count)
@@ -121,7 +122,7 @@ class Asked(NamedTuple):
 
 def messages(body: bytes) -> Asked:
     """The body of /v1/messages. Raises BadRequest."""
-    asked = _decoded(_create, body)
+    asked = decoded(_create, body)
     chat = _chat(asked)
     extra = dict(chat.extra)
     extra.update((name, value) for name in _SAMPLING if (value := getattr(asked, name)) is not None)
@@ -138,18 +139,7 @@ def messages(body: bytes) -> Asked:
 
 def count(body: bytes) -> ChatRequest:
     """The body of /v1/messages/count_tokens. Raises BadRequest."""
-    return _chat(_decoded(_count, body))
-
-
-def _decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"The request body is wrong: {error}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"The request body is not valid JSON: {error}.") from None
-    except RecursionError:
-        raise BadRequest("The request body is nested too deeply.") from None
+    return _chat(decoded(_count, body))
 
 
 def _chat(asked: _Count) -> ChatRequest:

@@ -9,7 +9,8 @@ import msgspec
 
 from corral.dialects.ollama.abilities import VECTORS, check
 from corral.dialects.ollama.answers import ns
-from corral.dialects.ollama.fields import Common, Staying, decoded, staying
+from corral.dialects.ollama.fields import Common, Staying, staying
+from corral.domain.bodies import decoded
 from corral.domain.embed import EmbedRequest
 from corral.domain.errors import BadRequest
 from corral.domain.facts import ModelFacts

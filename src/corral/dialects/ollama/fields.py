@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -52,18 +52,6 @@ class Staying:
     def unloads(self) -> bool:
         """Whether a request that asks for nothing else sends the Model away."""
         return self.keep_s == 0
-
-
-def decoded(decode: Callable[[bytes], Body], body: bytes) -> Body:
-    """Raises BadRequest."""
-    try:
-        return decode(body)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"The request body is wrong: {error}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"The request body is not valid JSON: {error}.") from None
-    except RecursionError:
-        raise BadRequest("The request body is nested too deeply.") from None
 
 
 def staying(asked: Common) -> Staying:

@@ -17,7 +17,6 @@ from corral.dialects.ollama.abilities import TEXT, check
 from corral.dialects.ollama.fields import (
     Generating,
     Staying,
-    decoded,
     format_of,
     logprobs_of,
     staying,
@@ -27,6 +26,7 @@ from corral.dialects.ollama.media import media
 from corral.dialects.ollama.options import Options, options_of
 from corral.dialects.ollama.requests import check_chat, told_logprobs
 from corral.dialects.ollama.templates import render
+from corral.domain.bodies import decoded
 from corral.domain.chat import ChatRequest, Message, Part, Role, Text
 from corral.domain.completion import CompletionRequest
 from corral.domain.errors import BadRequest

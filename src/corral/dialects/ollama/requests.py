@@ -17,7 +17,6 @@ from corral.dialects.ollama.abilities import TEXT, check, media_needs
 from corral.dialects.ollama.fields import (
     Generating,
     Staying,
-    decoded,
     format_of,
     logprobs_of,
     staying,
@@ -25,6 +24,7 @@ from corral.dialects.ollama.fields import (
 )
 from corral.dialects.ollama.media import media
 from corral.dialects.ollama.options import options_of
+from corral.domain.bodies import decoded
 from corral.domain.chat import (
     ChatRequest,
     Media,

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from corral.domain.bodies import UNREADABLE, unreadable
 from corral.domain.errors import BadRequest
 
 THOUGHT: Final = b'"reasoning'
@@ -75,10 +76,8 @@ def for_llama(body: bytes) -> bytes:
     try:
         fields = _fields(body)
         mended = {**_tools(fields), **_format(fields), **_thinking(fields)}
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"The request body is wrong: {error}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+    except UNREADABLE as error:
+        raise unreadable(error) from None
     return msgspec.json.encode({**fields, **mended}) if mended else body
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from corral.dialects.openai.responses_items import Item, messages
+from corral.domain.bodies import UNREADABLE, unreadable
 from corral.domain.chat import ChatRequest, Choice, Format, Think, Tool, ToolChoice
 from corral.domain.errors import BadRequest
 
@@ -95,10 +96,8 @@ def response(body: bytes) -> ResponseRequest:
     """Raises BadRequest."""
     try:
         asked, fields = _asked(body), _fields(body)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"The request body is wrong: {error}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+    except UNREADABLE as error:
+        raise unreadable(error) from None
     _refuse(asked, fields)
     tools, choice = _offered(asked)
     chat = ChatRequest(

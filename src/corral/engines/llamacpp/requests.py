@@ -18,6 +18,7 @@ import msgspec
 
 from corral.contracts.requests import OwnFields
 from corral.dialects.openai.mends import REQUESTS as MENDED
+from corral.domain.bodies import UNREADABLE, unreadable
 from corral.domain.errors import BadRequest
 from corral.domain.fleet import ModelSpec
 from corral.domain.launch import LLAMA
@@ -111,8 +112,8 @@ def check_request(body: bytes, slots: int) -> None:
         fields = _decode(body)
     except msgspec.ValidationError as error:
         raise BadRequest(_sentence(str(error))) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+    except UNREADABLE as error:
+        raise unreadable(error) from None
     for name, low, high in (("n", 1, slots), ("n_cmpl", 1, slots), ("id_slot", -1, slots - 1)):
         value = getattr(fields, name)
         if isinstance(value, int | float) and not low <= value <= high:

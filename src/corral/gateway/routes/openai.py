@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from corral.contracts.requests import Wanted
+from corral.domain.bodies import UNREADABLE, unreadable
 from corral.domain.errors import BadRequest
 from corral.domain.fleet import ModelSpec
 from corral.gateway.directory import ModelDirectory
@@ -45,12 +46,8 @@ def wanted(
                 fields = read(body)
             except msgspec.ValidationError:
                 fields, odd = plain_read(body), True
-        except msgspec.ValidationError as error:
-            raise BadRequest(f"The request body is wrong: {error}.") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadRequest(f"The request body is not valid JSON: {error}.") from None
-        except RecursionError:
-            raise BadRequest("The request body is nested too deeply.") from None
+        except UNREADABLE as error:
+            raise unreadable(error) from None
         name, stream = fields.model, bool(fields.stream)
     elif route.model_from is FROM_QUERY:
         name = _from_query(head.query)

@@ -19,7 +19,8 @@ from corral.dialects.anthropic import requests as anthropic
 from corral.dialects.openai import responses_requests as responses
 from corral.dialects.openai.requests import EARLY_COUNTS, STOP_WORD
 from corral.dialects.openai.responses_answers import ResponseWriter
-from corral.domain.errors import BadRequest, UnknownModel
+from corral.domain.bodies import UNREADABLE, unreadable
+from corral.domain.errors import UnknownModel
 from corral.domain.facts import ModelFacts
 from corral.domain.fleet import ModelSpec
 from corral.gateway.counting import AskedCount
@@ -44,10 +45,8 @@ def name_of(body: bytes) -> str | None:
         if not body.isascii():
             body.decode()  # what is passed over, or goes on as it was written (schemas), is looked at by no decoder
         return _named(body).model
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"The request body is wrong: {error}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"The request body is not valid JSON: {error}.") from None
+    except UNREADABLE as error:
+        raise unreadable(error) from None
 
 
 def read(
