@@ -211,8 +211,8 @@ class Corral:
         facts = self.directory.facts_of(model.name)
         return self._engines[model.engine].wished(model, wanted, facts.trained_context_tokens)
 
-    def _context_of(self, model: str) -> int | None:
-        view = self.scheduler.view(model)
+    def _context_of(self, model: str, instance: str = "") -> int | None:
+        view = self.scheduler.view(model, instance)
         running = self._instances.get(view.instance) if view is not None else None
         return running.info.context_tokens if running is not None and running.info is not None else None
 

@@ -139,7 +139,9 @@ async def test_ps(monkeypatch: pytest.MonkeyPatch) -> None:
     async with stage(models=MODELS, control=FakeControl()) as scene:
         scene.directory.learn({"Big": FACTS})
         views = [
-            InstanceView("Big", "i1", InstanceState.READY, expires_at=now + 60, devices={"ram": 1000, "CUDA0": 4000}),
+            InstanceView(
+                "Big", "i1", InstanceState.READY, ttl_s=99.0, expires_at=now + 60, devices={"ram": 1000, "CUDA0": 4000}
+            ),
             InstanceView("m", "i2", InstanceState.READY, pinned=True, ram_bytes=7),
             InstanceView("secret", "i3", InstanceState.STARTING),
             InstanceView("gone", "i4", InstanceState.READY),
@@ -151,7 +153,7 @@ async def test_ps(monkeypatch: pytest.MonkeyPatch) -> None:
         left = datetime.fromisoformat(found[1]["expires_at"]) - datetime.now(UTC)
         assert timedelta(seconds=50) < left <= timedelta(seconds=61)
         assert found[0]["size"] == 7 and datetime.fromisoformat(found[0]["expires_at"]).year > 2100
-        views[:] = [InstanceView("Big", "i1", InstanceState.READY, leases=1)]  # it answers: no end yet
+        views[:] = [InstanceView("Big", "i1", InstanceState.READY, ttl_s=600.0, leases=1)]  # it answers: no end yet
         found = (await scene.get("/api/ps")).json()["models"]
         left = datetime.fromisoformat(found[0]["expires_at"]) - datetime.now(UTC)
         assert timedelta(seconds=590) < left <= timedelta(seconds=601)

@@ -304,3 +304,16 @@ async def test_server_timing_tells_the_load_from_the_queue() -> None:
         scene.leases.grant_all()
         queue, load = (await client.got()).headers["server-timing"].split(", ")
         assert 150 < float(queue.removeprefix("queue;dur=")) < 1000 and 50 < float(load.removeprefix("load;dur=")) < 150
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/api/chat"])
+async def test_a_sign_has_the_name_that_was_asked_for_as_the_answer_has(path: str) -> None:
+    spec = ModelSpec("m", aliases=("gpt-4o",), loading_state="reasoning", timeouts=QUICK)
+    async with stage(write(SSE_HEAD, *STREAM), models=(spec,)) as scene:
+        client = await waiting(scene, path, model="gpt-4o")
+        assert (await client.head())[0] == 200
+        first = await client.chunk()
+        scene.leases.grant_all()
+        told = events(first + await rest(client))
+        names = {event.get("message", event).get("model", event.get("model")) for event in told}
+        assert names - {None} == {"gpt-4o"}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -101,3 +104,39 @@ async def test_a_reload_ends_a_choice_of_options_that_was_reckoned_from_others()
                 await asyncio.sleep(0.01)
         await chat(running, options={"num_ctx": 8192})
         assert [row["options"] for row in await rows(running)] == [{"ctx_size": 8192}]
+
+
+async def test_a_wait_for_a_choice_of_options_is_told_of_its_own_load(tmp_path: Path) -> None:
+    """Not of the Model as it was configured, which is loaded and answers."""
+    gate = tmp_path / "loading"
+    loads = fake("--log-text", "progress: 37 %", "--load-while", str(gate), loading_state="reasoning")
+    async with corral({"a": loads}) as running:
+        await running.text("a")
+        gate.touch()
+        thoughts = ""
+        body = {**ASKED, "stream": True, "options": {"num_ctx": 8192}}
+        async with asyncio.timeout(10), running.http.stream("POST", "/api/chat", json=body) as answer:
+            async for line in answer.aiter_lines():
+                thoughts += json.loads(line)["message"].get("thinking", "")
+                if "37 %" in thoughts:
+                    gate.unlink(missing_ok=True)
+        assert "a is being loaded: 37 %" in thoughts and "Waiting" not in thoughts
+
+
+async def test_the_time_of_its_load_is_told_apart_from_the_queue() -> None:
+    async with corral({"a": fake("--load-s", "0.2")}) as running:
+        await running.text("a")
+        await asyncio.sleep(0.3)
+        told = (await chat(running, options={"num_ctx": 8192})).headers["server-timing"]
+        queue, load = (float(part.partition("=")[2]) for part in told.split(", "))
+        assert load > 150 > queue
+
+
+async def test_ps_shows_what_each_request_has_chosen() -> None:
+    async with corral({"a": fake()}) as running:
+        await running.text("a")
+        await chat(running, options={"num_ctx": 8192}, keep_alive=-1)
+        chosen, own = (await running.http.get("/api/ps")).json()["models"]
+        assert (chosen["context_length"], own["context_length"]) == (8192, 4096)
+        assert datetime.fromisoformat(chosen["expires_at"]).year > 2100, "for ever, whatever its Model's ttl"
+        assert datetime.fromisoformat(own["expires_at"]).year < 2100

@@ -100,6 +100,8 @@ async def check_chat(client: AsyncClient) -> None:
     assert (short.done_reason, short.eval_count) == ("length", 2)
     stopped = await client.chat(model="ada", messages=hello(), options={"stop": ["whatever"]})
     assert stopped.message.content == ADA.sentence.partition("whatever")[0] and stopped.done_reason == "stop"
+    everywhere = await client.chat(model="ada", messages=hello(), options={"repeat_last_n": -1, "repeat_penalty": 1.0})
+    assert everywhere.message.content == ADA.sentence
     turns = [*hello(), {"role": "assistant", "content": ADA.sentence}, *hello("again")]
     assert (await client.chat(model="ada", messages=turns)).message.content == ADA.sentence
     begun = [*hello(), {"role": "assistant", "content": "I am"}]  # gone on after, and not said once more

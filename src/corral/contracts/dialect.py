@@ -98,6 +98,11 @@ class Asked(Protocol):
     """A request that was read and found right."""
 
     @property
+    def model(self) -> str:
+        """The name that the client used for its Model; the answer has it."""
+        ...
+
+    @property
     def stream(self) -> bool:
         """Whether the client wants a stream."""
         ...

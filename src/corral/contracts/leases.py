@@ -71,6 +71,10 @@ class Ticket(Protocol):
         """How much longer, from measured loads and answers; None where too little is measured, or nothing waits."""
         ...
 
+    def view(self) -> InstanceView | None:
+        """What it waits for: the Model as it is to be loaded for it. None when it is not waiting. Never waits."""
+        ...
+
 
 class Leases(Protocol):
     """The scheduler as the gateway sees it."""
@@ -103,8 +107,11 @@ class Leases(Protocol):
         """
         ...
 
-    def view(self, model: str) -> InstanceView | None:
-        """The Model's state now; None for an unknown Model. Never waits."""
+    def view(self, model: str, instance: str = "") -> InstanceView | None:
+        """
+        The Model's state now; None for an unknown Model. `instance`: of this one, where a Model is loaded in more ways
+        than one, as long as it is there. Never waits.
+        """
         ...
 
     def views(self) -> list[InstanceView]:

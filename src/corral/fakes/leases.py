@@ -67,6 +67,10 @@ class FakeTicket:
         """Nothing is measured here."""
         return None
 
+    def view(self) -> InstanceView | None:
+        """Its Model's."""
+        return self.owner.view(self.model)
+
 
 @dataclass(slots=True)
 class FakeLeases:
@@ -160,7 +164,7 @@ class FakeLeases:
         self.endpoints[model] = endpoint
         self.instances.pop(model, None)
 
-    def view(self, model: str) -> InstanceView | None:
+    def view(self, model: str, instance: str = "") -> InstanceView | None:
         """Ready where there is an endpoint, else stopped."""
         if model in self.shown:
             return self.shown[model]

@@ -6,8 +6,9 @@ A reload replaces the whole snapshot at once; requests in flight keep the ModelS
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from corral.domain import names
 from corral.domain.errors import UnknownModel
@@ -16,17 +17,26 @@ from corral.domain.fleet import ModelSpec
 from corral.domain.requests import DefaultModels, RequestRules, fits
 
 
+class ContextOf(Protocol):
+    """What the loaded engine of a Model says its context is, or this instance's; None where none is loaded."""
+
+    def __call__(self, model: str, instance: str = "") -> int | None:
+        """In tokens of one request."""
+        ...
+
+
+def _nothing_loaded(model: str, instance: str = "") -> int | None:
+    return None
+
+
 class ModelDirectory:
     """
     Names, aliases and profiles -> Models, and what is known of them. Reading never waits.
 
-    A profile is its Model with other `request` rules. `context_of` gives what the loaded engine of a Model says its
-    context is, None where none is loaded.
+    A profile is its Model with other `request` rules.
     """
 
-    def __init__(
-        self, models: Iterable[ModelSpec] = (), *, context_of: Callable[[str], int | None] = lambda model: None
-    ) -> None:
+    def __init__(self, models: Iterable[ModelSpec] = (), *, context_of: ContextOf = _nothing_loaded) -> None:
         self.context_of = context_of
         self.facts: dict[str, ModelFacts] = {}
         self.models: dict[str, ModelSpec] = {}

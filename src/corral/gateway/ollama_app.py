@@ -8,7 +8,6 @@ model file is ever touched. What only Ollama's own store could do is refused wit
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -150,11 +149,12 @@ class OllamaRoutes:
         return answer({"models": [self._running(view, expires_at) for expires_at, view in found]})
 
     def _expires_at(self, view: InstanceView) -> float:
-        """While it answers its time has not begun: it ends no sooner than its TTL from now."""
-        model = self._directory.models[view.model]
-        left = model.ttl_s if view.expires_at is None else view.expires_at - self._clock.now()
-        forever = view.pinned or not math.isfinite(left)
-        return self._clock.wall() + min(shapes.FOREVER_S, shapes.FOREVER_S if forever else max(0.0, left))
+        """While it answers its time has not begun: it ends no sooner than that long from now."""
+        if view.pinned or view.ttl_s is None:
+            left = shapes.FOREVER_S
+        else:
+            left = view.ttl_s if view.expires_at is None else view.expires_at - self._clock.now()
+        return self._clock.wall() + min(shapes.FOREVER_S, max(0.0, left))
 
     def _running(self, view: InstanceView, expires_at: float) -> dict[str, Any]:
         facts = self._directory.facts_of(view.model)
@@ -165,7 +165,7 @@ class OllamaRoutes:
             size=sum(view.devices.values()) or view.ram_bytes or facts.size_bytes or 0,
             size_vram=vram,
             expires_at=expires_at,
-            context=self._directory.context_of(view.model),
+            context=self._directory.context_of(view.model, view.instance),
         )
 
     def _able(self, model: ModelSpec) -> tuple[str, ...]:

@@ -119,7 +119,8 @@ class Exchange(Answer):
     def _has_waited(self, lease: Lease) -> None:
         self._queue_s += lease.waited_s
         self._since = self._gateway.clock.now()
-        self._load_s += load_part(self._gateway.leases.view(self._model.name), self._since, lease.waited_s)
+        view = self._gateway.leases.view(self._model.name, lease.instance)
+        self._load_s += load_part(view, self._since, lease.waited_s)
 
     def refused(self, error: CorralError) -> None:
         """There will be no lease."""
@@ -291,7 +292,7 @@ class Exchange(Answer):
     def _sign(self, now: float) -> float:
         """Tell a client that waits for a stream that it is not forgotten, if it is time; when to look again."""
         signs = self._signs = self._signs or Signs(
-            self._gateway, self._route, self._model, self._request_id, self._client.arrived
+            self._gateway, self._route, self._model, self._name(), self._request_id, self._client.arrived
         )
         streaming = self._state == STREAMING
         if self._state == WAITING:
@@ -305,6 +306,10 @@ class Exchange(Answer):
             self.open_early()
             self._client.transport.write(self._client.framed(said))
         return max(again, now + SOON_S)
+
+    def _name(self) -> str:
+        """What the answer will call its Model."""
+        return self._model.name
 
     # --- the end ---
 

@@ -120,6 +120,7 @@ class AskedLoad:
     """Implements `contracts.dialect.Asked`: its Model shall be loaded, and nothing else. It takes no slot."""
 
     answer: Callable[[Served], bytes]
+    model: str
     keep_s: float | None = None
     load_options: Mapping[str, OptionValue] = field(default_factory=dict)
     stream: bool = False

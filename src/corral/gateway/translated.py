@@ -50,6 +50,10 @@ class TranslatedExchange(Exchange):
         self._collected: list[bytes] = []
         self._collected_bytes = 0
 
+    def _name(self) -> str:
+        """The one that the client used."""
+        return self._asked.model
+
     def granted(self, lease: Lease) -> None:
         """The engine is known: see what it is asked, if it is asked at all."""
         if self._state != WAITING:

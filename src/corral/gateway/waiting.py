@@ -106,13 +106,18 @@ class Around(Protocol):
 
 
 class Signs:
-    """The signs of life of one request, made when the first may be due. `begun` is when the request arrived."""
+    """
+    The signs of life of one request, made when the first may be due. `name` is what the answer will call its Model,
+    `begun` when the request arrived.
+    """
 
-    def __init__(self, around: Around, route: Route, model: ModelSpec, request_id: bytes, begun: float) -> None:
+    def __init__(
+        self, around: Around, route: Route, model: ModelSpec, name: str, request_id: bytes, begun: float
+    ) -> None:
         self.opened = False  # the head of the stream was sent for one
         self._around = around
         self._model = model
-        self._voice = voice_of(route, model.name, request_id.decode("latin-1"), around.clock.wall)
+        self._voice = voice_of(route, name, request_id.decode("latin-1"), around.clock.wall)
         self._at = self._looked_at = begun  # when the client last heard something
         self._told: object = None  # what it was last told in words
 
@@ -121,8 +126,10 @@ class Signs:
         if self._voice is None or now < self.next_in_line():
             return b""
         self.opened, self._looked_at = True, now
-        view = self._around.leases.view(self._model.name)
-        place = self._around.line.place(ticket, now) if ticket is not None else None
+        if ticket is not None:
+            view, place = ticket.view(), self._around.line.place(ticket, now)
+        else:
+            view, place = self._around.leases.view(self._model.name), None
         text = words(self._model.name, view, place)
         if self._model.loading_state == "comment":
             self._at = now

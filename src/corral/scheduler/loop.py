@@ -70,6 +70,10 @@ class Place:
         """How much longer it will wait, from what was measured."""
         return self._owner.expected_wait_s(self.request)
 
+    def view(self) -> InstanceView | None:
+        """What it waits for."""
+        return self._owner.machine.awaited(self.request)
+
 
 class Scheduler:
     """Implements `contracts.leases.Leases` over the machine."""
@@ -153,9 +157,9 @@ class Scheduler:
             left, self._left = tuple(self._left), []
             self.submit(events.RequestsLeft(left))
 
-    def view(self, model: str) -> InstanceView | None:
-        """The Model's state now."""
-        return self.machine.view(model)
+    def view(self, model: str, instance: str = "") -> InstanceView | None:
+        """The Model's state now, or that of one of its instances."""
+        return self.machine.view(model, instance)
 
     def views(self) -> list[InstanceView]:
         """All Models' states now."""

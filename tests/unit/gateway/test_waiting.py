@@ -58,7 +58,7 @@ class Around:
 def signs(loading_state: str, path: bytes = b"/v1/chat/completions") -> tuple[Around, Signs]:
     around = Around()
     model = ModelSpec("m", loading_state=loading_state, timeouts=Timeouts(heartbeat_s=10))
-    return around, Signs(around, HOT[path], model, b"r1", begun=100.0)
+    return around, Signs(around, HOT[path], model, "m", b"r1", begun=100.0)
 
 
 def test_a_comment_comes_at_every_heartbeat() -> None:

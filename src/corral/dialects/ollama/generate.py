@@ -54,7 +54,7 @@ def generate(body: bytes, model: str, facts: ModelFacts) -> tuple[ChatRequest | 
     _check_together(asked)
     if not asked.prompt:
         return None, stays
-    options = options_of(asked.options)
+    options = options_of(asked.options, context_tokens=facts.context_tokens)
     text = _text(asked, asked.prompt, facts)
     if text is None:
         request = _turn(asked, asked.prompt, options, facts)

@@ -43,8 +43,8 @@ class Options:
     unknown: tuple[str, ...] = ()
 
 
-def options_of(given: Mapping[str, Any] | None) -> Options:
-    """Raises BadRequest."""
+def options_of(given: Mapping[str, Any] | None, *, context_tokens: int | None = None) -> Options:
+    """`context_tokens` is what one request may use, where that is known. Raises BadRequest."""
     if not given:
         return Options()
     said: dict[str, Any] = {}
@@ -55,6 +55,8 @@ def options_of(given: Mapping[str, Any] | None) -> Options:
         elif value is not None:
             said[name] = _CHECKS[name](name, value)
     extra = {name: value for name, value in said.items() if name in _SAME}
+    if extra.get("repeat_last_n", 0) < 0:  # all of the context, for which llama.cpp has no number
+        extra["repeat_last_n"] = max(0, said.get("num_ctx", 0)) or context_tokens or -1
     if said.get("seed", -1) >= 0:
         extra["seed"] = said["seed"]
     if "num_keep" in said:

@@ -87,7 +87,7 @@ def chat(body: bytes, model: str, facts: ModelFacts) -> tuple[ChatRequest | None
     stays = staying(asked)
     if not asked.messages:
         return None, stays
-    options = options_of(asked.options)
+    options = options_of(asked.options, context_tokens=facts.context_tokens)
     request = ChatRequest(
         messages=_messages(asked.messages),
         stream=asked.stream is not False,
@@ -112,6 +112,7 @@ def told_logprobs(most: int | None) -> dict[str, Any]:
 def check_chat(request: ChatRequest, model: str, facts: ModelFacts, what: str) -> None:
     """Raises Lacking where its Model cannot do it."""
     parts = [part for message in request.messages for part in message.parts]
+    parts += [shown for part in parts if isinstance(part, ToolResult) for shown in part.parts]
     needs = media_needs(part for part in parts if isinstance(part, Media))
     if request.tools:
         needs.add("tools")
@@ -139,7 +140,7 @@ def _messages(given: list[_Message]) -> tuple[Message, ...]:
                 f"messages[{number}].role is system, user, assistant or tool, not {each.role[:50]!r}."
             ) from None
         if role is Role.TOOL:
-            messages.append(_result(each, open_calls))
+            messages.append(_result(each, open_calls, f"messages[{number}].images"))
             continue
         parts: list[Part] = []
         if each.thinking:
@@ -171,7 +172,7 @@ def _arguments(function: _Function) -> str:
     raise BadRequest(f"The arguments of a call of {function.name[:50]!r} are no object.")
 
 
-def _result(message: _Message, open_calls: list[ToolCall]) -> Message:
+def _result(message: _Message, open_calls: list[ToolCall], where: str) -> Message:
     found = next(
         (
             call
@@ -186,4 +187,5 @@ def _result(message: _Message, open_calls: list[ToolCall]) -> Message:
         open_calls.remove(found)
     call_id = found.id if found is not None else message.tool_call_id or ""
     name = found.name if found is not None else message.tool_name or ""
-    return Message(Role.TOOL, (ToolResult(call_id, (Text(message.content or ""),), name),))
+    shown = tuple(media(image, where) for image in message.images or ())
+    return Message(Role.TOOL, (ToolResult(call_id, (Text(message.content or ""), *shown), name),))

@@ -89,9 +89,9 @@ def _generating(
         return write(asking.model, wall=asking.wall, began=began, load_s=served.load_s, likely=likely)
 
     if request is None and stays.unloads:
-        return AskedUnload(lambda served: loaded("unload"))
+        return AskedUnload(lambda served: loaded("unload"), asking.model)
     if request is None:
-        return AskedLoad(lambda served: loaded("load"), stays.keep_s, stays.load_options)
+        return AskedLoad(lambda served: loaded("load"), asking.model, stays.keep_s, stays.load_options)
     if isinstance(request, CompletionRequest):
         return AskedCompletion(request, asking.model, writer, stays.keep_s, stays.load_options)
     return AskedChat(request, asking.model, writer, stays.keep_s, stays.load_options)
@@ -109,7 +109,7 @@ def _embedding(
 ) -> Asked:
     _tell_unknown(stays, asking)
     if request is None:
-        return AskedLoad(lambda served: written(served, [], None), stays.keep_s, stays.load_options)
+        return AskedLoad(lambda served: written(served, [], None), asking.model, stays.keep_s, stays.load_options)
     return AskedEmbedding(request, asking.model, written, TOO_LONG, stays.keep_s, stays.load_options)
 
 

@@ -110,8 +110,11 @@ class Machine:
         world.rearm()
         return world.out
 
-    def view(self, model: str) -> InstanceView | None:
-        """One Model's state; None for a Model that is not in the Fleet."""
+    def view(self, model: str, instance: str = "") -> InstanceView | None:
+        """One Model's state, by the way in which this instance has it loaded; None for a Model not in the Fleet."""
+        one = self._world.instances.get(instance) if instance else None
+        if one is not None and not one.model.removed:
+            return views.view(one.model)
         found = self._world.models.get(model)
         return None if found is None or found.removed else views.view(views.face(found))
 
@@ -146,6 +149,11 @@ class Machine:
         if waiter is None:
             return None
         return next(n for n, each in enumerate(outlook.in_turn(self._world, waiter.model), 1) if each is waiter)
+
+    def awaited(self, request: int) -> InstanceView | None:
+        """The state of what it waits for; None when it does not."""
+        waiter = self._world.waiting.get(request)
+        return None if waiter is None else views.view(waiter.model)
 
     def expected_wait_s(self, request: int, now: float) -> float | None:
         """How much longer it will wait; None when it does not, or where too little has been measured."""

@@ -34,6 +34,18 @@ def test_zero_is_a_value_and_negative_numbers_are_no_bound() -> None:
     assert "seed" not in options_of({"seed": -1}).extra and options_of({"seed": 0}).extra == {"seed": 0}
 
 
+def test_to_look_back_without_end_is_to_look_at_the_whole_context() -> None:
+    """llama.cpp has no number for it, Ollama's is -1."""
+
+    def looks_back(given: dict[str, Any], context: int | None) -> Any:
+        return options_of(given, context_tokens=context).extra["repeat_last_n"]
+
+    assert looks_back({"repeat_last_n": -1}, 4096) == 4096
+    assert looks_back({"repeat_last_n": -1, "num_ctx": 512}, 4096) == 512
+    assert looks_back({"repeat_last_n": -1}, None) == -1, "its engine may know what that is"
+    assert looks_back({"repeat_last_n": 0}, 4096) == 0
+
+
 @pytest.mark.parametrize(
     ("given", "load"),
     [

@@ -86,6 +86,15 @@ def test_results_belong_to_the_call_that_they_name() -> None:
     assert len(set(made)) == 3 and told == [made[1], made[0], made[2]]
 
 
+def test_a_result_may_be_a_picture() -> None:
+    result = {"role": "tool", "tool_name": "look", "content": "there:", "images": [PNG]}
+    (part,) = chatting(messages=[result]).messages[0].parts
+    assert isinstance(part, ToolResult)
+    assert part.parts == (Text("there:"), Media(MediaKind.IMAGE, "image/png", PNG))
+    with pytest.raises(BadRequest, match="vision"):
+        chatting(PLAIN, messages=[result])
+
+
 def test_results_without_calls_pass_as_they_are() -> None:
     request = chatting(messages=[{"role": "tool", "tool_name": "f", "content": ""}, {"role": "tool", "content": "x"}])
     assert [part for each in request.messages for part in each.parts] == [
