@@ -18,6 +18,7 @@ CorralError
 │   ├── QueueTimeout         queue_timeout
 │   ├── NoMemory             no_memory
 │   ├── Unloaded             model_unloaded
+│   ├── Fetching             fetching; its files are on their way
 │   └── ShuttingDown         shutting_down
 ├── EngineFailed         the operator can help: the engine broke its part
 │   ├── StartFailed          503 engine_start_failed; carries a diagnosis and the last log lines
@@ -28,7 +29,13 @@ CorralError
 ├── PlaceFailed          the host can help: no process, no port, no disk, no keeper
 └── StoreFailed          the model files are at fault
     ├── FileMissing
-    └── BadGguf
+    ├── BadGguf
+    ├── FetchFailed          they could not be had from elsewhere
+    │   ├── NotThere
+    │   ├── FetchRefused
+    │   └── WrongContent
+    ├── NoSpace
+    └── FetchStopped
 
 The docstring of a class is its default message. `code` is stable and documented; `status` is the HTTP
 status that dialects use unless their own table says otherwise.
@@ -199,6 +206,12 @@ class Unloaded(Busy):
     code = "model_unloaded"
 
 
+class Fetching(Busy):
+    """The Model's files are on their way; the message says how far they are."""
+
+    code = "fetching"
+
+
 class ShuttingDown(Busy):
     """Corral is shutting down."""
 
@@ -299,6 +312,46 @@ class BadGguf(StoreFailed):
     """The file is not a GGUF file that can be read."""
 
     code = "bad_gguf"
+    status = 503
+
+
+class FetchFailed(StoreFailed):
+    """A model could not be fetched: the other side, or the way to it. What has come so far is kept."""
+
+    code = "fetch_failed"
+    status = 503
+
+
+class NotThere(FetchFailed):
+    """The other side has no such model, file or quantisation, or does not show it to us."""
+
+    code = "not_there"
+    status = 404
+
+
+class FetchRefused(FetchFailed):
+    """Corral itself does not go there: http without leave, a private address, offline, auto_download off."""
+
+    code = "fetch_refused"
+
+
+class WrongContent(FetchFailed):
+    """What came is not what was promised: another hash, another length, no GGUF file. It is not kept."""
+
+    code = "wrong_content"
+
+
+class NoSpace(StoreFailed):
+    """The disk has no room for it."""
+
+    code = "no_space"
+    status = 507
+
+
+class FetchStopped(StoreFailed):
+    """Somebody has ended the fetch; what has come so far is kept."""
+
+    code = "fetch_stopped"
     status = 503
 
 

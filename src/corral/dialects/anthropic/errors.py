@@ -38,6 +38,7 @@ TABLE: Final[dict[type[e.CorralError], Shape]] = {
     e.QueueTimeout: Shape(503, "overloaded_error"),
     e.NoMemory: Shape(503, "overloaded_error"),
     e.Unloaded: Shape(503, "overloaded_error"),
+    e.Fetching: Shape(503, "overloaded_error"),
     e.ShuttingDown: Shape(503, "overloaded_error"),
     e.EngineFailed: Shape(502, "api_error"),
     e.StartFailed: Shape(503, "api_error"),
@@ -49,6 +50,12 @@ TABLE: Final[dict[type[e.CorralError], Shape]] = {
     e.StoreFailed: Shape(500, "api_error"),
     e.FileMissing: Shape(503, "api_error"),
     e.BadGguf: Shape(503, "api_error"),
+    e.NotThere: Shape(404, "not_found_error"),
+    e.FetchFailed: Shape(503, "api_error"),
+    e.FetchRefused: Shape(503, "api_error"),
+    e.WrongContent: Shape(503, "api_error"),
+    e.NoSpace: Shape(507, "api_error"),
+    e.FetchStopped: Shape(503, "api_error"),
 }
 _BY_STATUS: Final = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",

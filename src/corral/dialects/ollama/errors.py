@@ -30,6 +30,7 @@ STATUS: Final[dict[type[e.CorralError], int]] = {
     e.QueueTimeout: 503,
     e.NoMemory: 503,
     e.Unloaded: 503,
+    e.Fetching: 503,
     e.ShuttingDown: 503,
     e.EngineFailed: 502,
     e.StartFailed: 503,
@@ -41,6 +42,12 @@ STATUS: Final[dict[type[e.CorralError], int]] = {
     e.StoreFailed: 500,
     e.FileMissing: 503,
     e.BadGguf: 503,
+    e.NotThere: 404,
+    e.FetchFailed: 503,
+    e.FetchRefused: 503,
+    e.WrongContent: 503,
+    e.NoSpace: 507,
+    e.FetchStopped: 503,
 }
 
 

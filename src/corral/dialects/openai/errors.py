@@ -38,6 +38,7 @@ TABLE: Final[dict[type[e.CorralError], Shape]] = {
     e.QueueTimeout: Shape(503, "overloaded_error"),
     e.NoMemory: Shape(503, "overloaded_error"),
     e.Unloaded: Shape(503, "overloaded_error"),
+    e.Fetching: Shape(503, "overloaded_error"),
     e.ShuttingDown: Shape(503, "overloaded_error"),
     e.EngineFailed: Shape(502, "engine_error"),
     e.StartFailed: Shape(503, "engine_error"),
@@ -49,6 +50,12 @@ TABLE: Final[dict[type[e.CorralError], Shape]] = {
     e.StoreFailed: Shape(500, "server_error"),
     e.FileMissing: Shape(503, "server_error"),
     e.BadGguf: Shape(503, "server_error"),
+    e.NotThere: Shape(404, "not_found_error"),
+    e.FetchFailed: Shape(503, "server_error"),
+    e.FetchRefused: Shape(503, "server_error"),
+    e.WrongContent: Shape(503, "server_error"),
+    e.NoSpace: Shape(507, "server_error"),
+    e.FetchStopped: Shape(503, "server_error"),
 }
 
 

@@ -1,0 +1,114 @@
+"""
+Fetching: what has to come from where before a Model can be loaded, and how far it is.
+
+`Plan` is decided first, from what a hub or registry says, so that sizes, free space and memory are judged before a
+byte of weights comes. A file is fetched once, whoever asks; those who come later follow the same `Progress`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from corral.domain.references import Reference
+
+
+class Role(StrEnum):
+    """What a file is for."""
+
+    MODEL = "model"  # all parts of a split one
+    PROJECTOR = "projector"  # llama.cpp: mmproj
+    ADAPTER = "adapter"  # LoRA
+    OTHER = "other"  # licence, template, parameters
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """
+    One file to be fetched. `path` is where it goes below the store's folder, with `/`.
+
+    `sha256` (hexadecimal, small) and `size_bytes` are what its source says of it; nothing where it does not say.
+    """
+
+    url: str
+    path: str
+    role: Role = Role.MODEL
+    size_bytes: int | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All files of one model; the first is the one that an engine is given."""
+
+    reference: Reference
+    files: tuple[RemoteFile, ...]
+    licence: str = ""
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Of all files; None where one is not known."""
+        sizes = [each.size_bytes for each in self.files]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a fetch is. `per_s` bytes a second over the last few seconds; `done_bytes` counts what was there."""
+
+    done_bytes: int
+    total_bytes: int | None
+    per_s: float = 0.0
+    files_done: int = 0
+    files: int = 1
+    file: str = ""  # its name, of the one that is coming
+    doing: str = "fetching"  # waiting (for another process), fetching, verifying
+
+    @property
+    def share(self) -> float | None:
+        """From 0 to 1; None where the end is not known."""
+        return min(1.0, self.done_bytes / self.total_bytes) if self.total_bytes else None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until it is there at this speed; None where that cannot be told."""
+        if self.total_bytes is None or self.per_s <= 0:
+            return None
+        return max(0.0, (self.total_bytes - self.done_bytes) / self.per_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Where the files of a plan are now: whole, and checked against what their source says. In the plan's order."""
+
+    plan: Plan
+    paths: tuple[Path, ...]
+
+    @property
+    def model(self) -> Path:
+        """The file to hand to an engine."""
+        return self.paths[0]
+
+
+Told = Callable[[Progress], None]
+"""Called a few times a second, from any thread."""
+
+
+class Fetches(Protocol):
+    """What is fetched. All of it blocks: call it in a thread."""
+
+    def plan(self, reference: Reference, *, quant: str = "", file: str = "", sha256: str = "") -> Plan:
+        """What there is to fetch. Raises StoreFailed."""
+        ...
+
+    def fetch(self, plan: Plan, told: Told = ..., *, stop: Callable[[], bool] = ...) -> Fetched:
+        """
+        Return once all of it is here. Raises StoreFailed; what has come so far is kept and goes on next time.
+
+        Who asks for files that somebody fetches already, in this process or another, follows that. `stop` is asked
+        now and then; where it says True, FetchStopped is raised.
+        """
+        ...

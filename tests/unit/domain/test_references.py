@@ -1,0 +1,106 @@
+"""How models that are somewhere else are named."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corral.domain.references import (
+    BadReference,
+    FileReference,
+    HubReference,
+    OllamaReference,
+    Reference,
+    WebReference,
+    check_inside,
+    is_reference,
+    parse,
+    suggested_name,
+)
+
+REPO = "unsloth/Qwen3-4B-GGUF"
+NAMED: dict[str, tuple[Reference, str]] = {
+    f"hf.co/{REPO}": (HubReference(REPO), "qwen3-4b"),
+    f"hf:{REPO}:q4_k_m": (HubReference(REPO, quant="Q4_K_M"), "qwen3-4b-q4_k_m"),
+    f"HF.CO/{REPO}@v1.0:Q8_0": (HubReference(REPO, "v1.0", "Q8_0"), "qwen3-4b-q8_0"),
+    f"https://huggingface.co/{REPO}": (HubReference(REPO), "qwen3-4b"),
+    f"https://huggingface.co/{REPO}/resolve/main/Q4/a-00001-of-00003.gguf?download=true": (
+        HubReference(REPO, file="Q4/a-00001-of-00003.gguf"), "a",
+    ),
+    f"https://huggingface.co/{REPO}/blob/refs%2Fpr%2F3/a.gguf": (HubReference(REPO, "refs", file="pr/3/a.gguf"), "a"),
+    f"hf.co/{REPO}/a.GGUF": (HubReference(REPO, file="a.GGUF"), "a"),
+    "ollama:llama3.2": (OllamaReference("llama3.2"), "llama3.2"),
+    "ollama:llama3.2:1b": (OllamaReference("llama3.2", "1b"), "llama3.2-1b"),
+    "ollama:me/mine": (OllamaReference("mine", namespace="me"), "mine"),
+    "ollama:localhost:5000/me/mine:x": (OllamaReference("mine", "x", "me", "localhost:5000"), "mine-x"),
+    "https://ollama.com/library/phi4:14b": (OllamaReference("phi4", "14b"), "phi4-14b"),
+    "https://example.org/m/My%20Model.gguf?token=x": (
+        WebReference("https://example.org/m/My%20Model.gguf?token=x"), "my-model",
+    ),
+    "http://127.0.0.1:80/a.gguf": (WebReference("http://127.0.0.1:80/a.gguf"), "a"),
+    "http://[::1]/a.gguf": (WebReference("http://[::1]/a.gguf"), "a"),
+    "https://huggingface.co:8443/a/b": (WebReference("https://huggingface.co:8443/a/b"), "b"),
+    "file:models/a.gguf": (FileReference("models/a.gguf"), "a"),
+    "file:///srv/a%20b.gguf": (FileReference("/srv/a b.gguf"), "a-b"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NAMED)
+def test_what_is_meant(text: str) -> None:
+    reference, name = NAMED[text]
+    assert parse(text) == reference
+    assert is_reference(text) and suggested_name(reference) == name
+    if not isinstance(reference, WebReference):
+        assert parse(str(reference)) == reference, "it reads what it writes"
+
+
+def test_secrets_are_not_shown() -> None:
+    assert str(parse("https://me:secret@example.org/a.gguf?token=secret")) == "https://example.org/a.gguf"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "hf.co/ORG/REPO"),
+        ("org/repo", "Did you mean hf.co/org/repo?"),
+        ("hf.co/repo", "ORG/REPO"),
+        ("hf:../x", "letters, digits"),
+        ("hf:a/b@../..", "revision"),
+        ("hf:a/b/../../etc/passwd", "path of a file"),
+        ("hf.co/a/b/c\\d.gguf", "path of a file"),
+        ("ollama:../../x", "no model of Ollama's"),
+        ("ollama:a/b/c/d", "too many parts"),
+        ("ollama:x:../y", "no model of Ollama's"),
+        ("https://example.org/", "names no file"),
+        ("https:///a.gguf", "no address"),
+        ("https://[::1/a.gguf", "no address"),
+        ("file:", "needs a path"),
+        ("ftp://example.org/a", "no reference"),
+        ("hf:a/b:c\x07d", "A reference is"),
+    ],
+)
+def test_what_names_nothing_says_what_would(text: str, says: str) -> None:
+    with pytest.raises(BadReference, match=says.replace(".", r"\.").replace("?", r"\?")):
+        parse(text)
+
+
+@given(st.text(max_size=80) | st.from_regex(r"(hf:|ollama:|https://|hf\.co/)[a-z./:@%\\-]{0,40}", fullmatch=True))
+def test_nothing_leads_out_of_a_store(text: str) -> None:
+    try:
+        found = parse(text)
+    except BadReference:
+        return
+    if isinstance(found, HubReference) and found.file:
+        check_inside(found.file)
+    assert "/" not in suggested_name(found) and not suggested_name(found).startswith((".", "-"))
+
+
+@pytest.mark.parametrize("path", ["", "/a", "a//b", "a/../b", "..", "a/.", "c:a", "a\\b", "a\0b", "é" * 200, "a\n"])
+def test_paths_that_lead_elsewhere(path: str) -> None:
+    with pytest.raises(BadReference):
+        check_inside(path)
+
+
+def test_plain_paths_are_no_references() -> None:
+    assert not any(is_reference(text) for text in ("a.gguf", "/srv/a.gguf", "./hf.co", "hf.co", "C:\\a.gguf", "a/b"))
