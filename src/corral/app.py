@@ -31,6 +31,7 @@ from corral.contracts.devices import Devices
 from corral.contracts.engine import Engine, Wished
 from corral.contracts.runtime import Runtime
 from corral.devices import HostBudgets, HostDevices, this_host
+from corral.devices.cpu import CpuReader
 from corral.devices.report import rows as device_rows
 from corral.devices.watch import DeviceWatch
 from corral.domain.devices import RAM, Snapshot
@@ -156,7 +157,11 @@ class Corral:
         machine = Machine(id_prefix=secrets.token_hex(3))
         self.scheduler = Scheduler(machine, self._instances, clock=self._clock, publisher=self.bus)
         self.watch = DeviceWatch(
-            self.devices, self._memory_changed, pids=self._instances.pids, counted=self.scheduler.used
+            self.devices,
+            self._memory_changed,
+            pids=self._instances.pids,
+            counted=self.scheduler.used,
+            cpu=CpuReader().read,
         )
         self.scrape = EngineScrape(self._engine_metrics, now=self._clock.now)
         self.metrics.watch(self.scheduler.present, self.scheduler.states, self.scheduler.callers)

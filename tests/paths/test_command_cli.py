@@ -52,6 +52,31 @@ def killed(shell: Shell, server: psutil.Process) -> None:
     server.wait(WAIT_S)
 
 
+def test_a_macro_may_say_where_to_listen(shell: Shell, engines: None) -> None:
+    """Each Model that a macro is used in has a port and a name of its own in it."""
+    program = [sys.executable, "-m", "corral.fakes.engine_program"]
+    models = {
+        "one": {"engine": "command", "options": {"command": [*program, "${at}", "--name", "{model}"]}},
+        "two": {"engine": "command", "options": {"command": "${as-text}"}},
+    }
+    text = {
+        "macros": {
+            "program": f"'{sys.executable}' -m corral.fakes.engine_program",
+            "at": "--port={port}",
+            "as-text": "${program} ${at} --name ${who}",
+            "who": "{model}",
+        },
+        "defaults": {"env": {"command": {"PYTHONPATH": os.pathsep.join(sys.path)}}},
+        "models": models,
+    }
+    (shell.home / "corral.yaml").write_text(yaml.safe_dump(text))
+    with shell.serving():
+        said = [shell.run("run", name, "hello").stdout for name in models]
+        running = json.loads(shell.run("ps", "--json").stdout)
+    assert said == ["I am one.\n", "I am two.\n"]
+    assert {row["model"] for row in running} == set(models), "both run: they listen at different ports"
+
+
 @pytest.fixture
 def engines(shell: Shell) -> Iterator[None]:
     """Nothing of this home is left behind."""

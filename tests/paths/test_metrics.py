@@ -95,6 +95,7 @@ async def test_devices_budgets_and_what_each_model_takes() -> None:
         await running.app.watch.look()
         without = await scrape(running)
 
+        assert seen["corral_host_cpu_seconds_total", ""] > 0  # the machine's own, whatever devices are made up
         assert seen["corral_device_memory_total_bytes", "CUDA0"] == 24 * GIB
         assert seen["corral_device_budget_bytes", RAM] == 4 * GIB
         assert (seen["corral_device_up", "CUDA0"], without["corral_device_up", "CUDA0"]) == (1, 0)

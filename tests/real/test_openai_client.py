@@ -43,6 +43,7 @@ async def served(engine: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
         "rerank": gguf(model(RERANK), binary=binary, options={"rerank": True}),
     }
     async with corral(models) as running:
+        await running.app.surveyed()  # it serves before it has looked at all files
         async with AsyncOpenAI(base_url=f"{running.info.address}/v1", api_key="none", max_retries=0) as client:
             yield running, client
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from corral.contracts.devices import Devices
 from corral.devices.budget import others_bytes
-from corral.domain.devices import DeviceMemory, Snapshot
+from corral.domain.devices import CpuTime, DeviceMemory, Snapshot
 from corral.domain.errors import CorralError
 
 EVERY_S: Final = 5.0
@@ -38,7 +38,8 @@ class DeviceWatch:
 
     `pids` gives the processes of all our instances, those that are starting too; where it raises a CorralError there is
     no reading this time. `counted` is what ours hold by the scheduler's own count: it stands in for devices that cannot
-    tell, or all their use would look like others'. `changed` is called on the loop.
+    tell, or all their use would look like others'. `cpu` reads the machine's CPU time beside the devices. `changed` is
+    called on the loop.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class DeviceWatch:
         *,
         pids: Pids = _nobody,
         counted: Callable[[], Mapping[str, int]] = dict,
+        cpu: Callable[[], CpuTime | None] = lambda: None,
         every_s: float = EVERY_S,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -57,6 +59,7 @@ class DeviceWatch:
         self._changed = changed
         self._pids = pids
         self._counted = counted
+        self._cpu = cpu
         self._every_s = every_s
         self._now = now
         self._sleep = sleep
@@ -72,8 +75,8 @@ class DeviceWatch:
         except CorralError:  # without ours all use would be others': better an old reading than a wrong one
             return self.last
         # `Devices` promises to come back in time even when a driver hangs, so the thread is only borrowed.
-        devices, ours = await asyncio.to_thread(self._read, pids)
-        self.last = Snapshot(devices, {**self._counted(), **ours}, self._gone(devices), self._now())
+        devices, ours, cpu = await asyncio.to_thread(self._read, pids)
+        self.last = Snapshot(devices, {**self._counted(), **ours}, self._gone(devices), self._now(), cpu)
         if self._told is None or differs(self._told, self.last):
             self._told = self.last
             self._changed(self.last)
@@ -85,10 +88,10 @@ class DeviceWatch:
             await self._sleep(self._every_s * self._rng.uniform(1 - JITTER, 1 + JITTER))
             await self.look()
 
-    def _read(self, pids: tuple[int, ...]) -> tuple[tuple[DeviceMemory, ...], Mapping[str, int]]:
+    def _read(self, pids: tuple[int, ...]) -> tuple[tuple[DeviceMemory, ...], Mapping[str, int], CpuTime | None]:
         devices = self._devices.read()
         # After it, never before: a load that goes on meanwhile must not look like somebody else's.
-        return devices, self._devices.used_by(pids)
+        return devices, self._devices.used_by(pids), self._cpu()
 
     def _gone(self, devices: tuple[DeviceMemory, ...]) -> frozenset[str]:
         present = {device.name for device in devices}

@@ -46,6 +46,14 @@ class DeviceMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class CpuTime:
+    """Seconds of all CPUs of the machine since it started."""
+
+    busy_s: float
+    idle_s: float  # waiting for disks too
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One reading: the devices, what ours hold on each, and which devices were there once and are not now."""
 
@@ -53,6 +61,7 @@ class Snapshot:
     ours: Mapping[str, int] = field(default_factory=dict)  # as the scheduler counts it where a device cannot tell
     gone: frozenset[str] = frozenset()
     at: float = 0.0  # monotonic seconds
+    cpu: CpuTime | None = None
 
 
 @dataclass(frozen=True, slots=True)

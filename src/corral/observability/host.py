@@ -1,15 +1,15 @@
-"""The host's devices and what instances take of them, as gauges: from the last reading of the poll, never a new one."""
+"""The host's devices, its CPU, and what instances take of them: from the last reading of the poll, never a new one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from corral.contracts.footprint import SeenLoad
-from corral.domain.devices import Snapshot
+from corral.domain.devices import CpuTime, Snapshot
 from corral.domain.instance import ALIVE, InstanceView
 
 Held = tuple[str, str, Mapping[str, int]]
@@ -46,6 +46,7 @@ class HostMetrics(Collector):
         reading, views = self._reading(), self._views()
         yield from _memory(reading)
         yield from _activity(reading)
+        yield _cpu(reading.cpu)
         yield _by_device("corral_device_budget_bytes", "What engines may take of it.", self._budgets())
         yield _counted(self._held())
         yield self._footprints(views)
@@ -106,6 +107,16 @@ def _activity(reading: Snapshot) -> Iterable[Metric]:
     yield _by_device("corral_device_busy_ratio", "Share of time in which it works, 0 to 1.", busy)
     yield _by_device("corral_device_temperature_celsius", "Its temperature.", heat)
     yield _by_device("corral_device_power_watts", "What it draws.", power)
+
+
+def _cpu(time: CpuTime | None) -> Metric:
+    cpu = CounterMetricFamily(
+        "corral_host_cpu_seconds", "CPU time of the machine since it started, all CPUs together.", labels=("mode",)
+    )
+    if time is not None:
+        cpu.add_metric(("busy",), time.busy_s)
+        cpu.add_metric(("idle",), time.idle_s)
+    return cpu
 
 
 def _by_device(name: str, help: str, values: Mapping[str, float]) -> Metric:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from corral.devices.budget import others_bytes
 from corral.devices.watch import DeviceWatch
-from corral.domain.devices import RAM, DeviceMemory, Snapshot
+from corral.domain.devices import RAM, CpuTime, DeviceMemory, Snapshot
 from corral.domain.errors import PlaceFailed
 from corral.fakes.devices import FakeDevices
 
@@ -29,6 +29,14 @@ class World:
         before = len(self.heard)
         await self.watch.look()
         return len(self.heard) > before
+
+
+async def test_the_machines_cpu_time_is_read_beside_the_devices() -> None:
+    world = World()
+    watch = DeviceWatch(world.host, cpu=lambda: CpuTime(1.0, 2.0))
+
+    assert (await watch.look()).cpu == CpuTime(1.0, 2.0)
+    assert (await world.watch.look()).cpu is None
 
 
 async def test_the_first_look_is_news_and_the_same_again_is_not() -> None:

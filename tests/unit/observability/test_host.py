@@ -1,7 +1,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from corral.contracts.footprint import SeenLoad
-from corral.domain.devices import RAM, Activity, DeviceMemory, Snapshot
+from corral.domain.devices import RAM, Activity, CpuTime, DeviceMemory, Snapshot
 from corral.domain.instance import InstanceState, InstanceView
 from corral.domain.launch import Footprint
 from corral.observability.host import HostMetrics
@@ -63,6 +63,19 @@ def test_a_gpu_that_has_gone_is_down_and_not_just_absent() -> None:
 
     assert (found["device_up", RAM], found["device_up", "CUDA0"]) == (1, 0)
     assert ("device_memory_total_bytes", "CUDA0") not in found
+
+
+def test_the_machines_cpu_time_is_two_counters() -> None:
+    metrics = Metrics("1", lambda model: "x")
+    reading = Snapshot((DeviceMemory(RAM, 64, 30),), cpu=CpuTime(busy_s=30.5, idle_s=200.0))
+    metrics.also(HostMetrics(lambda: reading, dict, tuple, tuple, now=float))
+    lines = [line for line in metrics.render().decode().splitlines() if "corral_host_cpu" in line]
+
+    assert lines[1:] == [
+        "# TYPE corral_host_cpu_seconds_total counter",
+        'corral_host_cpu_seconds_total{mode="busy"} 30.5',
+        'corral_host_cpu_seconds_total{mode="idle"} 200.0',
+    ]
 
 
 def test_before_the_first_reading_there_is_nothing_to_say() -> None:
