@@ -234,14 +234,30 @@ WRONG: dict[str, tuple[Any, str]] = {
     "an unknown block": ({**ASKED, "messages": [{"role": "user", "content": [{"type": "zork"}]}]}, "zork"),
     "a tool without a schema": ({**ASKED, "tools": [{"name": "a"}]}, "tools.0.input_schema"),
     "a tool of Anthropic's": ({**ASKED, "tools": [{"type": "web_search_20250305", "name": "a"}]}, "cannot be had"),
+    "a set of tools of a server": (
+        {**ASKED, "tools": [{"type": "mcp_toolset", "mcp_server_name": "a"}]},
+        "cannot be had",
+    ),
+    "servers that Anthropic asks for tools": (
+        {**ASKED, "mcp_servers": [{"type": "url", "url": "https://a", "name": "a"}]},
+        "mcp_servers",
+    ),
+    "a summary": ({**ASKED, "compaction": {"type": "summarize"}}, "compaction"),
+    "a tool without a name": ({**ASKED, "tools": [{"input_schema": {}}]}, "tools.0.name"),
+    "an empty name": ({**ASKED, "tools": [{**TOOL, "name": ""}]}, "tools.0.name"),
     "a schema that is none": ({**ASKED, "tools": [{**TOOL, "input_schema": 3}]}, "object"),
+    "an empty stop sequence": ({**ASKED, "stop_sequences": ["a", ""]}, "stop_sequences.1"),
+    "a format that is none": (
+        {**ASKED, "output_config": {"format": {"type": "json_schema", "schema": "x"}}},
+        "format.schema",
+    ),
     "a choice without tools": ({**ASKED, "tool_choice": {"type": "any"}}, "no tools"),
     "a choice of an unknown tool": ({**ASKED, "tools": [TOOL], "tool_choice": {"type": "tool", "name": "b"}}, "'b'"),
     "an unknown choice": ({**ASKED, "tools": [TOOL], "tool_choice": {"type": "some"}}, "some"),
     "thinking without a budget": ({**ASKED, "thinking": {"type": "enabled"}}, "budget_tokens"),
     "unknown thinking": ({**ASKED, "thinking": {"type": "hard"}}, "hard"),
     "an unknown effort": ({**ASKED, "output_config": {"effort": "huge"}}, "effort"),
-    "deep JSON": (DEEP + b"[" * 50_000 + b"]" * 50_000 + b"}]}]}", ""),
+    "deep JSON": (DEEP + b"[" * 50_000 + b"]" * 50_000 + b"}]}]}", "nested too deeply"),
 }  # fmt: skip
 BLOCKS: dict[str, tuple[dict[str, Any], str]] = {
     "a result without a call": ({"type": "tool_result", "tool_use_id": "x"}, "no tool_use before it"),

@@ -11,7 +11,7 @@ from openai import AsyncOpenAI
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from tests.paths.relay_kit import SSE_HEAD, Script, chunk, say, stage, write
+from tests.paths.relay_kit import CHAT, SSE_HEAD, Script, chunk, say, stage, write
 from tests.paths.test_translated import ANSWER, event, piece
 
 ASKED: dict[str, Any] = {"model": "m", "input": "hello", "stream": True}
@@ -108,6 +108,18 @@ async def test_what_the_engine_refuses(stream: bool) -> None:
         got = await scene.post("/v1/responses", {**ASKED, "stream": stream})
         assert got.status == 400 and got.json()["error"]["message"] == "too long"
         assert got.json()["error"]["type"] == "exceed_context_size_error" and scene.at_rest()
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", CHAT])
+async def test_a_broken_call_of_an_earlier_turn_is_not_sent_again_and_again(path: str) -> None:
+    """Models and token limits leave arguments that are no JSON; llama-server takes them for its own failure."""
+    words = "Failed to parse tool call arguments as JSON: parse error"
+    refusal = {"error": {"code": 500, "message": words, "type": "server_error"}}
+    async with stage(say(refusal, status="500 Internal Server Error")) as scene:
+        got = await scene.post(path, {**ASKED, "messages": []})
+        error = got.json()["error"]
+        assert (got.status, error["message"], error["type"]) == (400, words, "invalid_request_error")
+        assert scene.at_rest()
 
 
 BROKEN = [

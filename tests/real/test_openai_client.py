@@ -199,6 +199,22 @@ async def check_errors(client: AsyncOpenAI) -> None:
     assert "'ada'" in unknown.value.message
     with pytest.raises(openai.BadRequestError):  # the engine's own error, passed on
         await client.chat.completions.create(model="ada", messages=[{"role": "user", "content": 7}])  # type: ignore[misc, list-item]
+    call = {"id": "c1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Ro'}}
+    result = {"role": "tool", "tool_call_id": "c1", "content": "?"}
+    broken: Any = [*hello(), {"role": "assistant", "content": None, "tool_calls": [call]}, result]
+    items: Any = [
+        *hello(),
+        {"type": "function_call", "call_id": "c1", "name": "get_weather", "arguments": '{"city": "Ro'},
+        {"type": "function_call_output", "call_id": "c1", "output": "?"},
+    ]
+    for stream in (False, True):  # llama-server says 500 to these, which clients ask again and again
+        with pytest.raises(openai.BadRequestError, match="tool call arguments"):
+            await client.chat.completions.create(model="ada", messages=broken, stream=stream)
+        with pytest.raises(openai.BadRequestError, match="tool call arguments") as said:
+            await client.responses.create(model="ada", input=items, stream=stream)
+        assert said.value.type == "invalid_request_error"
+        with pytest.raises(openai.BadRequestError, match="logits"):
+            await client.chat.completions.create(model="embed", messages=hello(), stream=stream)
     with pytest.raises(openai.APIStatusError) as wrong_task:
         await client.embeddings.create(model="ada", input="x")
     assert wrong_task.value.status_code == 501

@@ -7,7 +7,7 @@ runs or describes itself (web_search, bash, ...) cannot be had here and are an e
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, NamedTuple, TypeVar
+from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -43,7 +43,7 @@ class _Message(msgspec.Struct):
 
 
 class _Tool(msgspec.Struct):
-    name: str
+    name: str = ""
     type: str | None = None
     description: str | None = None
     input_schema: msgspec.Raw = msgspec.Raw()
@@ -91,6 +91,8 @@ class _Count(msgspec.Struct, kw_only=True):
     output_config: _Output | None = None
     output_format: _JsonFormat | None = None
     thread: msgspec.Raw = msgspec.Raw()
+    mcp_servers: list[msgspec.Raw] | None = None
+    compaction: msgspec.Raw = msgspec.Raw()
 
 
 class _Create(_Count, kw_only=True):
@@ -105,8 +107,8 @@ class _Create(_Count, kw_only=True):
 _count = msgspec.json.Decoder(_Count).decode
 _create = msgspec.json.Decoder(_Create).decode
 _EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
+_NULL: Final = (b"", b"null")
 _SAMPLING: Final = ("temperature", "top_p", "top_k")
-T = TypeVar("T", bound=_Count)
 
 
 class Asked(NamedTuple):
@@ -124,6 +126,9 @@ def messages(body: bytes) -> Asked:
     """The body of /v1/messages. Raises BadRequest."""
     asked = decoded(_create, body)
     chat = _chat(asked)
+    for place, sequence in enumerate(asked.stop_sequences or ()):
+        if not sequence:
+            raise BadRequest(f"stop_sequences.{place}: it is empty, and every answer would end before it begins.")
     extra = dict(chat.extra)
     extra.update((name, value) for name in _SAMPLING if (value := getattr(asked, name)) is not None)
     chat = msgspec.structs.replace(
@@ -143,8 +148,7 @@ def count(body: bytes) -> ChatRequest:
 
 
 def _chat(asked: _Count) -> ChatRequest:
-    if bytes(asked.thread) not in (b"", b"null"):
-        raise NoThreads("thread: conversations are not held here; send all messages, and no `thread`.")
+    _refuse(asked)
     if not asked.messages:
         raise BadRequest("messages: there must be at least one.")
     tools = tuple(_tool(each, place) for place, each in enumerate(asked.tools or ()))
@@ -156,10 +160,28 @@ def _chat(asked: _Count) -> ChatRequest:
         tools=tools,
         tool_choice=_choice(asked, {tool.name for tool in tools}),
         parallel_tool_calls=False if choice is not None and choice.disable_parallel_tool_use else None,
-        format=Format(form.schema) if form is not None else None,
+        format=_format(form),
         think=_think(asked.thinking, output.effort),
         extra={"reasoning_effort": output.effort} if output.effort and asked.thinking is None else {},
     )
+
+
+def _refuse(asked: _Count) -> None:
+    """What would make the answer another one than is waited for, were it passed over."""
+    if bytes(asked.thread) not in _NULL:
+        raise NoThreads("thread: conversations are not held here; send all messages, and no `thread`.")
+    if asked.mcp_servers:
+        raise BadRequest("mcp_servers: no server is asked for its tools here; send them as `tools`.")
+    if bytes(asked.compaction) not in _NULL:
+        raise BadRequest("compaction: conversations are not made shorter here; ask for a summary in a message.")
+
+
+def _format(given: _JsonFormat | None) -> Format | None:
+    if given is None:
+        return None
+    if not bytes(given.schema).startswith(b"{"):
+        raise BadRequest("output_config.format.schema: this must be an object.")
+    return Format(given.schema)
 
 
 def _system(given: str | list[blocks.TextBlock] | None) -> tuple[Message, ...]:
@@ -208,9 +230,9 @@ def _check_place(part: Part, role: str, where: str, open_calls: set[str]) -> Non
 
 def _tool(tool: _Tool, place: int) -> Tool:
     schema = bytes(tool.input_schema)
-    if not schema:
+    if not schema or not tool.name:
         raise BadRequest(
-            f"tools.{place}.input_schema: it is missing.",
+            f"tools.{place}.{'name' if schema else 'input_schema'}: it is missing.",
             hint="Tools that Anthropic runs or describes itself cannot be had here."
             if tool.type not in (None, "custom")
             else "",

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from corral.dialects.openai.mistakes import TYPE, is_mistake
 from corral.domain.bodies import UNREADABLE, unreadable
 from corral.domain.errors import BadRequest
 
@@ -23,11 +24,10 @@ THOUGHT: Final = b'"reasoning'
 REQUESTS: Final = ("tool_choice", "response_format", "reasoning", "thinking", "enable_thinking")
 """The fields that `for_llama` looks at: `tool_choice` where it is no word, the others wherever they are."""
 
-_MISTAKES: Final = (b"input is not supported", b"Failed to parse tools")
-"""A picture for a model without eyes, a tool that is no function."""
 _NULL: Final = (b"", b"null")
 _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_failure = msgspec.json.Decoder(dict[str, dict[str, Any]]).decode
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -208,12 +208,14 @@ def in_both_names(answer: bytes) -> bytes:
 
 def error(status: int, body: bytes) -> tuple[int, bytes]:
     """The status and body of an engine's error: as they are, but where it takes the client's mistake for its own."""
-    if status != 500 or not any(words in body for words in _MISTAKES):
+    if not is_mistake(status, body.decode("utf-8", "replace")):
         return status, body
-    body = body.replace(b'"code":500', b'"code":400').replace(
-        b'"type":"server_error"', b'"type":"invalid_request_error"'
-    )
-    return 400, body
+    try:
+        told = _failure(body)
+    except (msgspec.MsgspecError, RecursionError):
+        return 400, body
+    told["error"] = {**told.get("error", {}), "code": 400, "type": TYPE}
+    return 400, msgspec.json.encode(told)
 
 
 def _missing(said: bytes) -> bytes:

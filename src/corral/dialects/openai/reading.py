@@ -8,13 +8,13 @@ from typing import ClassVar, Final
 import msgspec
 
 from corral.dialects.openai.again import Again
+from corral.dialects.openai.mistakes import TYPE, is_mistake
 from corral.domain.chat import Delta
 from corral.domain.errors import CorralError, EngineDied, EngineFailed, EngineProtocolError, EngineRefused
 from corral.kit import sse
 
 _WORDS: Final = 2000
 """Of an engine's error that is no JSON."""
-_NO_MEDIA: Final = "input is not supported"
 
 
 class EngineError(msgspec.Struct, gc=False):
@@ -49,8 +49,8 @@ def refused(status: int, body: bytes) -> EngineRefused:
         return EngineRefused(words or nothing, engine_status=status)
     error = said.error
     if isinstance(error, EngineError):
-        if status == 500 and _NO_MEDIA in error.message:
-            status = 400  # llama-server's answer to an image for a model without eyes: nothing of it has failed
+        if is_mistake(status, error.message):
+            return EngineRefused(error.message, engine_status=400, engine_type=TYPE)
         return EngineRefused(error.message, engine_status=status, engine_type=error.type)
     return EngineRefused(error or said.message or said.detail or "", engine_status=status)
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.dialects.openai.mends import both_names, error, for_llama, in_both_names
+from corral.dialects.openai.reading import refused
 from corral.domain.errors import BadRequest
 
 TOOLS = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("a", "b", "c")]
@@ -121,10 +122,23 @@ def test_everything_else_passes_untouched(same: bytes) -> None:
     assert in_both_names(same[6:]) == same[6:]
 
 
-def test_the_clients_mistake_is_none_of_the_engine() -> None:
-    said = {"error": {"code": 500, "message": "image input is not supported - hint", "type": "server_error"}}
-    status, body = error(500, json.dumps(said, separators=(",", ":")).encode())
-    assert status == 400 and json.loads(body)["error"]["type"] == "invalid_request_error"
+@pytest.mark.parametrize("words", [
+    "image input is not supported - hint", "Failed to parse tools: Missing", "Failed to parse messages: Missing",
+    "Failed to parse tool call arguments as JSON: parse error", "Cannot use both json_schema and grammar",
+    "Unknown reasoning format: x", "the current context does not support logits computation. skipping",
+])  # fmt: skip
+def test_the_clients_mistake_is_none_of_the_engine(words: str) -> None:
+    said = json.dumps(
+        {"error": {"code": 500, "message": words, "type": "server_error"}}, separators=(",", ":")
+    ).encode()
+    status, body = error(500, said)
+    assert status == 400
+    assert json.loads(body)["error"] == {"code": 400, "message": words, "type": "invalid_request_error"}
+    told = refused(500, said)  # as translated routes have it
+    assert (told.engine_status, told.engine_type, told.message) == (400, "invalid_request_error", words)
+
+
+def test_what_the_engine_cannot_help_stays_its_own() -> None:
     assert error(500, b"Out of memory") == (500, b"Out of memory")
     assert error(501, b"audio input is not supported") == (501, b"audio input is not supported")
 
