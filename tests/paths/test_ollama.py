@@ -13,7 +13,7 @@ import pytest
 
 from corral.domain.errors import BadRequest, QueueFull, StartFailed
 from corral.domain.facts import ModelFacts
-from corral.domain.fleet import ModelSpec
+from corral.domain.fleet import ModelSpec, Timeouts
 from corral.domain.launch import AS_CONFIGURED
 from corral.gateway.translate import AskedChat
 from tests.clients import CLIENTS
@@ -257,6 +257,60 @@ async def test_a_text_that_is_too_long_is_cut() -> None:
         assert (await scene.record.one()).prompt_tokens == 5
         refused = await scene.post("/api/embed", {**INPUT, "input": [short, long], "truncate": False})
         assert (refused.status, refused.json()["error"]) == (400, "the input length exceeds the context length")
+
+
+def forgetful(tokens_each: int) -> Script:
+    """An engine with a context of 100 tokens, and messages of so many."""
+
+    async def engine(request: Heard, writer: asyncio.StreamWriter) -> None:
+        body, path = json.loads(request.body), request.line.split()[1]
+        tokens = tokens_each * len(body["messages"])
+        if path == "/v1/chat/completions/input_tokens":
+            writer.write(answer(json.dumps({"input_tokens": tokens}).encode()))
+        elif tokens >= 100:
+            writer.write(answer(json.dumps(TOO_LONG_CHAT).encode(), status="400 Bad Request"))
+        else:
+            writer.write(SSE_HEAD + b"".join(map(chunk, CHAT)) + b"0\r\n\r\n" if body.get("stream") else WHOLE)
+
+    return engine
+
+
+TOO_LONG_CHAT = {"error": {"type": "exceed_context_size_error", "message": "request exceeds", "n_ctx": 100}}
+WHOLE = answer(json.dumps({"choices": [{"message": {"content": "Grüß dich"}, "finish_reason": "stop"}]}).encode())
+LONG_TALK = [{"role": "system", "content": "s"}] + [
+    {"role": role, "content": str(turn)} for turn in range(5) for role in ("user", "assistant")
+]
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_conversation_that_is_too_long_loses_its_beginning(streams: bool) -> None:
+    asked = {"model": "m", "messages": [*LONG_TALK, {"role": "user", "content": "now"}], "stream": streams}
+    async with llama(forgetful(20)) as scene:
+        got = await scene.post("/api/chat", asked)
+        assert got.status == 200 and text(lines(got.body)) == "Grüß dich"
+        path, body = sent(scene, -1)
+        assert path == "/v1/chat/completions" and [each["content"] for each in body["messages"]] == ["s", "4", "now"]
+        assert scene.leases.asked == 1 and scene.at_rest() and (await scene.record.one()).outcome == "ok"
+        refused = await scene.post("/api/chat", {**asked, "truncate": False})
+        assert refused.status == 400
+        assert refused.json()["error"].startswith("the input length exceeds the context length")
+
+
+async def test_it_does_so_after_a_sign_of_life_too() -> None:
+    asked = {"model": "m", "messages": [*LONG_TALK, {"role": "user", "content": "now"}]}
+    quick = (ModelSpec("m", timeouts=Timeouts(heartbeat_s=0.1)),)
+    async with llama(forgetful(20), models=quick) as scene:
+        scene.leases.hold = True
+        client = await scene.client()
+        client.post("/api/chat", asked)
+        assert (await client.head())[0] == 200
+        scene.leases.grant_all()
+        body = b""
+        while piece_ := await client.chunk():
+            body += piece_
+        found = lines(body)
+        assert text(found) == "Grüß dich" and found[-1]["done"] is True
+        assert [each["content"] for each in sent(scene, -1)[1]["messages"]] == ["s", "4", "now"]
 
 
 @pytest.mark.parametrize("tokens", [b"nonsense", b'{"tokens": "x"}'])

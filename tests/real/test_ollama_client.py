@@ -215,6 +215,11 @@ async def check_long_texts(client: AsyncClient) -> None:
         await client.chat(model="ada", messages=hello("word " * 9000))
     assert refused.value.status_code == 400
     assert refused.value.error.startswith("the input length exceeds the context length")
+    turns = [{"role": role, "content": "word " * 150} for _ in range(9) for role in ("user", "assistant")]
+    told = await client.chat(model="ada", messages=[*turns, *hello()])
+    assert told.message.content == ADA.sentence and (told.prompt_eval_count or 0) < 2048, "its beginning is forgotten"
+    parts = [part async for part in await client.chat(model="ada", messages=[*turns, *hello()], stream=True)]
+    assert "".join(part.message.content or "" for part in parts) == ADA.sentence
 
 
 async def check_refusals(client: AsyncClient) -> None:

@@ -126,7 +126,10 @@ class Think(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One request for the next turn of a chat. `extra` are fields for the engine, by their OpenAI names."""
+    """
+    One request for the next turn of a chat. `extra` are fields for the engine, by their OpenAI names. `forgets`: where
+    all of it is too long, what was said first may be left out.
+    """
 
     messages: tuple[Message, ...]
     stream: bool = False
@@ -137,6 +140,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     think: Think | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
+    forgets: bool = False
     extra: Mapping[str, Any] = {}
 
 

@@ -34,6 +34,18 @@ class _Prompt(msgspec.Struct):
     prompt: str
 
 
+def count_of(body: bytes) -> int:
+    """What the engine has counted. Raises EngineProtocolError."""
+    try:
+        said = msgspec.json.decode(body, type=_Counted)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise EngineProtocolError(f"The engine's answer is no count of tokens: {error}.") from None
+    count = len(said.tokens) if said.tokens is not None else said.input_tokens
+    if count is None:
+        raise EngineProtocolError("The engine's answer is no count of tokens.")
+    return count
+
+
 class CountReply:
     """Implements `contracts.dialect.Reply`: how many tokens a prompt has, as OpenAI and Anthropic both write it."""
 
@@ -54,14 +66,7 @@ class CountReply:
 
     def whole(self, body: bytes) -> bytes:
         """The number alone."""
-        try:
-            said = msgspec.json.decode(body, type=_Counted)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise EngineProtocolError(f"The engine's answer is no count of tokens: {error}.") from None
-        count = len(said.tokens) if said.tokens is not None else said.input_tokens
-        if count is None:
-            raise EngineProtocolError("The engine's answer is no count of tokens.")
-        return self._form % count
+        return self._form % count_of(body)
 
     def refused(self, status: int, body: bytes) -> EngineRefused:
         """An engine without such a route cannot do it: that is not the client's mistake."""

@@ -232,9 +232,13 @@ class Exchange(Answer):
             self._state = CONNECTING
             self._timer = asyncio.get_running_loop().call_later(LOADING_PAUSE_S, self._try_again)
         elif self.head_sent:
-            self._fail(self._refusal(status, body))
+            self._refused_late(status, body)
         else:
             self._forward(self._take_head(link.head, link.length), body, complete)
+
+    def _refused_late(self, status: int, body: bytes) -> None:
+        """By the engine, when the stream was open for signs of life."""
+        self._fail(self._refusal(status, body))
 
     def _refusal(self, status: int, body: bytes) -> CorralError:
         text = body[:LOOK_LIMIT].decode("utf-8", "replace")

@@ -18,6 +18,7 @@ from corral.domain.completion import CompletionRequest
 from corral.domain.errors import CorralError, EngineRefused
 from corral.domain.fleet import OptionValue
 from corral.domain.launch import LLAMA
+from corral.gateway.forgetting import Forgetting
 
 
 class Translated:
@@ -79,8 +80,12 @@ class AskedChat:
 
     def towards(self, served: Served) -> Outgoing:
         """The request in OpenAI's dialect."""
+        if self.request.forgets and LLAMA in served.speaks:
+            return Forgetting(self.request, self.model, lambda request: self._outgoing(request, served)).begin()
+        return self._outgoing(self.request, served)
+
+    def _outgoing(self, request: ChatRequest, served: Served) -> Outgoing:
         extensions = LLAMA in served.speaks
-        request = self.request
         if extensions and self.for_llama:
             request = msgspec.structs.replace(request, extra={**request.extra, **self.for_llama})
         body = openai.encode(request, self.model, extensions=extensions)

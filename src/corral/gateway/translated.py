@@ -197,6 +197,8 @@ class TranslatedExchange(Exchange):
         self._outgoing, self._reply = self._ruled(outgoing), outgoing.reply
         self._collected, self._collected_bytes, self._head = [], 0, b""
         self._state = CONNECTING
+        limits = self._model.timeouts
+        self._client.deadline = self._since + (limits.sign_s if self._stream else limits.first_token_s)
         link = site.take(self)
         if link is not None:
             self.linked(link)
@@ -207,6 +209,14 @@ class TranslatedExchange(Exchange):
         if self._stream:
             raise EngineProtocolError(NO_STREAM)
         return reply.whole(body)
+
+    def _refused_late(self, status: int, body: bytes) -> None:
+        follow = self._outgoing.follow
+        try:
+            more = follow(status, body) if follow is not None and self._link is None else None
+        except CorralError as error:
+            return self._fail(error)
+        return super()._refused_late(status, body) if more is None else self._ask_again(more)
 
     def _refusal(self, status: int, body: bytes) -> CorralError:
         if self._reply is None:

@@ -29,7 +29,7 @@ class Common(msgspec.Struct, kw_only=True):
 
 
 class Generating(Common, kw_only=True):
-    """Fields of the routes that generate text. `truncate` and `shift` are the engine's affair: taken, not used."""
+    """Fields of the routes that generate text. `shift` is taken and not used: engines do not shift their context."""
 
     stream: bool | None = None
     format: msgspec.Raw = msgspec.Raw()

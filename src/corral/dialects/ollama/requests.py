@@ -96,6 +96,7 @@ def chat(body: bytes, model: str, facts: ModelFacts) -> tuple[ChatRequest | None
         think=think_of(asked.think, facts),
         max_tokens=options.max_tokens,
         stop=options.stop,
+        forgets=asked.truncate is not False,
         extra={**options.extra, **told_logprobs(logprobs_of(asked))},
     )
     check_chat(request, model, facts, "chat")
