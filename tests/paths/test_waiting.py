@@ -90,7 +90,7 @@ async def test_a_comment_is_no_part_of_the_answer(path: str) -> None:
     async with stage(write(SSE_HEAD, *STREAM), models=model()) as scene:
         client = await waiting(scene, path)
         status, headers = await client.head()
-        assert status == 200
+        assert (status, headers["x-corral-source"]) == (200, "corral"), "no engine has said anything yet"
         if path == "/api/chat":
             assert headers["content-type"] == "application/x-ndjson"
             sign = json.loads(await client.chunk())

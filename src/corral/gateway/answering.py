@@ -125,13 +125,14 @@ class Answer(ABC):
         """
         Send the head of a stream before the engine has answered; from then on failures are events.
 
-        For heartbeats and loading progress. Only for requests that asked for a stream.
+        For heartbeats and loading progress. Only for requests that asked for a stream. It is Corral who speaks: there
+        may be no engine yet.
         """
         if self.head_sent or self._state == OVER:
             return
         self.head_sent = self._events = True
         self._status = 200
-        fields = self._own_fields(self._client.dialect().stream_type)
+        fields = self._own_fields(self._client.dialect().stream_type, source=b"corral")
         self._client.transport.write(self._client.head_bytes(200, fields, None))
 
     def _own_fields(self, media_type: bytes, source: bytes = b"engine") -> bytes:

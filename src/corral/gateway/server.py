@@ -46,6 +46,7 @@ from corral.gateway.connection import ClientConnection
 from corral.gateway.directory import ModelDirectory
 from corral.gateway.filters import filtered
 from corral.gateway.heads import SENT_TO_ENGINES
+from corral.gateway.lifetime import Lifetime
 from corral.gateway.links import LinkPool
 from corral.gateway.listeners import Listeners
 from corral.gateway.ollama_app import BLOBS, no_blobs
@@ -116,7 +117,7 @@ class Gateway:
         self.now = self.links.now  # as of the last tick: good enough for deadlines
         self.date_line = b""
         self.draining = False
-        self.paused: set[ClientConnection] = set()
+        self.paused: set[Lifetime] = set()
         self.tunnels: set[Tunnel] = set()
         self.listeners = Listeners(spec.host, spec.port, spec.ollama_port)
         self._app = asgi_app
@@ -250,8 +251,8 @@ class Gateway:
             self.links.sweep()
         for connection in [each for each in self._connections if each.deadline <= now]:
             connection.overdue(now)
-        for connection in list(self.paused):
-            connection.check_departure()
+        for held in list(self.paused):
+            held.check_departure()
 
     # --- requests ---
 
@@ -420,12 +421,12 @@ class Gateway:
             self._record(connection, "refused", status, request_id.decode("latin-1"))
         connection.answer_error(error, request_id=request_id)
 
-    def left(self, connection: ClientConnection, *, timeout: bool = False) -> None:
+    def left(self, connection: Lifetime, *, timeout: bool = False) -> None:
         """A client has left, or fallen silent, before its request was complete."""
         if connection.route is not None:
             self._record(connection, "timeout" if timeout else "client_gone", 408 if timeout else 499, "")
 
-    def _record(self, connection: ClientConnection, outcome: str, status: int, request_id: str) -> None:
+    def _record(self, connection: Lifetime, outcome: str, status: int, request_id: str) -> None:
         route, caller = connection.route, connection.caller
         self.publisher.publish(
             RequestFinished(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from corral.domain.fleet import ModelSpec, OptionValue
+from corral.domain.fleet import Fit, ModelSpec, OptionValue
 from corral.domain.instance import InstanceState
 from corral.domain.launch import AS_CONFIGURED, LoadWish, Variant
 
 from .script import Script, footprint, spec, swap
 
 OWN: dict[str, OptionValue] = {"ctx_size": 2048}
+SMALLER = Variant({"ctx_size": 1024}, footprint(3), "small", "ctx_size 1024 instead of 2048")
 
 
 def model(name: str = "a", *, ctx_size: int = 2048, **settings: float) -> ModelSpec:
@@ -96,8 +97,7 @@ def test_other_options_have_to_be_the_same() -> None:
 
 def test_one_that_was_started_smaller_has_what_it_has() -> None:
     s = Script(model(), ram=4, sizes={"a": 5})
-    way = Variant({"ctx_size": 1024}, footprint(3), "small", "ctx_size 1024 instead of 2048")
-    s.configure(model(), ram=4, variants={"a": (way,)})
+    s.configure(model(), ram=4, variants={"a": (SMALLER,)})
     s.load("a")
     assert s.ask(1, "a", wish=wish(1024)) == ["grant 1 a"]
     assert s.ask(2, "a", wish=wish(1536)) == ["survey a ctx_size=1536"]
@@ -296,3 +296,49 @@ def test_an_engine_that_found_room_for_less_does_not_serve_who_wants_more() -> N
     s.ready("a", options={"ctx_size": 2048})
     assert s.ask(2, "a", wish=LoadWish({"ctx_size": 1024}, trained)) == ["grant 2 a"]
     assert s.ask(3, "a", wish=LoadWish({"ctx_size": 4096}, trained)) == ["survey a ctx_size=4096"]
+
+
+def test_one_that_will_be_started_smaller_promises_no_more_than_that() -> None:
+    s = Script(model(), model("b"), ram=4, sizes={"a": 5, "b": 3})
+    s.configure(model(), model("b"), ram=4, variants={"a": (SMALLER,)})
+    s.load("b")
+    s.ask(1, "b")
+    assert s.ask(2, "a") == []
+    assert s.ask(3, "a", wish=wish(1536)) == ["survey a ctx_size=1536"]
+    s.release(1)
+    assert s.stopped("b") == ["start a"]
+    assert s.starts["a"].model.options == {"ctx_size": 1024}
+    assert s.ask(4, "a", wish=wish(1536)) == [], "it waits where the other does"
+    assert s.ask(5, "a", wish=wish(512)) == []
+    assert s.ready("a") == ["grant 2 a", "grant 5 a"]
+
+
+def test_one_of_which_nothing_is_known_yet_promises_what_it_will_have_in_any_case() -> None:
+    shrinking = dataclasses.replace(model(), fit=Fit(min_ctx_size=1024))
+    s = Script("b", ram=4, sizes={"a": 5})
+    s.configure(shrinking, ram=4, variants={"a": (SMALLER,)}, unsurveyed=("a",))
+    assert s.ask(1, "a") == ["survey a"]
+    assert s.ask(2, "a", wish=wish(1536)) == ["survey a ctx_size=1536"]
+    assert s.ask(3, "a", wish=wish(1024)) == [], "it is never made smaller than that"
+
+
+def test_one_of_which_nothing_is_known_yet_and_that_is_never_made_smaller_promises_what_it_has() -> None:
+    s = Script("b")
+    s.configure(model(), unsurveyed=("a",))
+    assert s.ask(1, "a") == ["survey a"]
+    assert s.ask(2, "a", wish=wish(1536)) == []
+
+
+def test_what_is_never_made_smaller_than_is_no_more_than_it_has() -> None:
+    s = Script("b")
+    s.configure(dataclasses.replace(model(), fit=Fit(min_ctx_size=4096)), unsurveyed=("a",))
+    assert s.ask(1, "a") == ["survey a"]
+    assert s.ask(2, "a", wish=wish(3000)) == ["survey a ctx_size=3000"]
+    assert s.ask(3, "a", wish=wish(1536)) == []
+
+
+def test_layers_that_may_be_fewer_are_not_what_a_request_wants() -> None:
+    s = Script("b")
+    s.configure(dataclasses.replace(model(), fit=Fit(min_gpu_layers=1)), unsurveyed=("a",))
+    assert s.ask(1, "a") == ["survey a"]
+    assert s.ask(2, "a", wish=wish(1536)) == ["survey a ctx_size=1536"]

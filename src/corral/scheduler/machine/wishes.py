@@ -15,7 +15,7 @@ from corral.domain.errors import QueueFull
 from corral.domain.fleet import ModelSpec, OptionValue
 from corral.domain.launch import LoadWish
 from corral.scheduler.machine.state import ModelState, World
-from corral.scheduler.policy.wishes import MOST_WAYS, is_enough
+from corral.scheduler.policy.wishes import MOST_WAYS, in_any_case, is_enough
 
 
 def serving(world: World, parent: ModelState, wish: LoadWish) -> ModelState:
@@ -143,6 +143,8 @@ def _has(model: ModelState, wish: LoadWish) -> bool:
     has = _options(model)
     if model.current is not None:  # what its engine found room for may be less than what nobody chose
         has.update((name, value) for name, value in model.current.options.items() if name in wish.options)
+    elif not model.surveyed and model.spec.fit is not None:  # how small it will be is not known yet
+        has.update(in_any_case(model.spec.fit, {**own, **has}))
     return is_enough(has, wish.options, own)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from corral.domain.fleet import OptionValue
+from corral.domain.fleet import Fit, OptionValue
 
 AT_LEAST: Final = frozenset({"ctx_size"})
 """More of these is as good."""
@@ -21,6 +21,17 @@ def is_enough(
     return all(
         _is_enough(name, has.get(name, own.get(name)), wanted.get(name, own.get(name))) for name in {*has, *wanted}
     )
+
+
+def in_any_case(fit: Fit, own: Mapping[str, OptionValue]) -> dict[str, OptionValue]:
+    """What a Model is never made smaller than, in the place of its `own` options."""
+    least: dict[str, OptionValue] = {}
+    if fit.min_ctx_size is not None:
+        whole = own.get("ctx_size")
+        least["ctx_size"] = min(whole, fit.min_ctx_size) if isinstance(whole, int) else fit.min_ctx_size
+    if fit.min_gpu_layers is not None:
+        least["n_gpu_layers"] = fit.min_gpu_layers
+    return least
 
 
 def _is_enough(name: str, has: OptionValue | None, wanted: OptionValue | None) -> bool:
