@@ -101,6 +101,61 @@ async def test_calls_that_come_interleaved() -> None:
         assert len({call["call_id"] for call in last["output"]}) == 2
 
 
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+WEATHER = {
+    "type": "function",
+    "name": "the_weather",
+    "description": "The weather.",
+    "strict": False,
+    "parameters": CITY,
+}
+SPACE = {"type": "namespace", "name": "mcp__tiny", "description": "Tools of tiny.", "tools": [WEATHER]}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_functions_of_a_namespace(stream: bool) -> None:
+    """As Codex offers the tools of an MCP server: the model knows them by one name of both, the client by two."""
+    call = {"id": "c1", "type": "function", "function": {"name": "mcp__tiny__the_weather", "arguments": "{}"}}
+    end = event(choices=[{"index": 0, "delta": {}, "finish_reason": "tool_calls"}])
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    whole = {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    script = streamed(piece(tool_calls=[{"index": 0, **call}]), end) if stream else say(whole)
+    before = [
+        {"role": "user", "content": "hello"},
+        {"type": "function_call", "name": "the_weather", "namespace": "mcp__tiny", "arguments": "{}", "call_id": "c0"},
+        {"type": "function_call_output", "call_id": "c0", "output": [{"type": "input_text", "text": "It is sunny."}]},
+    ]
+    async with stage(script) as scene:
+        asked = {**ASKED, "stream": stream, "input": before, "tools": [SPACE, {"type": "web_search"}]}
+        got = await scene.post("/v1/responses", asked)
+        told = events(got.body)[-1]["response"] if stream else got.json()
+        Response.model_validate(told)
+        (said,) = told["output"]
+        assert (said["namespace"], said["name"], said["call_id"]) == ("mcp__tiny", "the_weather", "c1")
+        assert told["tools"] == [SPACE]
+        heard = json.loads(scene.upstream.heard[0].body)
+        (tool,) = heard["tools"]
+        function = {
+            "name": "mcp__tiny__the_weather",
+            "description": "The weather.",
+            "parameters": CITY,
+            "strict": False,
+        }
+        assert tool == {"type": "function", "function": function}
+        assert heard["messages"][1]["tool_calls"][0]["function"]["name"] == "mcp__tiny__the_weather"
+
+
+@pytest.mark.parametrize(("tools", "words"), [
+    ([{"type": "namespace", "tools": [WEATHER]}], "tools[0] is a namespace and wants a `name`"),
+    ([{**SPACE, "tools": [{"type": "function"}]}], "tools[0].tools[0] is a function and wants a `name`"),
+    ([{**SPACE, "tools": [{**WEATHER, "parameters": 3}]}], "tools[0].tools[0].parameters is a JSON schema"),
+])  # fmt: skip
+async def test_namespaces_that_are_wrong(tools: list[Any], words: str) -> None:
+    async with stage(streamed(*ANSWER)) as scene:
+        got = await scene.post("/v1/responses", {**ASKED, "tools": tools})
+        assert got.status == 400 and words in got.json()["error"]["message"] and not scene.upstream.heard
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_what_the_engine_refuses(stream: bool) -> None:
     refusal = {"error": {"code": 400, "message": "too long", "type": "exceed_context_size_error"}}
@@ -108,6 +163,7 @@ async def test_what_the_engine_refuses(stream: bool) -> None:
         got = await scene.post("/v1/responses", {**ASKED, "stream": stream})
         assert got.status == 400 and got.json()["error"]["message"] == "too long"
         assert got.json()["error"]["type"] == "exceed_context_size_error" and scene.at_rest()
+        assert got.json()["error"]["code"] == "context_length_exceeded"
 
 
 @pytest.mark.parametrize("path", ["/v1/responses", CHAT])

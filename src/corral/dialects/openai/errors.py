@@ -59,6 +59,10 @@ TABLE: Final[dict[type[e.CorralError], Shape]] = {
 }
 
 
+_TOO_LONG: Final = "context_length_exceeded"
+"""OpenAI's own code, by which agents know that they must shorten what they send."""
+
+
 def shape(error: e.CorralError) -> Shape:
     """How it is shown; an engine's own words first."""
     if isinstance(error, e.EngineRefused):
@@ -72,12 +76,16 @@ def shown(error: e.CorralError) -> dict[str, object]:
         "message": error.sentence(),
         "type": shape(error).type,
         "param": "model" if isinstance(error, e.UnknownModel) else None,
-        "code": error.code,
+        "code": _TOO_LONG if _is_too_long(error) else error.code,
         "source": error.source,
     }
     if isinstance(error, e.StartFailed) and error.log_tail:
         fields["log_tail"] = list(error.log_tail)
     return fields
+
+
+def _is_too_long(error: e.CorralError) -> bool:
+    return isinstance(error, e.EngineRefused) and error.engine_type == "exceed_context_size_error"
 
 
 class OpenAi:

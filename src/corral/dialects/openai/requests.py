@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from corral.dialects.openai.rules import told_once
 from corral.domain.chat import (
     ChatRequest,
     Choice,
@@ -40,7 +41,7 @@ STOP_WORD: Final[dict[str, Any]] = {"verbose": True, "response_fields": ["stoppi
 
 def encode(request: ChatRequest, model: str, *, extensions: bool) -> bytes:
     """The body; `extensions`: the engine takes llama.cpp's own fields."""
-    fields: dict[str, Any] = {"model": model, "messages": [_message(each) for each in request.messages]}
+    fields: dict[str, Any] = {"model": model, "messages": [_message(each) for each in told_once(request.messages)]}
     if request.stream:
         fields["stream"] = True
         fields["stream_options"] = {"include_usage": True}

@@ -71,7 +71,7 @@ class _Call:
 
     def __init__(self) -> None:
         self.index = -1
-        self.item_id = self.call_id = self.name = self.arguments = ""
+        self.item_id = self.call_id = self.name = self.namespace = self.arguments = ""
 
     def item(self, status: str, arguments: str) -> dict[str, Any]:
         """The item."""
@@ -82,6 +82,7 @@ class _Call:
             "name": self.name,
             "arguments": arguments,
             "status": status,
+            **({"namespace": self.namespace} if self.namespace else {}),
         }
 
 
@@ -89,14 +90,24 @@ class ResponseWriter:
     """
     Implements `contracts.dialect.Writer`. One for each answer.
 
-    `unique` is what its ids are made of, `echo` what it repeats of its request, `wall` gives seconds since the epoch.
+    `unique` is what its ids are made of, `echo` and `namespaces` are its ResponseRequest's, `wall` gives seconds since
+    the epoch.
     """
 
     media_type = b"text/event-stream"
     failure: CorralError | None = None
 
-    def __init__(self, model: str, unique: str, echo: Mapping[str, Any], *, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        model: str,
+        unique: str,
+        echo: Mapping[str, Any],
+        *,
+        wall: Callable[[], float],
+        namespaces: Mapping[str, tuple[str, str]] = {},
+    ) -> None:
         self._model, self._unique, self._echo, self._wall = model, unique, echo, wall
+        self._namespaces = namespaces
         self._created = int(wall())
         self._number = 0
         self._output: list[dict[str, Any]] = []
@@ -231,6 +242,7 @@ class ResponseWriter:
 
     def _begin_call(self, call: _Call, out: list[bytes]) -> None:
         self._close(out, "completed")
+        call.namespace, call.name = self._namespaces.get(call.name, ("", call.name))
         call.index = len(self._output)
         call.item_id = f"fc_{self._unique}{call.index}"
         call.call_id = call.call_id or f"call_{self._unique}{call.index}"

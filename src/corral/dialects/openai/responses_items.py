@@ -48,8 +48,14 @@ class Item(msgspec.Struct):
     summary: list[_Content] | None = None
     call_id: str | None = None
     name: str | None = None
+    namespace: str | None = None
     arguments: str | None = None
     output: str | list[_Content] | None = None
+
+
+def within(namespace: str | None, name: str) -> str:
+    """The name that a model knows a function by: chats have no namespaces."""
+    return f"{namespace.rstrip('_')}__{name}" if namespace else name
 
 
 def messages(instructions: str | None, items: list[Item]) -> tuple[Message, ...]:
@@ -85,8 +91,8 @@ class _Turns:
         elif item.type == "function_call":
             if not item.name or not item.call_id:
                 raise BadRequest(f"{where} is a function_call and wants `name` and `call_id`.")
-            self._calls[item.call_id] = item.name
-            self._said.append(ToolCall(item.call_id, item.name, item.arguments or "{}"))
+            name = self._calls[item.call_id] = within(item.namespace, item.name)
+            self._said.append(ToolCall(item.call_id, name, item.arguments or "{}"))
         elif item.type == "function_call_output":
             self._result(item, where)
         elif item.type == "item_reference":

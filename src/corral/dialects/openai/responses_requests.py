@@ -3,16 +3,18 @@ Reading the bodies of /v1/responses into a ChatRequest.
 
 Nothing is kept between requests: what leads to an earlier one (`previous_response_id`, `conversation`, items by their
 id, `background`) is refused with words. Tools that a server would have to run itself are not offered to the model; a
-request that insists on one is refused. What this API does not know goes to the engine as it is (`top_k`, `seed`, ...).
+request that insists on one is refused. The functions of a namespace are offered by one name of both: in that way Codex
+has the tools of an MCP server. What this API does not know goes to the engine as it is (`top_k`, `seed`, ...).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from corral.dialects.openai.responses_items import Item, messages
+from corral.dialects.openai.responses_items import Item, messages, within
 from corral.domain.bodies import UNREADABLE, unreadable
 from corral.domain.chat import ChatRequest, Choice, Format, Think, Tool, ToolChoice
 from corral.domain.errors import BadRequest
@@ -32,6 +34,7 @@ class _Tool(msgspec.Struct):
     description: str | None = None
     parameters: msgspec.Raw = msgspec.Raw()
     strict: bool | None = None
+    tools: list[_Tool] | None = None  # of a namespace
 
 
 class _Chosen(msgspec.Struct):
@@ -86,10 +89,15 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class ResponseRequest(NamedTuple):
-    """What is asked of the model, and what the response says of its request."""
+    """
+    What is asked of the model, and what the response says of its request.
+
+    `namespaces` has the namespace and the name of those functions that the model knows by one name of both.
+    """
 
     chat: ChatRequest
     echo: dict[str, Any]
+    namespaces: dict[str, tuple[str, str]]
 
 
 def response(body: bytes) -> ResponseRequest:
@@ -111,7 +119,7 @@ def response(body: bytes) -> ResponseRequest:
         max_tokens=asked.max_output_tokens,
         extra=_extra(asked, fields),
     )
-    return ResponseRequest(chat, _echo(asked, fields, tools))
+    return ResponseRequest(chat, _echo(asked, fields), _namespaces(asked.tools or ()))
 
 
 def _refuse(asked: _Asked, fields: dict[str, msgspec.Raw]) -> None:
@@ -131,7 +139,7 @@ def _items(given: str | list[Item] | None) -> list[Item]:
 
 
 def _offered(asked: _Asked) -> tuple[tuple[Tool, ...], ToolChoice | None]:
-    tools = [_tool(each, number) for number, each in enumerate(asked.tools or ()) if each.type == "function"]
+    tools = _functions(asked.tools or (), "tools")
     chosen = asked.tool_choice
     if chosen is None or chosen == "":
         return tuple(tools), None
@@ -151,10 +159,31 @@ def _offered(asked: _Asked) -> tuple[tuple[Tool, ...], ToolChoice | None]:
     return tuple(tools), ToolChoice(Choice(chosen))
 
 
-def _tool(tool: _Tool, number: int) -> Tool:
-    if not tool.name:
-        raise BadRequest(f"tools[{number}] is a function and wants a `name`.")
-    return Tool(tool.name, tool.description, _object(tool.parameters, f"tools[{number}].parameters"), tool.strict)
+def _functions(given: Sequence[_Tool], where: str, namespace: str | None = None) -> list[Tool]:
+    """Those among the tools that a client runs."""
+    out = []
+    for number, tool in enumerate(given):
+        place = f"{where}[{number}]"
+        if tool.type not in ("function", "namespace"):
+            continue
+        if not tool.name:
+            raise BadRequest(f"{place} is a {tool.type} and wants a `name`.")
+        if tool.type == "function":
+            parameters = _object(tool.parameters, f"{place}.parameters")
+            out.append(Tool(within(namespace, tool.name), tool.description, parameters, tool.strict))
+        elif namespace is None:
+            out += _functions(tool.tools or (), f"{place}.tools", tool.name)
+    return out
+
+
+def _namespaces(given: Sequence[_Tool]) -> dict[str, tuple[str, str]]:
+    return {
+        within(space.name, tool.name or ""): (space.name or "", tool.name or "")
+        for space in given
+        if space.type == "namespace"
+        for tool in space.tools or ()
+        if tool.type == "function"
+    }
 
 
 def _object(given: msgspec.Raw, where: str) -> msgspec.Raw | None:
@@ -208,7 +237,7 @@ def _kwargs(given: msgspec.Raw) -> dict[str, Any]:
         raise BadRequest("`chat_template_kwargs` is an object.") from None
 
 
-def _echo(asked: _Asked, fields: dict[str, msgspec.Raw], tools: tuple[Tool, ...]) -> dict[str, Any]:
+def _echo(asked: _Asked, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
     """What OpenAI's own answers repeat of their request; defaults where it did not say."""
 
     def said(name: str, default: Any) -> Any:
@@ -227,12 +256,15 @@ def _echo(asked: _Asked, fields: dict[str, msgspec.Raw], tools: tuple[Tool, ...]
         "temperature": asked.temperature,
         "text": said("text", {"format": {"type": "text"}}),
         "tool_choice": said("tool_choice", "auto"),
-        "tools": [
-            {"type": "function", "name": tool.name, "description": tool.description,
-             "parameters": tool.parameters, "strict": tool.strict}
-            for tool in tools
-        ],
+        "tools": [_repeated(each) for each in asked.tools or () if each.type in ("function", "namespace")],
         "top_p": asked.top_p,
         "truncation": "disabled",
         "user": asked.user,
     }  # fmt: skip
+
+
+def _repeated(tool: _Tool) -> dict[str, Any]:
+    said = {"type": tool.type, "name": tool.name, "description": tool.description}
+    if tool.type == "namespace":
+        return {**said, "tools": [_repeated(each) for each in tool.tools or () if each.type == "function"]}
+    return {**said, "parameters": tool.parameters if bytes(tool.parameters) else None, "strict": tool.strict}

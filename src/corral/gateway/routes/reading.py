@@ -110,7 +110,7 @@ def _response(body: bytes, asking: Asking) -> Asked:
     unique = secrets.token_hex(12)
 
     def writer(served: Served) -> Writer:
-        return ResponseWriter(asking.model, unique, asked.echo, wall=asking.wall)
+        return ResponseWriter(asking.model, unique, asked.echo, wall=asking.wall, namespaces=asked.namespaces)
 
     return AskedChat(asked.chat, asking.model, writer)
 

@@ -81,7 +81,8 @@ def test_the_system_prompt(system: Any, told: str | None) -> None:
 
 def test_a_message_of_the_system_in_the_middle() -> None:
     said = [{"role": "user", "content": "a"}, {"role": "system", "content": "b"}, {"role": "user", "content": "c"}]
-    assert sent(messages=said)["messages"] == said
+    words = "a\n\n<system-reminder>\nb\n</system-reminder>\n\nc"  # templates raise for a system that is not the first
+    assert sent(messages=said)["messages"] == [{"role": "user", "content": words}]
 
 
 def test_blocks_of_a_user() -> None:
