@@ -53,7 +53,9 @@ def asked(messages: tuple[Message, ...], each: int, max_tokens: int | None = Non
             counted += 1
             asked_of: dict[str, Any] = json.loads(following.body)
             assert "stream" not in asked_of
-            status, body = 200, json.dumps({"input_tokens": each * len(asked_of["messages"])}).encode()
+            # what the system says is told with the words of others: a message of the engine's may be several of ours
+            told = sum(len((message["content"] or "").split("\n\n")) for message in asked_of["messages"])
+            status, body = 200, json.dumps({"input_tokens": each * told}).encode()
         outgoing = following
     assert sent[-1].stream
     return [part.text for message in sent[-1].messages for part in message.parts if isinstance(part, Text)], counted
