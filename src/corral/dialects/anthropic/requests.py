@@ -196,7 +196,7 @@ def _without_billing(text: str) -> str:
 
 def _messages(given: list[_Message]) -> list[Message]:
     out: list[Message] = []
-    open_calls: set[str] = set()
+    calls: dict[str, str] = {}  # id -> name
     for number, each in enumerate(given):
         where = f"messages.{number}.content"
         if isinstance(each.content, str):
@@ -205,9 +205,10 @@ def _messages(given: list[_Message]) -> list[Message]:
         shown: list[Part] = []
         for place, block in enumerate(each.content):
             for part in blocks.parts_of(block, f"{where}.{place}"):
-                _check_place(part, each.role, f"{where}.{place}", open_calls)
+                _check_place(part, each.role, f"{where}.{place}", calls)
                 if isinstance(part, ToolResult):
-                    out.append(Message(Role.TOOL, (part,)))
+                    named = msgspec.structs.replace(part, name=calls[part.call_id])  # some templates want the name
+                    out.append(Message(Role.TOOL, (named,)))
                 else:
                     shown.append(part)
         if shown or not any(isinstance(block, blocks.ToolResultBlock) for block in each.content):
@@ -215,16 +216,16 @@ def _messages(given: list[_Message]) -> list[Message]:
     return out
 
 
-def _check_place(part: Part, role: str, where: str, open_calls: set[str]) -> None:
+def _check_place(part: Part, role: str, where: str, calls: dict[str, str]) -> None:
     """A call is the model's, a result the user's, and belongs to a call that was made before it."""
     if isinstance(part, ToolCall):
         if role != "assistant":
             raise BadRequest(f"{where}: only the assistant can use tools.")
-        open_calls.add(part.id)
+        calls[part.id] = part.name
     elif isinstance(part, ToolResult):
         if role != "user":
             raise BadRequest(f"{where}: a tool_result is for a message of the user.")
-        if part.call_id not in open_calls:
+        if part.call_id not in calls:
             raise BadRequest(f"{where}.tool_use_id: no tool_use before it has the id {part.call_id[:80]!r}.")
 
 

@@ -11,12 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
+from corral.dialects.anthropic.answers import PING, SIGNATURE
 from corral.kit import sse
 
 _encode = msgspec.json.Encoder().encode
-_PING: Final = sse.event(b'{"type":"ping"}', name="ping")
-_SIGNATURE: Final = "Y29ycmFs"
-"""Clients want one to send a thinking block back. It is never looked at."""
 _BLOCKS: Final = frozenset({"content_block_start", "content_block_delta", "content_block_stop"})
 
 
@@ -39,7 +37,7 @@ class MessageVoice:
 
     def alive(self, words: str) -> bytes:
         """A ping: it has no place for words."""
-        return _PING
+        return PING
 
     def thought(self, words: str) -> bytes:
         """A piece of the block, which begins with the first."""
@@ -55,7 +53,7 @@ class MessageVoice:
         """The block ends."""
         if not self.mends:
             return b""
-        signature = _delta({"type": "signature_delta", "signature": _SIGNATURE})
+        signature = _delta({"type": "signature_delta", "signature": SIGNATURE})
         return signature + _event({"type": "content_block_stop", "index": 0})
 
     def mended(self, events: bytes) -> bytes:

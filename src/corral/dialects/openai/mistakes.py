@@ -11,6 +11,10 @@ from typing import Final
 TYPE: Final = "invalid_request_error"
 _WORDS: Final = (
     "input is not supported",  # a picture for a model without eyes
+    "Invalid base64 value",
+    "cannot make GET request",  # an address of a picture that is none, or where nobody answers
+    "invalid URL format",
+    "Failed to download image",
     "Failed to parse messages",
     "Failed to parse tools",
     "Failed to parse tool call arguments",  # of an earlier turn, which many models and token limits leave broken

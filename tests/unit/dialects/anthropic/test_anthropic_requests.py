@@ -154,7 +154,7 @@ def test_a_turn_of_the_assistant() -> None:
 )
 def test_results(result: dict[str, Any], told: str) -> None:
     block = {"type": "tool_result", "tool_use_id": "c1", **result}
-    one = {"role": "tool", "tool_call_id": "c1", "content": told}
+    one = {"role": "tool", "tool_call_id": "c1", "name": CALL["name"], "content": told}  # some templates want the name
     assert after_a_call(block) == [one]
     assert after_a_call(block, text("and?")) == [one, {"role": "user", "content": "and?"}]
 
@@ -164,7 +164,7 @@ def test_a_result_with_an_image() -> None:
     block = {"type": "tool_result", "tool_use_id": "c1", "content": [text("see"), image]}
     url = {"url": f"data:image/png;base64,{PNG}"}
     content = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": url}]
-    assert after_a_call(block) == [{"role": "tool", "tool_call_id": "c1", "content": content}]
+    assert after_a_call(block) == [{"role": "tool", "tool_call_id": "c1", "name": CALL["name"], "content": content}]
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,7 @@ def test_everything_else_passes_untouched(same: bytes) -> None:
 @pytest.mark.parametrize("words", [
     "image input is not supported - hint", "Failed to parse tools: Missing", "Failed to parse messages: Missing",
     "Failed to parse tool call arguments as JSON: parse error", "Cannot use both json_schema and grammar",
+    "Invalid base64 value", "error: cannot make GET request", "Failed to download image", "error: invalid URL format",
     "Unknown reasoning format: x", "the current context does not support logits computation. skipping",
 ])  # fmt: skip
 def test_the_clients_mistake_is_none_of_the_engine(words: str) -> None:
