@@ -183,3 +183,12 @@ async def check_what_is_none(clients: Clients) -> None:
         error = answer.json()["error"]
         words = error if isinstance(error, str) else error["message"]
         assert (path, answer.status_code) == (path, 400) and "Failed to load image" in words, (path, answer.text)
+    broken: list[dict[str, Any]] = [  # what llama-server takes for failures of its own
+        {"type": "input_audio", "input_audio": {"data": "!!!", "format": "wav"}},
+        {"type": "image_url", "image_url": {"url": "http://127.0.0.1:1/nobody.png"}},
+        {"type": "image_url", "image_url": {"url": "http://"}},
+    ]
+    for part in broken:
+        body = {"model": "ada", "messages": [{**user, "content": [part]}]}
+        answer = await clients.running.http.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 400 and answer.json()["error"]["type"] == "invalid_request_error", answer.text
