@@ -88,6 +88,25 @@ async def test_how_an_answer_ends(reason: str, status: str, why: str | None) -> 
         assert last["response"]["output"][0]["status"] == status
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+async def test_a_request_that_is_written_over_many_lines_is_repeated_in_one(ends: str) -> None:
+    """A line's end in an event would be the end of the event."""
+    schema = {"type": "object", "properties": {}}
+    asked = {
+        **ASKED,
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": schema}},
+        "tools": [{"type": "function", "name": "f", "parameters": schema}],
+        "tool_choice": {"type": "function", "name": "f"},
+    }
+    pretty = json.dumps(asked, indent=2).replace("\n", ends).encode()
+    async with stage(streamed(*ANSWER)) as scene:
+        client = await scene.client()
+        head = f"POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(pretty)}\r\n\r\n"
+        client.send(head.encode() + pretty)
+        last = events((await client.got()).body)[-1]["response"]
+        assert last["text"] == asked["text"] and last["tools"][0]["parameters"] == schema
+
+
 async def test_calls_that_come_interleaved() -> None:
     def calls(index: int, **function: str) -> bytes:
         return piece(tool_calls=[{"index": index, "function": function}])

@@ -237,11 +237,16 @@ def _kwargs(given: msgspec.Raw) -> dict[str, Any]:
         raise BadRequest("`chat_template_kwargs` is an object.") from None
 
 
+def _in_one_line(given: msgspec.Raw) -> msgspec.Raw | None:
+    """As it was written but for the space around its values: a line's end would be the end of an event."""
+    return msgspec.Raw(msgspec.json.format(bytes(given), indent=-1)) if bytes(given) else None
+
+
 def _echo(asked: _Asked, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
     """What OpenAI's own answers repeat of their request; defaults where it did not say."""
 
     def said(name: str, default: Any) -> Any:
-        return fields[name] if bytes(fields.get(name, b"null")) != b"null" else default
+        return _in_one_line(fields[name]) if bytes(fields.get(name, b"null")) != b"null" else default
 
     reasoning = asked.reasoning or _Reasoning()
     return {
@@ -267,4 +272,4 @@ def _repeated(tool: _Tool) -> dict[str, Any]:
     said = {"type": tool.type, "name": tool.name, "description": tool.description}
     if tool.type == "namespace":
         return {**said, "tools": [_repeated(each) for each in tool.tools or () if each.type == "function"]}
-    return {**said, "parameters": tool.parameters if bytes(tool.parameters) else None, "strict": tool.strict}
+    return {**said, "parameters": _in_one_line(tool.parameters), "strict": tool.strict}
