@@ -59,17 +59,13 @@ def within(namespace: str | None, name: str) -> str:
 
 
 def messages(instructions: str | None, items: list[Item]) -> tuple[Message, ...]:
-    """Raises BadRequest. What the system says before anybody else does is one message: templates know only one."""
+    """Raises BadRequest."""
     turns = _Turns()
     for number, item in enumerate(items):
         turns.take(item, f"input[{number}]")
     turns.close()
-    rules = [Text(instructions)] if instructions else []
-    rest = turns.messages
-    while rest and rest[0].role is Role.SYSTEM:
-        rules += [part for part in rest.pop(0).parts if isinstance(part, Text)]
-    head = [Message(Role.SYSTEM, (Text("\n\n".join(rule.text for rule in rules)),))] if rules else []
-    return (*head, *rest)
+    head = [Message(Role.SYSTEM, (Text(instructions),))] if instructions else []
+    return (*head, *turns.messages)
 
 
 class _Turns:

@@ -62,10 +62,6 @@ RESULT = {"role": "tool", "tool_call_id": "c1", "name": "a", "content": "4"}
             },
             [{"role": "system", "content": "Be kind.\n\nBe short.\n\n."}, USER],
         ),
-        (  # later it stays where it is
-            {"input": [USER, {"role": "developer", "content": "Now be short."}]},
-            [USER, {"role": "system", "content": "Now be short."}],
-        ),
         (  # the items of one turn are one message
             {"input": [USER, THOUGHT, SAID, CALL, OUTPUT]},
             [
