@@ -9,6 +9,7 @@ which a window, which a state, and how large everything is. Shapes are as numpy 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 import os
@@ -246,13 +247,31 @@ ALL: Final = {
 }  # fmt: skip
 
 
+def _qwen35_drafts(layer: int) -> Shapes:
+    """After the usual layers one that drafts: keys of its own, and what joins a token to the state before it."""
+    if layer < LAYERS:
+        return _qwen35(layer)
+    return _qwen35(3) | {
+        "nextn.eh_proj.weight": (D, 2 * D),
+        "nextn.enorm.weight": (D,),
+        "nextn.hnorm.weight": (D,),
+        "nextn.shared_head_norm.weight": (D,),
+    }
+
+
+DRAFTS: Final = dataclasses.replace(
+    ALL["qwen35"], name="qwen35-drafts", arch="qwen35", about="a layer for further tokens", layer=_qwen35_drafts,
+    numbers={**ALL["qwen35"].numbers, "block_count": LAYERS + 1, "nextn_predict_layers": 1},
+)  # fmt: skip
+
+
 def architecture(name: str) -> Path:
     """The file of this architecture, built when it is not there yet."""
     source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
     target = folder() / f"{name}-{source}.gguf"
     if not target.exists():
         part = target.with_name(f".{target.name}.{os.getpid()}")
-        _write(part, ALL[name])
+        _write(part, DRAFTS if name == DRAFTS.name else ALL[name])
         part.replace(target)
     return target
 

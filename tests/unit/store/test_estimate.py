@@ -56,6 +56,30 @@ def test_layers_from_the_end_go_to_the_gpu() -> None:
     assert weights(dense(), 20 * GIB, n_gpu_layers="all") == on_gpu(99)
 
 
+def test_layers_for_further_tokens_are_loaded_to_draft_with_them_alone() -> None:
+    sizes = {f"blk__{layer}__{part}": LAYER for layer in range(4) for part in ("attn_q", "ffn_up_exps")}
+    model = shape("glm4moe", tensors(token_embd=INPUT, output=OUTPUT, **sizes), block_count=4, embedding_length=64,
+                  attention__head_count=4, nextn_predict_layers=1)  # fmt: skip
+    outside = INPUT + OUTPUT
+    assert weights(model) == weights(model, spec_type=("ngram-mod",)) == {RAM: outside + 6 * LAYER}
+    assert weights(model, spec_type=("draft-mtp",)) == {RAM: outside + 8 * LAYER}
+    assert weights(model, 20 * GIB, n_gpu_layers=2) == {RAM: INPUT + 6 * LAYER, "CUDA0": OUTPUT}, "the last counts"
+
+
+def test_of_a_head_in_a_second_file_only_those_layers_have_a_cache() -> None:
+    numbers = {"block_count": 4, "embedding_length": 64, "attention__head_count": 4, "nextn_predict_layers": 1}
+    model = shape("glm4moe", tensors(blk__3__attn_q=LAYER), **numbers)
+    apart = asked(ctx_size=4096, spec_type=("draft-mtp",), model_draft="/head.gguf")
+    inside = asked(ctx_size=4096, spec_type=("draft-mtp",))
+    row = 2 * 2 * 64 * 4096  # keys and values of one layer
+    assert estimate(model, inside).cache == {RAM: 4 * row}
+    assert estimate(model, apart).cache == {RAM: 3 * row}
+    head = estimate(model, apart.of_draft(4096))
+    assert (head.weights, head.cache) == ({RAM: LAYER}, {RAM: row})
+    plain = asked(ctx_size=4096, model_draft="/small.gguf").of_draft(4096)
+    assert (estimate(model, plain).weights[RAM], estimate(model, plain).cache) == (0, {RAM: 3 * row})
+
+
 def test_a_tied_output_is_there_twice_with_a_gpu() -> None:
     assert weights(dense(tied=True)) == {RAM: INPUT + 4 * LAYER}
     assert weights(dense(tied=True), 20 * GIB) == {RAM: INPUT, "CUDA0": INPUT + 4 * LAYER}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from corral.domain.fleet import OptionValue
 from corral.store.gguf.cache import ContextPlan, padded
 from corral.store.gguf.shape import MAX_LAYERS, ModelShape
+from corral.store.gguf.windows import next_layers
 
 MIB: Final = 1024 * 1024
 MAX_CONTEXT: Final = 1 << 31  # llama.cpp counts tokens in 32 bits
@@ -31,7 +32,7 @@ _FOR_DRAFT: Final = {
     "cpu_moe_draft": "cpu_moe",
     "n_cpu_moe_draft": "n_cpu_moe",
 }
-_PLACES: Final = ("split_mode", "tensor_split", "main_gpu", "n_cpu_ffn", "cache_ram", "spec_type")
+_PLACES: Final = ("split_mode", "tensor_split", "main_gpu", "n_cpu_ffn", "cache_ram")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Asked:
 
     options: Mapping[str, OptionValue]
     slots: int
+    is_draft: bool = False  # what is asked of the draft model
 
     def whole(self, name: str, default: int = 0) -> int:
         """An integer, 0 or more; the default for words (`auto`) and for less."""
@@ -76,7 +78,8 @@ class Asked:
         total = padded(min(wanted, MAX_CONTEXT))
         ubatch = min(self.whole("ubatch_size") or _UBATCH, self.whole("batch_size") or _BATCH, total)
         kinds = self.listed("spec_type")
-        drafts = any(kind in _DRAFTS_INSIDE for kind in kinds)
+        drafts = not self.is_draft and any(kind in _DRAFTS_INSIDE for kind in kinds)
+        head = self.is_draft and self.has_next_layers
         return ContextPlan(
             cells=total if unified else padded(total // slots),
             streams=1 if unified else slots,
@@ -86,7 +89,8 @@ class Asked:
             type_v=self.text("cache_type_v", "f16"),
             swa_full=self.flag("swa_full", False),
             flash=self.text("flash_attn", "auto") != "off",
-            drafts_itself="draft-mtp" in kinds,
+            drafts_itself=head or (self.has_next_layers and not self.text("model_draft")),
+            trunk=not (head and next_layers(shape)),
             rollback=(self.whole("draft_max") or _DRAFTED) if drafts and shape.architecture in _ROLLS_BACK else 0,
         )
 
@@ -95,13 +99,13 @@ class Asked:
         kept = {name: value for name, value in self.options.items() if name not in (*_FOR_DRAFT.values(), *_PLACES)}
         own = {_FOR_DRAFT[name]: value for name, value in self.options.items() if name in _FOR_DRAFT}
         # What `--fit` does to the model it does not do to its draft: all of that is on GPUs unless said otherwise.
-        return Asked({**kept, **own, "ctx_size": tokens}, self.slots).with_every_layer()
+        return Asked({**kept, **own, "ctx_size": tokens}, self.slots, is_draft=True).with_every_layer()
 
     def with_every_layer(self) -> Asked:
         """The same with all layers on GPUs, unless their number was chosen: what `--fit` begins with."""
         if isinstance(self.options.get("n_gpu_layers"), int):
             return self
-        return Asked({**self.options, "n_gpu_layers": "all"}, self.slots)
+        return replace(self, options={**self.options, "n_gpu_layers": "all"})
 
     def patterns(self) -> tuple[tuple[re.Pattern[str], str], ...]:
         """`override_tensor` and its like, as patterns and buffer types. What is no pattern fails the load, not us."""
@@ -117,6 +121,11 @@ class Asked:
             except (re.error, RecursionError):
                 continue
         return tuple(found)
+
+    @property
+    def has_next_layers(self) -> bool:
+        """Layers for further tokens are loaded for MTP alone, then from the model's file and from a head's."""
+        return "draft-mtp" in self.listed("spec_type")
 
     @property
     def generates(self) -> bool:

@@ -38,6 +38,7 @@ class ContextPlan:
     swa_full: bool = False
     flash: bool = True  # attention by the fused kernel, which decides over the layout of values too
     drafts_itself: bool = False  # the model's own layers for further tokens have a cache too
+    trunk: bool = True  # False: nothing but those layers is used, as of a file that is named as a head
     rollback: int = 0  # recurrent states kept beside the newest, for drafts that are taken back
 
     @property
@@ -66,13 +67,15 @@ def cache_bytes(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:
     """Bytes for each layer."""
     if is_encoder(shape):
         return (0,) * shape.layers
-    states = recurrent_bytes(shape, plan.slots, plan.rollback)
+    states = recurrent_bytes(shape, plan.slots, plan.rollback) if plan.trunk else (0,) * shape.layers
     keys = _keys(shape, plan)
     return tuple(state + key for state, key in zip(states, keys, strict=True))
 
 
 def state_bytes(shape: ModelShape, plan: ContextPlan) -> int:
     """What one context checkpoint of one slot copies: everything that cannot be taken back token by token."""
+    if not plan.trunk:
+        return 0
     recurrent = sum(recurrent_bytes(shape, plan.slots, plan.rollback)) // max(1, plan.slots * (1 + plan.rollback))
     window = window_of(shape)
     if not window or plan.swa_full:
@@ -97,11 +100,13 @@ def _keys(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:
 
 
 def _rows_of(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:
-    return _rows(shape, plan.type_k, plan.type_v, plan.drafts_itself, plan.flash)
+    return _rows(shape, plan.type_k, plan.type_v, plan.drafts_itself, plan.trunk, plan.flash)
 
 
 @functools.lru_cache(REMEMBERED)
-def _rows(shape: ModelShape, type_k: str, type_v: str, drafts_itself: bool, flash: bool) -> tuple[int, ...]:
+def _rows(
+    shape: ModelShape, type_k: str, type_v: str, drafts_itself: bool, trunk: bool, flash: bool
+) -> tuple[int, ...]:
     """Bytes for one token in each layer; 0 for layers that keep no keys."""
     heads = shape.by_layer("attention.head_count")
     key_heads = shape.by_layer("attention.head_count_kv") if shape.has("attention.head_count_kv") else heads
@@ -111,7 +116,7 @@ def _rows(shape: ModelShape, type_k: str, type_v: str, drafts_itself: bool, flas
     narrow_key = shape.whole("attention.key_length_swa", key)
     narrow_value = shape.whole("attention.value_length_swa", value)
     compressed = _is_compressed(shape)
-    used = _keyed_layers(shape, drafts_itself)
+    used = _keyed_layers(shape, drafts_itself, trunk)
     windows = windowed(shape)
     widths = [heads * (narrow_value if narrow else value) for heads, narrow in zip(key_heads, windows, strict=True)]
     if not flash:  # values are kept turned round, all as wide as the widest, also where a layer has none
@@ -132,12 +137,13 @@ def _is_compressed(shape: ModelShape) -> bool:
     return shape.architecture == "deepseek4" or all(lengths)
 
 
-def _keyed_layers(shape: ModelShape, drafts_itself: bool) -> list[bool]:
+def _keyed_layers(shape: ModelShape, drafts_itself: bool, trunk: bool) -> list[bool]:
     recurrent = recurrent_layers(shape)
     both = shape.architecture == "falcon-h1"
     end = own_keys(shape)
-    trunk = shape.layers if drafts_itself else shape.layers - next_layers(shape)
-    used = [layer < end and layer < trunk and (both or not recurrent[layer]) for layer in range(shape.layers)]
+    first_next = shape.layers - next_layers(shape)
+    wanted = [trunk if layer < first_next else drafts_itself for layer in range(shape.layers)]
+    used = [wanted[layer] and layer < end and (both or not recurrent[layer]) for layer in range(shape.layers)]
     if shape.architecture.startswith("nemotron_h"):  # feed-forward layers are layers of their own there
         forward = shape.by_layer("feed_forward_length")
         used = [each and not forward[layer] for layer, each in enumerate(used)]

@@ -7,9 +7,10 @@ one that is killed. docs/memory.md has the table of estimates beside what llama.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from corral.domain.devices import RAM, DeviceMemory
@@ -20,6 +21,7 @@ from corral.store.gguf.cache import ContextPlan, cache_bytes, is_encoder, state_
 from corral.store.gguf.compute import compute_bytes, mask_bytes, output_bytes
 from corral.store.gguf.placement import Placement, gpus_of, margins, place
 from corral.store.gguf.shape import ModelShape
+from corral.store.gguf.windows import REMEMBERED, next_layers
 
 PROGRAM_BYTES: Final = 48 * MIB  # measured beside the buffers: 23 MiB for llama-server, 38 for the wheel
 DRIVER_BYTES: Final = 400 * MIB  # what a GPU's driver and libraries keep on it for each process
@@ -71,11 +73,23 @@ def estimate(shape: ModelShape, asked: Asked, devices: Sequence[DeviceMemory] = 
     """One model. `devices` without a GPU among them: everything is RAM."""
     gpus = gpus_of(asked, devices)
     plan = asked.context(shape)
+    shape = shape if asked.has_next_layers else _without_next_layers(shape)
     found = _estimate(shape, asked, gpus, plan)
     # A 0 that is said means the whole of what it was trained for, which llama.cpp then leaves alone.
     if "ctx_size" in asked.options or asked.whole("kv_unified_per_slot") or asked.text("fit") == "off":
         return found
     return _shrunk(shape, asked, gpus, devices, found)
+
+
+@functools.lru_cache(REMEMBERED)
+def _without_next_layers(shape: ModelShape) -> ModelShape:
+    """llama.cpp leaves the weights of layers for further tokens in the file unless it is to draft with them."""
+    trunk = shape.layers - next_layers(shape)
+    if trunk == shape.layers:
+        return shape
+    weights, nothing = shape.weights, (0,) * next_layers(shape)
+    loaded = replace(weights, layers=(*weights.layers[:trunk], *nothing), experts=(*weights.experts[:trunk], *nothing))
+    return ModelShape(shape.architecture, shape.layers, shape.numbers, shape.vocabulary, loaded)
 
 
 def _estimate(shape: ModelShape, asked: Asked, gpus: Sequence[DeviceMemory], plan: ContextPlan) -> Estimate:
