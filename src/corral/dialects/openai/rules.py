@@ -1,10 +1,10 @@
 """
 Where the system may speak: once, and before anybody else does.
 
-Agents tell their rules in several messages, and more of them as the conversation goes: Claude Code after what the user
-says, Codex wherever something has changed. Of the models' own chat templates some raise for a system message that is
-not the first, some alternate strictly between user and assistant, and some leave it out without a word. So what comes
-later is told with the user's words, between tags that show that it was not the user who said it.
+Agents tell their rules in several messages, and more of them as the conversation goes: Claude Code after the first
+words of the user. Of the models' own chat templates some raise for a system message that is not the first, some
+alternate strictly between user and assistant, and some leave it out without a word. So what comes later is told with
+the user's words, between tags that show that it was not the user who said it.
 """
 
 from __future__ import annotations
