@@ -95,6 +95,23 @@ async def test_a_prompt_is_a_chat_of_one_turn() -> None:
         assert (record.route, record.outcome, record.completion_tokens) == ("/api/generate", "ok", 3)
 
 
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_context_is_the_conversation_so_far(streams: bool) -> None:
+    said = {"choices": [{"message": {"role": "assistant", "content": "Grüß dich"}, "finish_reason": "stop"}]}
+    async with stage(stream(CHAT) if streams else say(said)) as scene:  # any engine will do
+        asked = {**PROMPT, "stream": streams}
+        context: list[int] | None = None
+        for _ in range(2):
+            got = await scene.post("/api/generate", {**asked, "context": context, "images": None})
+            *before, last = lines(got.body)
+            assert last["done"] and not any("context" in each for each in before)
+            context = last["context"]
+        turns = [(each["role"], each["content"]) for each in sent(scene, 1)[1]["messages"]]
+        assert turns == [("user", "hello"), ("assistant", "Grüß dich"), ("user", "hello")]
+        got = await scene.post("/api/generate", {**asked, "context": [128000, 15339]})
+        assert (got.status, got.json()["code"]) == (400, "bad_request") and len(scene.upstream.heard) == 2
+
+
 @pytest.mark.parametrize(
     ("fields", "path", "part"),
     [
@@ -108,6 +125,7 @@ async def test_what_is_continued_as_it_stands(fields: dict[str, Any], path: str,
     async with llama(stream(NATIVE)) as scene:
         found = lines((await scene.post("/api/generate", asked)).body)
         assert text(found) == "Grüß dich" and found[-1]["prompt_eval_count"] == 7 and found[-1]["eval_count"] == 3
+        assert ("context" in found[-1]) == ("template" in fields)
         assert sent(scene) == (path, {"model": "m", "stream": True, "n_predict": 5, **part})
     whole = {"content": "hi", "stop": True, "stop_type": "limit", "tokens_predicted": 2}
     async with llama(say(whole)) as scene:

@@ -68,6 +68,7 @@ async def test_the_inference_surface(engine: str, monkeypatch: pytest.MonkeyPatc
         await check_structured_output(client)
         await check_logprobs(client)
         await check_generate(client)
+        await check_context(client)
         await check_embed(client)
         await check_long_texts(client)
         await check_refusals(client)
@@ -185,6 +186,18 @@ async def check_generate(client: AsyncClient) -> None:
     between = await client.generate(model="ada", prompt="def f(", suffix="return 1", options=options)
     assert between.response and between.eval_count == 4
     assert streamed[-1].eval_count == 4 and streamed[-1].prompt_eval_count == raw.prompt_eval_count
+
+
+async def check_context(client: AsyncClient) -> None:
+    """A conversation by `context` is the same prompt as by messages."""
+    first = await client.generate(model="ada", prompt="hello", system="Be brief.")
+    parts = [p async for p in await client.generate(model="ada", prompt="again", context=first.context, stream=True)]
+    said = [("system", "Be brief."), ("user", "hello"), ("assistant", ADA.sentence), ("user", "again")]
+    chat = await client.chat(model="ada", messages=[{"role": role, "content": text} for role, text in said])
+    assert parts[-1].prompt_eval_count == chat.prompt_eval_count != first.prompt_eval_count
+    assert "".join(part.response or "" for part in parts) == ADA.sentence and parts[-1].context
+    with pytest.raises(ollama.ResponseError, match="none that was given here"):
+        await client.generate(model="ada", prompt="again", context=[128000, 15339])
 
 
 async def check_embed(client: AsyncClient) -> None:

@@ -14,11 +14,13 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from corral.dialects.ollama.context import told as told_context
 from corral.domain.chat import (
     Counts,
     Delta,
     Finished,
     LogProbs,
+    Message,
     Reason,
     TextDelta,
     ThinkingDelta,
@@ -28,6 +30,7 @@ from corral.domain.chat import (
 from corral.domain.errors import CorralError
 
 _encode = msgspec.json.Encoder().encode
+_strings = msgspec.json.Decoder(list[str]).decode
 _NS: Final = 1_000_000_000
 _LONGEST_S: Final = 1e9
 _NOTHING: Final = b'""'
@@ -210,8 +213,45 @@ class GenerateWriter(_Writer):
     _THOUGHT = b'"response":"","thinking":%b'
     _CALLS = b'"response":"","tool_calls":%b'
 
+    def __init__(
+        self,
+        model: str,
+        *,
+        wall: Callable[[], float],
+        began: float,
+        load_s: float = 0.0,
+        likely: bool = True,
+        turns: Sequence[Message] | None = None,
+    ) -> None:
+        """`turns` are those that its `context` begins with; it has none without them."""
+        super().__init__(model, wall=wall, began=began, load_s=load_s, likely=likely)
+        self._turns = turns
+        self._said: list[bytes] = []  # strings of JSON, some as an engine wrote them
+
+    def stream(self, deltas: Sequence[Delta]) -> bytes:
+        """What is said is kept for `context`."""
+        if self._turns is not None:
+            self._said += [_encode(delta.text) for delta in deltas if isinstance(delta, TextDelta)]
+        return super().stream(deltas)
+
+    def again(self, kind: type[Delta], text: bytes) -> bytes:
+        """See Writer."""
+        if self._turns is not None and kind is TextDelta:
+            self._said.append(text)
+        return super().again(kind, text)
+
     def _answer(self, text: str, thoughts: str, calls: list[dict[str, Any]]) -> dict[str, Any]:
-        return _told({"response": text}, thoughts, calls)
+        answer = _told({"response": text}, thoughts, calls)
+        context = self._context(text)
+        return answer if context is None else {**answer, "context": context}
+
+    def _context(self, text: str) -> list[int] | None:
+        if self._turns is None:
+            return None
+        try:
+            return told_context(self._turns, text or "".join(_strings(b"[%b]" % b",".join(self._said))))
+        except (msgspec.MsgspecError, UnicodeError):  # an engine's string that is none: it has been told as it was
+            return None
 
 
 def loaded(answer: type[_Writer], model: str, wall: float, *, reason: str) -> bytes:

@@ -5,15 +5,17 @@ Reading the bodies of /api/generate: a chat of one turn, or a text that is conti
     raw                           the prompt as it is
     suffix                        what is missing between the prompt and the suffix
     template                      the prompt that this template makes of it, as it is
+    context                       the turns before it, as an earlier answer told them
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from corral.dialects.ollama.abilities import TEXT, check
+from corral.dialects.ollama.context import text_of, turns_of
 from corral.dialects.ollama.fields import (
     Generating,
     Staying,
@@ -47,24 +49,34 @@ _generate = msgspec.json.Decoder(_Generate).decode
 _WHAT: Final = "generate"
 
 
-def generate(body: bytes, model: str, facts: ModelFacts) -> tuple[ChatRequest | CompletionRequest | None, Staying]:
-    """No request where there is no prompt: then the Model is only to be loaded. Raises BadRequest."""
+class Generate(NamedTuple):
+    """No request where there is no prompt: then the Model is only to be loaded."""
+
+    request: ChatRequest | CompletionRequest | None
+    stays: Staying
+    turns: tuple[Message, ...] | None = None
+    """Of which the answer's `context` is made; None where it has none."""
+
+
+def generate(body: bytes, model: str, facts: ModelFacts) -> Generate:
+    """Raises BadRequest."""
     asked = decoded(_generate, body)
     stays = staying(asked)
     _check_together(asked)
     if not asked.prompt:
-        return None, stays
+        return Generate(None, stays)
     options = options_of(asked.options, context_tokens=facts.context_tokens)
+    earlier = turns_of(asked.context) if asked.context else ()
     text = _text(asked, asked.prompt, facts)
     if text is None:
-        request = _turn(asked, asked.prompt, options, facts)
+        request = _turn(asked, asked.prompt, earlier, options, facts)
         check_chat(request, model, facts, _WHAT)
-        return request, stays
+        return Generate(request, stays, request.messages)
     check(model, facts, _WHAT, task=TEXT, needs=("infill",) if asked.suffix else ())
     if think_of(asked.think, facts) is not None and asked.think:
         check(model, facts, _WHAT, task=TEXT, needs=("reasoning",))
     continued = CompletionRequest(
-        prompt=text,
+        prompt="".join(map(text_of, earlier)) + text,
         suffix=asked.suffix or None,
         stream=asked.stream is not False,
         format=format_of(asked.format),
@@ -73,19 +85,15 @@ def generate(body: bytes, model: str, facts: ModelFacts) -> tuple[ChatRequest | 
         logprobs=logprobs_of(asked),
         extra=options.extra,
     )
-    return continued, stays
+    turns = None if asked.raw or asked.suffix else (*earlier, Message(Role.USER, (Text(text),)))
+    return Generate(continued, stays, turns)
 
 
 def _check_together(asked: _Generate) -> None:
-    if asked.context:
-        raise BadRequest(
-            "`context` is not supported: its tokens are those of another server.",
-            hint="Send the conversation to /api/chat.",
-        )
-    if asked.raw and (asked.template or asked.system):
+    if asked.raw and (asked.template or asked.system or asked.context):
         raise BadRequest("raw mode does not support template, system, or context")
-    if asked.suffix and (asked.template or asked.system):
-        raise BadRequest("`suffix` goes with a prompt alone, without `template` and `system`.")
+    if asked.suffix and (asked.template or asked.system or asked.context):
+        raise BadRequest("`suffix` goes with a prompt alone, without `template`, `system` and `context`.")
     if asked.images and (asked.raw or asked.suffix or asked.template):
         raise BadRequest("`images` go with the Model's own template alone, without `raw`, `suffix` and `template`.")
 
@@ -101,13 +109,17 @@ def _text(asked: _Generate, prompt: str, facts: ModelFacts) -> str | None:
     return None
 
 
-def _turn(asked: _Generate, prompt: str, options: Options, facts: ModelFacts) -> ChatRequest:
+def _turn(
+    asked: _Generate, prompt: str, earlier: tuple[Message, ...], options: Options, facts: ModelFacts
+) -> ChatRequest:
     said: list[Part] = [Text(prompt)]
     said += [media(image, "images") for image in asked.images or ()]
-    user = Message(Role.USER, tuple(said))
-    messages = (Message(Role.SYSTEM, (Text(asked.system),)), user) if asked.system else (user,)
+    if asked.system:  # templates take one, at the beginning
+        kept = (turn for turn in earlier if turn.role is not Role.SYSTEM)
+        earlier = (Message(Role.SYSTEM, (Text(asked.system),)), *kept)
     return ChatRequest(
-        messages=messages,
+        messages=(*earlier, Message(Role.USER, tuple(said))),
+        forgets=bool(asked.context) and asked.truncate is not False,
         stream=asked.stream is not False,
         format=format_of(asked.format),
         think=think_of(asked.think, facts),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from corral.contracts.dialect import Asked, Asking, Served, Writer
@@ -45,13 +46,14 @@ def not_found(name: str | None, error: UnknownModel, route: Route) -> UnknownMod
 def chat(body: bytes, asking: Asking) -> Asked:
     """/api/chat."""
     request, stays = requests.chat(body, asking.model, asking.facts)
-    return _generating(request, stays, asking, answers.ChatWriter)
+    return _generating(request, stays, asking, answers.ChatWriter, answers.ChatWriter)
 
 
 def generated(body: bytes, asking: Asking) -> Asked:
     """/api/generate."""
-    request, stays = generate.generate(body, asking.model, asking.facts)
-    return _generating(request, stays, asking, answers.GenerateWriter)
+    request, stays, turns = generate.generate(body, asking.model, asking.facts)
+    write = partial(answers.GenerateWriter, turns=turns)
+    return _generating(request, stays, asking, answers.GenerateWriter, write)
 
 
 def embedded(body: bytes, asking: Asking) -> Asked:
@@ -76,14 +78,15 @@ def _generating(
     request: ChatRequest | CompletionRequest | None,
     stays: Staying,
     asking: Asking,
-    write: type[answers.ChatWriter] | type[answers.GenerateWriter],
+    kind: type[answers.ChatWriter] | type[answers.GenerateWriter],
+    write: Callable[..., Writer],
 ) -> Asked:
     _tell_unknown(stays, asking)
     began = asking.wall()
     likely = bool(request.logprobs if isinstance(request, CompletionRequest) else _likely(request))
 
     def loaded(reason: str) -> bytes:
-        return answers.loaded(write, asking.model, asking.wall(), reason=reason)
+        return answers.loaded(kind, asking.model, asking.wall(), reason=reason)
 
     def writer(served: Served) -> Writer:
         return write(asking.model, wall=asking.wall, began=began, load_s=served.load_s, likely=likely)

@@ -18,7 +18,10 @@ from corral.domain.chat import (
     Delta,
     Finished,
     LogProbs,
+    Message,
     Reason,
+    Role,
+    Text,
     TextDelta,
     ThinkingDelta,
     Timings,
@@ -147,3 +150,12 @@ def test_what_was_likely_too_is_shown_only_to_who_asked(kind: Any) -> None:
     answer = kind("m", wall=lambda: 1_000.0, began=1_000.0, likely=False)
     (line,) = lines(answer.stream([TextDelta("a"), raw]))
     assert line["logprobs"] == [{"token": "a", "logprob": -0.5, "bytes": [97]}]
+
+
+def test_a_string_that_is_none_costs_the_context_alone() -> None:
+    turns = (Message(Role.USER, (Text("hello"),)),)
+    for text, has in ((b'"Hi"', True), (b'"\\ud800"', False), (b'"\\x"', False)):
+        writing = GenerateWriter("m", wall=lambda: 1000.5, began=1000.0, turns=turns)
+        writing.again(TextDelta, text)
+        writing.stream(ENDED)
+        assert ("context" in json.loads(writing.end())) == has

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corral.dialects.ollama.context import text_of, told
 from corral.dialects.ollama.embed import embed, embeddings
 from corral.dialects.ollama.generate import generate
 from corral.dialects.ollama.requests import chat
@@ -42,7 +43,7 @@ def chatting(facts: ModelFacts = ALL, **fields: Any) -> ChatRequest:
 
 
 def generating(facts: ModelFacts = ALL, **fields: Any) -> ChatRequest | CompletionRequest:
-    request, _ = generate(body(**{"prompt": "hi", **fields}), "m", facts)
+    request, _, _ = generate(body(**{"prompt": "hi", **fields}), "m", facts)
     assert request is not None
     return request
 
@@ -164,7 +165,7 @@ def test_format_and_logprobs() -> None:
 def test_no_messages_and_no_prompt_ask_for_nothing_but_the_load() -> None:
     for asked in (chat(body(messages=[]), "m", ALL), chat(body(), "m", ALL), generate(body(prompt=""), "m", ALL)):
         assert asked[0] is None and not asked[1].unloads
-    request, stays = generate(body(keep_alive=0), "m", ALL)
+    request, stays, _ = generate(body(keep_alive=0), "m", ALL)
     assert request is None and stays.unloads
     _, stays = chat(body(keep_alive="-1m", options={"num_ctx": 4096, "numa": True}), "m", ALL)
     assert stays.keep_s == math.inf and stays.load_options == {"ctx_size": 4096}
@@ -221,12 +222,47 @@ def test_what_is_continued_as_it_stands() -> None:
     assert isinstance(base, CompletionRequest) and base.prompt == "S\n\nhi"
 
 
+def earlier(facts: ModelFacts = ALL, **fields: Any) -> list[int]:
+    """The `context` of an answer."""
+    turns = generate(body(**{"prompt": "one", **fields}), "m", facts).turns
+    assert turns is not None
+    return told(turns, "1") or []
+
+
+def test_a_prompt_goes_on_from_the_context_of_an_answer() -> None:
+    request, _, turns = generate(body(prompt="two", context=earlier(system="S"), images=[PNG]), "m", ALL)
+    assert isinstance(request, ChatRequest) and request.messages == turns and request.forgets
+    said = [(each.role, text_of(each)) for each in request.messages]
+    assert said == [(Role.SYSTEM, "S"), (Role.USER, "one"), (Role.ASSISTANT, "1"), (Role.USER, "two")]
+    other = generating(context=earlier(system="S"), system="T", truncate=False)
+    assert isinstance(other, ChatRequest) and not other.forgets
+    assert [text_of(each) for each in other.messages] == ["T", "one", "1", "hi"]
+    alone = generating()
+    assert isinstance(alone, ChatRequest) and not alone.forgets
+
+
+def test_a_text_goes_on_from_the_context_of_an_answer() -> None:
+    request, _, turns = generate(body(prompt="two", context=earlier(BASE, system="S")), "m", BASE)
+    assert isinstance(request, CompletionRequest) and request.prompt == "S\n\none1two"
+    assert turns is not None and "".join(map(text_of, turns)) == request.prompt
+    template = "[{{ .Prompt }}]"
+    again = generating(prompt="two", context=earlier(template=template), template=template)
+    assert isinstance(again, CompletionRequest) and again.prompt == "[one]1[two]"
+
+
+def test_what_stands_alone_has_no_context() -> None:
+    for fields in ({"raw": True}, {"suffix": "x"}, {"prompt": ""}):
+        assert generate(body(**{"prompt": "hi", **fields}), "m", ALL).turns is None
+
+
 @pytest.mark.parametrize(
     ("facts", "fields", "words"),
     [
         (ALL, {"raw": True, "system": "x"}, "raw mode does not support"),
         (ALL, {"raw": True, "template": "x"}, "raw mode does not support"),
-        (ALL, {"context": [1, 2]}, "`context` is not supported"),
+        (ALL, {"context": [1, 2]}, "`context` is none that was given here"),
+        (ALL, {"raw": True, "context": [1, 2]}, "raw mode does not support template, system, or context"),
+        (ALL, {"suffix": "x", "context": [1, 2]}, "`suffix` goes with a prompt alone"),
         (ALL, {"suffix": "x", "system": "y"}, "`suffix` goes with a prompt alone"),
         (ALL, {"raw": True, "images": [PNG]}, "`images` go with"),
         (ALL, {"template": "{{ range }}"}, "`template`"),
