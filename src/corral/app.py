@@ -74,10 +74,11 @@ from corral.version import __version__
 
 logger = logging.getLogger(__name__)
 
-NEED_A_RESTART: Final = ("server", "log", "state_dir", "keep_engines_s")
+NEED_A_RESTART: Final = ("server", "log", "store", "state_dir", "keep_engines_s")
 _SECTIONS: Final = {
     "server": "server",
     "log": "log",
+    "store": "store",
     "state_dir": "state_dir",
     "keep_engines_s": "on_exit and keep_for",
 }

@@ -15,7 +15,7 @@ from corral.config.document import EnvText, plain_value
 from corral.config.fields import hidden, shown
 from corral.config.problems import Keys, Problems, dotted
 from corral.config.requests import default_models, profiles, request_rules
-from corral.config.schema import Config, FitSection, Memory, Model, TimeoutsSection, arg_items
+from corral.config.schema import Config, FitSection, Memory, Model, Store, TimeoutsSection, arg_items
 from corral.config.sentences import near_option
 from corral.config.serving import server_spec
 from corral.config.settings import LogSpec, Settings
@@ -24,6 +24,7 @@ from corral.contracts.options import TEXT_KINDS, OptionKind, OptionSpec, OptionT
 from corral.domain.devices import RAM, VRAM, Amount, MemorySpec
 from corral.domain.fleet import Fit, Fleet, GroupSpec, Limits, ModelSpec, OptionValue, Source, Timeouts
 from corral.domain.names import near_names
+from corral.domain.storage import StoreSpec
 from corral.domain.units import format_duration
 
 
@@ -93,6 +94,7 @@ def compile_config(config: Config, *, engines: Mapping[str, EngineRules], base: 
         log=LogSpec(log.level, log.format, base.resolve(log.file, ("log", "file")) if log.file else ""),
         state_dir=base.resolve(state, ("state_dir",)) if state else paths.state_dir(base.env),
         memory=_memory(config.memory),
+        store=_store(config.store, base),
         keep_engines_s=config.keep_for if config.on_exit == "keep" else None,
         config_file=base.config_file,
         warnings=_warnings(fleet),
@@ -107,6 +109,18 @@ def _memory(section: Memory) -> MemorySpec:
         ram=_amount(section.ram),
         vram={**default.vram, **{name: _amount(amount) for name, amount in vram.items()}},
         reserve={**default.reserve, **reserve},
+    )
+
+
+def _store(section: Store, base: Base) -> StoreSpec:
+    return StoreSpec(
+        path=base.resolve(section.path, ("store", "path")) if section.path else paths.store_dir(base.env),
+        endpoint=section.endpoint,
+        tokens=section.tokens,
+        trusted=frozenset(section.trusted),
+        connections=section.connections,
+        auto_download=section.auto_download,
+        offline=section.offline,
     )
 
 

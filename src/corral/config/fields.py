@@ -37,6 +37,8 @@ def is_secret(keys: Keys) -> bool:
     """True for a place whose value is never shown."""
     if keys[:2] == ("server", "keys"):
         return keys[-1] == "key"
+    if keys[:2] == ("store", "tokens"):
+        return True
     return any(key in ("env", "options", "args", "macros") for key in keys[:-1]) and bool(
         _SECRET_NAME.search(str(keys[-1]))
     )

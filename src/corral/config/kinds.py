@@ -19,6 +19,7 @@ _BY_VALIDATOR: Final = {
     "_timeout": "duration, more than 0",
     "_source": "path",
     "_path": "path",
+    "_endpoint": "address",
     "_by_task": "name, or a mapping of them by task",
 }
 _PLAIN: Final = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}

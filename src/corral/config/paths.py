@@ -27,6 +27,11 @@ def cache_dir(env: Mapping[str, str]) -> str:
     return os.path.join(_xdg(env, "XDG_CACHE_HOME", ".cache"), "corral")
 
 
+def store_dir(env: Mapping[str, str]) -> str:
+    """The default for `store.path`: `$XDG_DATA_HOME/corral/models`, else `~/.local/share/corral/models`."""
+    return os.path.join(_xdg(env, "XDG_DATA_HOME", os.path.join(".local", "share")), "corral", "models")
+
+
 def control_socket(state_dir: str) -> str:
     """Where the Corral of this state directory listens for its owner."""
     return os.path.join(state_dir, "control.sock")

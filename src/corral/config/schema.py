@@ -106,6 +106,30 @@ def _variable_name(value: str) -> str:
     return value
 
 
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?", value):
+        raise ValueError(f"{value[:60]!r} must be an origin such as http://10.0.0.5:8000: no path, no user")
+    return value.rstrip("/").lower()
+
+
+def _endpoint(value: str) -> str:
+    if value and not re.fullmatch(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^?#@\s]*)?", value):
+        raise ValueError(f"{value[:60]!r} must be an address such as https://hub.example.org, without a user in it")
+    return value.rstrip("/")
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?", value):
+        raise ValueError(f"{value[:60]!r} cannot be a host: write huggingface.co, or host:port")
+    return value.lower()
+
+
+def _token(value: str) -> str:
+    if not all(33 <= ord(char) <= 126 for char in value):
+        raise ValueError("must be a token: printable ASCII without spaces")
+    return value
+
+
 FilePath = Annotated[str, AfterValidator(_path)]
 SourcePath = Annotated[
     str,
@@ -254,6 +278,27 @@ class Memory(Section):
     """The same for each GPU's memory; or by GPU: `{CUDA0: 20GiB, vram: auto}`, where `vram` is every other one."""
     reserve: ByDevice[Size] = {"ram": 1024**3, "vram": 256 * 1024**2}
     """What `auto` leaves free: a size for RAM, or by device: `{ram: 2GiB, vram: 512MiB, CUDA1: 2GiB}`."""
+
+
+class Store(Section):
+    """Where model files are kept, and how they are fetched."""
+
+    path: FilePath = ""
+    """The folder of the store. Default: `$XDG_DATA_HOME/corral/models`."""
+    endpoint: Annotated[str, AfterValidator(_endpoint)] = ""
+    """A mirror of Hugging Face's hub. Default: `$HF_ENDPOINT`, else `https://huggingface.co`. It counts as trusted."""
+    tokens: dict[Annotated[str, AfterValidator(_host)], Annotated[str, AfterValidator(_token)]] = Field(
+        default={}, repr=False
+    )
+    """Tokens by host, sent to that host alone. The hub's may be in `HF_TOKEN`, or where its own client keeps it."""
+    trusted: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(texts)] = ()
+    """Origins such as `http://10.0.0.5:8000` that may be plain http and have private addresses."""
+    connections: Count = Field(default=4, ge=1, le=16)
+    """Connections at one time for one file."""
+    auto_download: Switch = True
+    """A Model whose files are not there is fetched when it is needed first. `false`: only by `corral models pull`."""
+    offline: Switch = False
+    """Nothing is fetched and no hub is asked; so also with `HF_HUB_OFFLINE=1`."""
 
 
 class LimitsSection(Section):
@@ -452,6 +497,8 @@ class Config(Section):
     """What Corral says of itself."""
     memory: Memory = Memory()
     """How much memory all engines together may take."""
+    store: Store = Store()
+    """Where model files are kept, and how they are fetched."""
     limits: LimitsSection = LimitsSection()
     """Bounds on waiting."""
     defaults: Defaults = Defaults()

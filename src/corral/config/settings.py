@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from corral.domain.devices import MemorySpec
 from corral.domain.fleet import Fleet
 from corral.domain.serving import ServerSpec
+from corral.domain.storage import StoreSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Settings:
     log: LogSpec
     state_dir: str
     memory: MemorySpec = field(default_factory=MemorySpec)
+    store: StoreSpec = field(default_factory=StoreSpec)
     keep_engines_s: float | None = None  # None: engines end with Corral; else they wait this long for the next one
     hidden_env: frozenset[str] = frozenset()  # variables that hold the server's own secrets: no engine may see them
     config_file: str = ""  # "" when there is none

@@ -54,7 +54,7 @@ class _Filled:
 
 @dataclass(frozen=True, slots=True)
 class Expanded:
-    """`data` with all templates filled in. `server_env` are the variables that went into `server`."""
+    """`data` with all templates filled in. `server_env` are the variables that went into `server` and `store`."""
 
     data: dict[str, Any]
     server_env: frozenset[str]
@@ -70,7 +70,8 @@ def expand(document: Document, env: Mapping[str, str], problems: Problems, *, fi
     macros.check(document.data, problems, literal=document.literal)
     expander = _Expander(document, env, problems, fixed)
     found = expander.whole()
-    return Expanded(found, expander.server_env | variables_in(document.data.get("server")))
+    named = variables_in(document.data.get("server")) | variables_in(document.data.get("store"))
+    return Expanded(found, expander.server_env | named)
 
 
 class _Expander:
@@ -94,8 +95,8 @@ class _Expander:
             self._check_keys({key: value}, ())
             self._used = set()
             result[key] = value if key == macros.SECTION else self._value(value, (key,), "")
-            if key == "server":
-                self.server_env = frozenset(self._used)
+            if key in ("server", "store"):
+                self.server_env |= self._used
         return result
 
     def _value(self, value: Any, keys: Keys, scope: str) -> Any:

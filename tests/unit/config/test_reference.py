@@ -30,12 +30,12 @@ DOCS = Path(__file__).parents[3] / "docs"
 GUIDE, PAGE = DOCS / "configuration.md", DOCS / "reference" / "config.md"
 DEFAULTS = shown_config(Config())
 ENGINES = {"llamacpp": Rules(), "command": Rules(), "remote": Rules()}
-RESTART = {"server", "log", "state_dir", "on_exit", "keep_for"}
+RESTART = {"server", "log", "store", "state_dir", "on_exit", "keep_for"}
 RELOADED = {("server", "default_model"), ("server", "unknown_model")}
 """Of those, what a reload brings into force all the same: it belongs to the Fleet."""
 HEADS = {
-    "": "The top", "server": "server", "log": "log", "memory": "memory", "limits": "limits", "defaults": "defaults",
-    "models": "models", "groups": "groups",
+    "": "The top", "server": "server", "log": "log", "memory": "memory", "store": "store", "limits": "limits",
+    "defaults": "defaults", "models": "models", "groups": "groups",
 }  # fmt: skip
 
 EXAMPLES: dict[str, str] = {
@@ -44,6 +44,8 @@ EXAMPLES: dict[str, str] = {
     "d15d6c15b0f00a08", "server.keys[].scopes": "[inference, admin]", "server.allowed_hosts": "[llm.example.org]",
     "server.default_model": "NAME",
     "server.cors_origins": "[https://chat.example.org]", "server.trusted_proxies": "[10.0.0.1]",
+    "store.path": "/srv/models", "store.endpoint": "https://hub.example.org",
+    "store.tokens": '{huggingface.co: "${env.HF_TOKEN}"}', "store.trusted": "[http://10.0.0.5:8000]",
     "log.file": "/var/log/corral.log", "memory.ram": "24GiB", "memory.vram": "{CUDA0: 20GiB, vram: auto}",
     "memory.reserve": "{ram: 2GiB, vram: 512MiB}", "defaults.engine": "llamacpp",
     "defaults.options": "{llamacpp: {ctx_size: 8192}}", "defaults.binary":
@@ -181,7 +183,7 @@ def test_each_example_can_be_set(tmp_path: Path, keys: Keys) -> None:
     value = parse(f"v: {text}").data["v"] if text[:1] in "[{" else plain_value(text)
 
     def check(document: Document) -> None:
-        env = {"HOME": "/h", "TEAM_KEY": "0123456789abcdef"}
+        env = {"HOME": "/h", "TEAM_KEY": "0123456789abcdef", "HF_TOKEN": "hf_x"}
         load_document(document, engines=ENGINES, env=env, cwd="/cwd")
 
     plan = plan_change(str(file), Change(keys, value), check=check)
