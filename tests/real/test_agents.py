@@ -16,8 +16,8 @@ import pytest
 from corral.store.gguf.demo.templates import chat_template
 from tests.corrals import corral, gguf
 from tests.models import OBEY, model
+from tests.real.engines import ENGINES
 
-ENGINES: Final = ["embedded", pytest.param("binary", marks=pytest.mark.llama_server)]
 RECORDED: Final = Path(__file__).parents[1] / "recorded" / "agents"
 STRICT: Final = (
     "{%- for message in messages %}{%- if message.role == 'system' and not loop.first %}"
