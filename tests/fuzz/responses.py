@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from corral.dialects.openai import mends
@@ -20,9 +20,10 @@ from corral.kit.sse import take_whole
 def talk(body: bytes, said: Sequence[bytes]) -> None:
     """The request is refused in words or can be sent on; the answer is a whole response, or broken off in order."""
     echo: dict[str, Any] = {}
+    namespaces: Mapping[str, tuple[str, str]] = {"a": ("s", "b")}
     try:
         name_of(body)
-        echo = response(body).echo
+        _, echo, namespaces = response(body)
         for extensions in (True, False):
             assert isinstance(json.loads(encode(response(body).chat, "m", extensions=extensions)), dict)
     except BadRequest:
@@ -31,23 +32,23 @@ def talk(body: bytes, said: Sequence[bytes]) -> None:
         assert mends.for_llama(mends.for_llama(body)) == mends.for_llama(body)
     except BadRequest:
         pass
-    cut, whole = stream(said, echo), stream([b"".join(said)], echo)
+    cut, whole = stream(said, echo, namespaces), stream([b"".join(said)], echo, namespaces)
     assert cut == whole
     mends.in_both_names(b"".join(said))
     mends.both_names(b"".join(said))
     try:
-        json.loads(_reply(echo).whole(b"".join(said)))
+        json.loads(_reply(echo, namespaces).whole(b"".join(said)))
     except EngineProtocolError:
         pass
 
 
-def _reply(echo: dict[str, Any]) -> Translated:
-    return Translated(ChatReader(), ResponseWriter("m", "u", echo, wall=lambda: 1.0))
+def _reply(echo: dict[str, Any], namespaces: Mapping[str, tuple[str, str]]) -> Translated:
+    return Translated(ChatReader(), ResponseWriter("m", "u", echo, wall=lambda: 1.0, namespaces=namespaces))
 
 
-def stream(said: Sequence[bytes], echo: dict[str, Any]) -> object:
+def stream(said: Sequence[bytes], echo: dict[str, Any], namespaces: Mapping[str, tuple[str, str]]) -> object:
     """The response at its end; its texts are those of the pieces, and its events are numbered."""
-    reply, held, told = _reply(echo), bytearray(), b""
+    reply, held, told = _reply(echo, namespaces), bytearray(), b""
     for part in said:
         whole = take_whole(held, part)
         if whole and reply.failure is None:

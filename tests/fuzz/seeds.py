@@ -39,16 +39,18 @@ MESSAGES: Final = (
 )
 RESPONSE: Final = (
     b'{"model":"m","stream":true,"instructions":"i","reasoning":{"effort":"low"},"tool_choice":{"type":"function",'
-    b'"name":"a"},"tools":[{"type":"function","name":"a","parameters":{"type":"object"}},{"type":"web_search"}],'
-    b'"text":{"format":{"type":"json_schema","name":"n","schema":{}}},"include":["message.output_text.logprobs"],'
+    b'"name":"a"},"tools":[{"type":"function","name":"a","parameters":{"type":"object"}},{"type":"web_search"},'
+    b'{"type":"namespace","name":"s","tools":[{"type":"function","name":"b"}]}],"text":{"format":{"type":"json_schema","name":"n","schema":{}}},"include":["message.output_text.logprobs"],'
     b'"seed":1,"input":[{"role":"developer","content":"d"},{"role":"user","content":[{"type":"input_text","text":"t"},'
     b'{"type":"input_image","image_url":"data:image/png;base64,AAAA"},{"type":"input_file","filename":"f","file_data":'
     b'"data:text/plain;base64,YQ=="}]},{"type":"reasoning","content":[{"type":"reasoning_text","text":"hm"}]},'
-    b'{"type":"function_call","call_id":"c","name":"a","arguments":"{}"},{"type":"function_call_output","call_id":"c",'
+    b'{"type":"web_search_call"},{"type":"reasoning","encrypted_content":"corral:so"},'
+    b'{"type":"function_call","call_id":"c","namespace":"s","name":"a","arguments":"{}"},{"type":"function_call_output","call_id":"c",'
     b'"output":"r"}]}'
 )
 ODD_CHAT: Final = (
-    b'{"model":"m","messages":[],"tools":[{"type":"function","function":{"name":"a"}}],"tool_choice":{"type":'
+    b'{"model":"m","messages":[{"role":"assistant","reasoning":"hm"}],"tools":[{"type":"function","function":{"name":"a"}}],'
+    b'"tool_choice":{"type":'
     b'"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"function","function":{"name":"a"}}]}},'
     b'"response_format":{"type":"json_schema","schema":{}},"reasoning":{"effort":"low","max_tokens":1},"thinking":'
     b'{"type":"enabled","budget_tokens":2},"enable_thinking":true,"chat_template_kwargs":{"a":1}}'

@@ -310,6 +310,8 @@ NO_EYES = {"error": {"code": 500, "message": "image input is not supported - hin
         ("500 Internal Server Error", NO_EYES, 400, "invalid_request_error", "image input is not supported"),
         ("500 Internal Server Error", {"error": {"message": "out of memory"}}, 500, "api_error", "out of memory"),
         ("429 Too Many Requests", {"error": {"message": "slow down"}}, 429, "rate_limit_error", "slow down"),
+        ("402 Payment Required", {"error": {"message": "no credit"}}, 402, "billing_error", "no credit"),
+        ("529 Overloaded", {"error": {"message": "too many"}}, 529, "overloaded_error", "too many"),
         ("302 Found", {}, 502, "api_error", ""),
     ],
 )

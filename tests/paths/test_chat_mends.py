@@ -70,6 +70,8 @@ ODD: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "b"}}},
      {"tools": TOOLS[1:], "tool_choice": "required"}),
     ({"reasoning": {"effort": "low"}}, {"reasoning": {"effort": "low"}, "reasoning_effort": "low"}),
+    ({"messages": [{"role": "assistant", "content": "x", "reasoning": "Hm"}]},
+     {"messages": [{"role": "assistant", "content": "x", "reasoning": "Hm", "reasoning_content": "Hm"}]}),
     ({"response_format": {"type": "json_schema", "schema": {"type": "object"}}},
      {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "object"}}}}),
 ]  # fmt: skip

@@ -254,6 +254,15 @@ async def test_pages_of_other_sites_are_refused(header: str, keys: tuple[KeySpec
             assert named == ("https://good.example" if header[8:] == "https://good.example" else None)
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/responses", "/v1/messages", "/api/chat", "/upstream/m/x"])
+async def test_a_body_that_is_compressed_is_refused_with_words(path: str) -> None:
+    async with stage() as scene:
+        for encoding in ("zstd", "GZIP"):
+            got = await scene.post(path, b"(\xb5/\xfd", f"Content-Encoding: {encoding}")
+            assert got.status == 400 and b"compressed (%b)" % encoding.encode() in got.body
+        assert (await scene.post(path, b"{", "Content-Encoding: identity")).body.find(b"compressed") < 0
+
+
 async def test_preflights() -> None:
     ask_for = ("Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization")
     async with stage(cors_origins=("https://good.example",), keys=KEYS, control=FakeControl()) as scene:

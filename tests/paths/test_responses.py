@@ -279,6 +279,21 @@ async def test_a_thousand_tools_and_a_huge_image() -> None:
         assert len(sent["tools"]) == 1000 and sent["messages"][0]["content"][0]["type"] == "image_url"
 
 
+async def test_functions_in_a_namespace() -> None:
+    """Offered by both names in one, called by both apart, as the official client has them."""
+    inner = {"type": "function", "name": "add", "parameters": {"type": "object"}, "strict": None}
+    tools = [{"type": "namespace", "name": "sums", "description": "Sums.", "tools": [inner]}]
+    said = [piece(tool_calls=[{"index": 0, "id": "c1", "function": {"name": "sums__add", "arguments": "{}"}}])]
+    async with stage(streamed(*said, *ANSWER[-3:])) as scene:
+        got = await scene.post("/v1/responses", {**ASKED, "tools": tools})
+        response = Response.model_validate(events(got.body)[-1]["response"])
+        call = response.output[0]
+        assert call.type == "function_call" and (call.namespace, call.name) == ("sums", "add")
+        tool = response.tools[0]
+        assert tool.type == "namespace" and [each.name for each in tool.tools] == ["add"]
+        assert json.loads(scene.upstream.heard[0].body)["tools"][0]["function"]["name"] == "sums__add"
+
+
 async def test_null_says_nothing_and_what_was_read_goes_before_what_is_passed_on() -> None:
     """Items that clients kept come back with every field that they know, most of them null."""
     nothing = dict.fromkeys(("id", "status", "role", "name", "call_id", "arguments", "output", "content", "summary"))

@@ -110,6 +110,19 @@ async def check_tools(client: AsyncOpenAI) -> None:
     ]
     after = await client.responses.create(model="obey", input=turns, tools=[WEATHER, TIME], tool_choice="none")
     assert after.output_text == OBEY.sentence
+    await check_namespaces(client)
+
+
+async def check_namespaces(client: AsyncOpenAI) -> None:
+    inner = {name: value for name, value in TIME.items() if name != "type"}
+    clock: Any = {"type": "namespace", "name": "clock", "description": "c", "tools": [{"type": "function", **inner}]}
+    answer: Any = await client.responses.create(model="obey", input="w?", tools=[clock], tool_choice="required")
+    call = answer.output[-1]
+    assert (call.namespace, call.name) == ("clock", "get_time") and answer.tools[0].tools[0].name == "get_time"
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "noon"}
+    turns: Any = [{"role": "user", "content": "w?"}, call.model_dump(), result]
+    after = await client.responses.create(model="obey", input=turns, tools=[clock], tool_choice="none")
+    assert after.output_text == OBEY.sentence
 
 
 async def check_formats(client: AsyncOpenAI) -> None:
@@ -132,6 +145,14 @@ async def check_conversations(client: AsyncOpenAI) -> None:
     ]
     second = await client.responses.create(model="thinker", input=turns, instructions="Be short.")
     assert second.output_text == THINKER.sentence
+    thought = first.output[0].model_dump()
+    sealed: Any = [*turns[:2], {**thought, "content": None}, *turns[3:]]  # as some clients keep it
+    without: Any = [*turns[:2], *turns[3:]]
+    counts = [
+        (await client.responses.input_tokens.count(model="thinker", input=each)).input_tokens
+        for each in (turns, sealed, without)
+    ]
+    assert counts[0] == counts[1] > counts[2]
 
 
 async def check_counting(client: AsyncOpenAI) -> None:

@@ -82,7 +82,7 @@ def _rounds(
                 continue
             began = time.monotonic()
             try:
-                rows = measure.round_of(bench, peer, wanted.seconds)
+                rows = measure.round_of(bench, peer, wanted.seconds, say)
             except Failed as error:
                 failed[peer.name] = error.message
                 say(f"round {number + 1} of {wanted.rounds}: {peer.name} failed: {error.message}")

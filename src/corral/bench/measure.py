@@ -7,8 +7,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -147,8 +147,8 @@ def until_it_answers(peer: Peer, program: Running | None, timeout_s: float = STA
     raise Failed(f"{peer.name} does not answer: {last}.")
 
 
-def round_of(bench: Bench, peer: Peer, seconds: float) -> dict[str, float]:
-    """All rows of one program, started for it; `direct` runs already."""
+def round_of(bench: Bench, peer: Peer, seconds: float, say: Callable[[str], None]) -> dict[str, float]:
+    """All rows of one program, started for it; `direct` runs already. `say` hears why some are missing."""
     if not peer.argv:
         return {**_requests(bench, peer, None, seconds), **_streams(bench, peer, None, seconds)}
     with started(peer.name, peer.argv, core=bench.cores.program, folder=bench.folder, env=peer.env) as program:
@@ -158,8 +158,10 @@ def round_of(bench: Bench, peer: Peer, seconds: float) -> dict[str, float]:
         rows.update(_requests(bench, peer, program, seconds))
         rows.update(_streams(bench, peer, program, seconds))
         for name in peer.translates:
-            with suppress(Failed):  # whoever does not get them whole has no figures for them, but all others
+            try:
                 rows.update(_streams(bench, peer, program, seconds, name))
+            except Failed as error:  # whoever does not get them whole has no figures for them, but all others
+                say(f"{peer.name}: no figures for {TRANSLATED[name]}: {error.message}")
         # Before the thousand streams: what those leave free in the heap would hide what is held for slow readers.
         rows["slow_reader_mb"] = slow_reader(bench, peer, program) / MB
         time.sleep(1)

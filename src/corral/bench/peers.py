@@ -179,10 +179,18 @@ def litellm(place: Place) -> Peer | Missing:
         )
     port = free_port()
     to = {"model": "openai/m", "api_base": f"http://127.0.0.1:{place.upstream}/v1", "api_key": "none"}
-    settings = {"model_list": [{"model_name": "m", "litellm_params": to}], "general_settings": {"master_key": KEY}}
+    settings = {
+        "model_list": [{"model_name": "m", "litellm_params": to}],
+        "general_settings": {"master_key": KEY},
+        # Else it asks an OpenAI engine for /v1/responses: what is measured is the same work for every program.
+        "litellm_settings": {"use_chat_completions_url_for_anthropic_messages": True},
+    }
     config = written(place, "litellm.yaml", json.dumps(settings))
     argv = (found, "--config", config, "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1")
-    version = next((word for word in reversed(said([found, "--version"]).split()) if word[:1].isdigit()), "")
+    python = os.path.join(os.path.dirname(found), "python")  # which knows in no time what the program takes long to say
+    asks = [python, "-c", "from importlib.metadata import version as v; print(v('litellm'))"]
+    words = said(asks if os.path.exists(python) else [found, "--version"])
+    version = next((word for word in reversed(words.split()) if word[:1].isdigit()), "")
     env = {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     return Peer("litellm", argv, port, version, env, translates=("messages",))
 

@@ -7,6 +7,13 @@ from corral.kit.chunked import BadChunk, ChunkDecoder
 from corral.kit.http_heads import RequestHead
 
 
+def check_plain(encoding: bytes) -> None:
+    """A few bytes may be gigabytes once they are unpacked, and engines unpack none. Raises BadRequest."""
+    if encoding.strip().lower() not in (b"", b"identity"):
+        words = encoding.decode("latin-1")[:50]
+        raise BadRequest(f"The request body is compressed ({words}), and is not read so.", hint="Send it as it is.")
+
+
 class BodyBudget:
     """Bytes of request bodies in memory, all connections together."""
 

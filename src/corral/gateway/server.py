@@ -23,7 +23,7 @@ from corral.contracts.events import Publisher
 from corral.contracts.keys import Keys
 from corral.contracts.leases import Leases
 from corral.contracts.requests import OwnFields, Wanted
-from corral.dialects.openai.mends import for_llama
+from corral.dialects.openai.mends import REPLAYED, for_llama
 from corral.domain.errors import (
     Conflict,
     CorralError,
@@ -41,7 +41,7 @@ from corral.domain.serving import Caller, Scope, ServerSpec
 from corral.gateway import cors
 from corral.gateway.app import CorralRoutes, no_metrics
 from corral.gateway.auth import OWNER, Door, bind_problem
-from corral.gateway.body import BodyBudget
+from corral.gateway.body import BodyBudget, check_plain
 from corral.gateway.connection import ClientConnection
 from corral.gateway.directory import ModelDirectory
 from corral.gateway.filters import filtered
@@ -285,6 +285,8 @@ class Gateway:
         if not raw and head.method != route.method and not (head.method == b"HEAD" and route.method == b"GET"):
             raise WrongMethod(allow=route.method.decode())
         _check_caller(caller, for_page=page)
+        if b"content-encoding" in head.fields:
+            check_plain(head.fields[b"content-encoding"])
         return self.spec.body_limit_bytes
 
     def admit_again(self, connection: ClientConnection) -> None:
@@ -318,8 +320,9 @@ class Gateway:
                 body, odd = filtered(model.request, route, head, body), route.model_from is FROM_BODY
             path = head.target if route.method == b"GET" else head.path
             exchange = Exchange(connection, route, model, path, body, stream=stream)
-            if odd:
-                self.check(model, body)
+            if odd or (route.chat and REPLAYED in body):
+                if odd:
+                    self.check(model, body)
                 if route.chat:
                     exchange.for_llama = for_llama(body)
             connection.serve_with(exchange, exchange)

@@ -93,6 +93,14 @@ class RedactedBlock(msgspec.Struct, tag_field="type", tag="redacted_thinking"):
     """What a model of Anthropic's thought and only it can read."""
 
 
+class ServerCallBlock(msgspec.Struct, tag_field="type", tag="server_tool_use"):
+    """A call that Anthropic answered by itself. What came of it is in the model's words that follow."""
+
+
+class ServerSearchBlock(msgspec.Struct, tag_field="type", tag="web_search_tool_result"):
+    """The answer, sealed for models of Anthropic's."""
+
+
 class ToolUseBlock(msgspec.Struct, tag_field="type", tag="tool_use"):
     """A call of the model."""
 
@@ -118,7 +126,8 @@ class ToolResultBlock(msgspec.Struct, tag_field="type", tag="tool_result"):
     is_error: bool | None = None
 
 
-Block = Shown | ThinkingBlock | RedactedBlock | ToolUseBlock | ToolResultBlock
+PassedOver = RedactedBlock | ServerCallBlock | ServerSearchBlock
+Block = Shown | ThinkingBlock | PassedOver | ToolUseBlock | ToolResultBlock
 
 
 def parts_of(block: Block | ReferenceBlock, where: str) -> list[Part]:

@@ -3,7 +3,7 @@ Where clients and engines of /v1/chat/completions use other words for the same, 
 
     requests   for llama.cpp, measured at b11434: a named `tool_choice` counts as `required`, `allowed_tools` as
                `required` of all, a schema that is not within `json_schema` as none, and `reasoning`, `thinking` and
-               `enable_thinking` are passed over
+               `enable_thinking` are passed over, as are earlier thoughts under the name `reasoning`
     answers    thoughts have both names, `reasoning_content` and `reasoning`: each client reads one
     errors     what the client asked wrongly is a 400 and no 500, which official clients send again and again
 """
@@ -23,6 +23,9 @@ THOUGHT: Final = b'"reasoning'
 
 REQUESTS: Final = ("tool_choice", "response_format", "reasoning", "thinking", "enable_thinking")
 """The fields that `for_llama` looks at: `tool_choice` where it is no word, the others wherever they are."""
+
+REPLAYED: Final = b'"reasoning"'
+"""What is in every body with an earlier thought under that name: the one that some clients read, and send back."""
 
 _NULL: Final = (b"", b"null")
 _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -75,7 +78,7 @@ def for_llama(body: bytes) -> bytes:
     """The body as llama.cpp understands it, the same one where nothing needs mending. Raises BadRequest."""
     try:
         fields = _fields(body)
-        mended = {**_tools(fields), **_format(fields), **_thinking(fields)}
+        mended = {**_tools(fields), **_format(fields), **_thinking(fields), **_earlier_thoughts(fields)}
     except UNREADABLE as error:
         raise unreadable(error) from None
     return msgspec.json.encode({**fields, **mended}) if mended else body
@@ -157,6 +160,20 @@ def _thinking_of(fields: dict[str, msgspec.Raw]) -> tuple[bool | None, str | Non
         if reasoning.enabled is not None or effort == "none":
             enabled = reasoning.enabled is not False and effort != "none"
     return enabled, effort, budget
+
+
+def _earlier_thoughts(fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
+    said = _said(fields, "messages")
+    if REPLAYED not in said or not said.startswith(b"["):
+        return {}
+    messages = [bytes(each) for each in msgspec.json.decode(said, type=list[msgspec.Raw])]
+    mended = [_in_llama_s_name(each) if REPLAYED in each else each for each in messages]
+    return {"messages": [msgspec.Raw(each) for each in mended]} if mended != messages else {}
+
+
+def _in_llama_s_name(message: bytes) -> bytes:
+    more = _missing(message)
+    return message[:-1] + more + b"}" if more.startswith(b',"reasoning_content"') else message
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from corral.dialects.openai.errors import shown
+from corral.dialects.openai.responses_items import SEAL
 from corral.domain.chat import (
     Counts,
     Delta,
@@ -62,7 +63,10 @@ class _Open:
     def item(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
         """The item."""
         if self.kind == _THOUGHT:
-            return {"type": "reasoning", "id": self.id, "summary": [], "content": content, "status": status}
+            item = {"type": "reasoning", "id": self.id, "summary": [], "content": content, "status": status}
+            if content:
+                item["encrypted_content"] = SEAL + content[0]["text"]
+            return item
         return {"type": "message", "id": self.id, "role": "assistant", "content": content, "status": status}
 
 

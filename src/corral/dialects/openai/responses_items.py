@@ -2,7 +2,8 @@
 The items of a response's `input` as the messages of a chat.
 
 A model's turn comes as several items (its reasoning, its text, each of its calls) and becomes one message, as templates
-know it; a reasoning item belongs to what follows it. Nothing is kept between requests, so an item must be there whole.
+know it; a reasoning item belongs to what follows it. Nothing is kept between requests, so an item must be there whole:
+a thought is in its `encrypted_content` as well, for some clients send back nothing else of it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,15 @@ from typing import Final
 
 import msgspec
 
+from corral.dialects.openai.responses_tools import within
 from corral.domain.chat import Media, MediaKind, Message, Part, Role, Text, Thinking, ToolCall, ToolResult
 from corral.domain.errors import BadRequest
 
 _ROLES: Final = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM, "developer": Role.SYSTEM}
+SEAL: Final = "corral:"
+"""What `encrypted_content` begins with where it is a thought as it was told here; what others have sealed stays so."""
+_PASSED_OVER: Final = ("web_search_call",)
+"""What a server did by itself: it says only that it did. What came of it is in the words that follow."""
 _TEXTS: Final = ("input_text", "output_text", "text", "reasoning_text", "summary_text")
 _DATA_URL: Final = re.compile(r"data:([^;,]*)[^,]*;base64,", re.IGNORECASE)
 _TEXT_TYPES: Final = ("text/", "application/json", "application/xml", "application/yaml", "application/x-yaml")
@@ -46,16 +52,12 @@ class Item(msgspec.Struct):
     role: str | None = None
     content: str | list[_Content] | None = None
     summary: list[_Content] | None = None
+    encrypted_content: str | None = None
     call_id: str | None = None
     name: str | None = None
     namespace: str | None = None
     arguments: str | None = None
     output: str | list[_Content] | None = None
-
-
-def within(namespace: str | None, name: str) -> str:
-    """The name that a model knows a function by: chats have no namespaces."""
-    return f"{namespace.rstrip('_')}__{name}" if namespace else name
 
 
 def messages(instructions: str | None, items: list[Item]) -> tuple[Message, ...]:
@@ -79,7 +81,7 @@ class _Turns:
         if item.type is None or item.type == "message":
             self._message(item, where)
         elif item.type == "reasoning":
-            thought = _plain(item.content) or _plain(item.summary)
+            thought = _plain(item.content) or _unsealed(item.encrypted_content) or _plain(item.summary)
             if thought:
                 if any(not isinstance(part, Thinking) for part in self._said):
                     self.close()
@@ -93,7 +95,7 @@ class _Turns:
             self._result(item, where)
         elif item.type == "item_reference":
             raise BadRequest(f"{where} refers to an item of before: nothing is kept, send the item itself.")
-        else:
+        elif item.type not in _PASSED_OVER:
             raise BadRequest(f"{where} has the type {item.type[:50]!r}, which cannot be given to a model here.")
 
     def close(self) -> None:
@@ -111,9 +113,9 @@ class _Turns:
             self.close()
             self.messages.append(Message(role, parts))
             return
-        if any(not isinstance(part, Thinking) for part in self._said):
+        if any(isinstance(part, Text | Media) for part in self._said):
             self.close()
-        self._said += parts
+        self._said += parts  # words after a call are of the same turn: nothing may stand between it and its result
 
     def _result(self, item: Item, where: str) -> None:
         call_id = item.call_id or ""
@@ -128,6 +130,10 @@ def _plain(content: str | list[_Content] | None) -> str:
     if isinstance(content, str):
         return content
     return "".join(part.text or "" for part in content or ())
+
+
+def _unsealed(sealed: str | None) -> str:
+    return sealed.removeprefix(SEAL) if sealed is not None and sealed.startswith(SEAL) else ""
 
 
 def _parts(content: str | list[_Content] | None, where: str) -> tuple[Text | Media, ...]:

@@ -2,21 +2,20 @@
 Reading the bodies of /v1/responses into a ChatRequest.
 
 Nothing is kept between requests: what leads to an earlier one (`previous_response_id`, `conversation`, items by their
-id, `background`) is refused with words. Tools that a server would have to run itself are not offered to the model; a
-request that insists on one is refused. The functions of a namespace are offered by one name of both: in that way Codex
-has the tools of an MCP server. What this API does not know goes to the engine as it is (`top_k`, `seed`, ...).
+id, `background`) is refused with words. What this API does not know goes to the engine as it is (`top_k`, `seed`, ...).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from corral.dialects.openai.responses_items import Item, messages, within
+from corral.dialects.openai.responses_items import Item, messages
+from corral.dialects.openai.responses_tools import Chosen, GivenTool, an_object, in_one_line, offered
 from corral.domain.bodies import UNREADABLE, unreadable
-from corral.domain.chat import ChatRequest, Choice, Format, Think, Tool, ToolChoice
+from corral.domain.chat import ChatRequest, Format, Think
 from corral.domain.errors import BadRequest
 
 LOGPROBS: Final = "message.output_text.logprobs"
@@ -26,22 +25,6 @@ _REFUSED: Final = {
     "conversation": "Conversations are not kept here: send the whole conversation as `input`",
     "prompt": "Prompts are not kept here: send it as `instructions` and `input`",
 }
-
-
-class _Tool(msgspec.Struct):
-    type: str
-    name: str | None = None
-    description: str | None = None
-    parameters: msgspec.Raw = msgspec.Raw()
-    strict: bool | None = None
-    tools: list[_Tool] | None = None  # of a namespace
-
-
-class _Chosen(msgspec.Struct):
-    type: str
-    name: str = ""
-    mode: str = "auto"
-    tools: list[_Tool] | None = None
 
 
 class _Format(msgspec.Struct):
@@ -64,8 +47,8 @@ class _Asked(msgspec.Struct):
     input: str | list[Item] | None = None
     instructions: str | None = None
     stream: bool | None = None
-    tools: list[_Tool] | None = None
-    tool_choice: str | _Chosen | None = None
+    tools: list[GivenTool] | None = None
+    tool_choice: str | Chosen | None = None
     parallel_tool_calls: bool | None = None
     text: _TextOptions | None = None
     reasoning: _Reasoning | None = None
@@ -89,15 +72,11 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class ResponseRequest(NamedTuple):
-    """
-    What is asked of the model, and what the response says of its request.
-
-    `namespaces` has the namespace and the name of those functions that the model knows by one name of both.
-    """
+    """What is asked of the model, what the response says of its request, and the functions that are in namespaces."""
 
     chat: ChatRequest
     echo: dict[str, Any]
-    namespaces: dict[str, tuple[str, str]]
+    namespaces: Mapping[str, tuple[str, str]]
 
 
 def response(body: bytes) -> ResponseRequest:
@@ -107,19 +86,19 @@ def response(body: bytes) -> ResponseRequest:
     except UNREADABLE as error:
         raise unreadable(error) from None
     _refuse(asked, fields)
-    tools, choice = _offered(asked)
+    tools = offered(asked.tools or [], asked.tool_choice)
     chat = ChatRequest(
         messages=messages(asked.instructions, _items(asked.input)),
         stream=bool(asked.stream),
-        tools=tools,
-        tool_choice=choice,
+        tools=tools.tools,
+        tool_choice=tools.choice,
         parallel_tool_calls=asked.parallel_tool_calls,
         format=_format(asked.text),
         think=_think(asked.reasoning),
         max_tokens=asked.max_output_tokens,
         extra=_extra(asked, fields),
     )
-    return ResponseRequest(chat, _echo(asked, fields), _namespaces(asked.tools or ()))
+    return ResponseRequest(chat, _echo(asked, fields, tools.echo), tools.namespaces)
 
 
 def _refuse(asked: _Asked, fields: dict[str, msgspec.Raw]) -> None:
@@ -138,70 +117,13 @@ def _items(given: str | list[Item] | None) -> list[Item]:
     return given
 
 
-def _offered(asked: _Asked) -> tuple[tuple[Tool, ...], ToolChoice | None]:
-    tools = _functions(asked.tools or (), "tools")
-    chosen = asked.tool_choice
-    if chosen is None or chosen == "":
-        return tuple(tools), None
-    names = {tool.name for tool in tools}
-    if isinstance(chosen, _Chosen):
-        if chosen.type == "function" and chosen.name in names:
-            return tuple(tools), ToolChoice(Choice.NAMED, chosen.name)
-        if chosen.type != "allowed_tools":
-            words = f"`{chosen.name[:100] or chosen.type[:50]}`"
-            raise BadRequest(f"`tool_choice` wants {words}, which is none of the functions in `tools`.")
-        allowed = {each.name for each in chosen.tools or ()}
-        tools, chosen = [tool for tool in tools if tool.name in allowed], chosen.mode
-    if chosen not in (Choice.AUTO, Choice.NONE, Choice.REQUIRED):
-        raise BadRequest(f"`tool_choice` is auto, none, required, or names a function, not {chosen[:50]!r}.")
-    if chosen == Choice.REQUIRED and not tools:
-        raise BadRequest("`tool_choice` wants a call, and `tools` has no function that could be called.")
-    return tuple(tools), ToolChoice(Choice(chosen))
-
-
-def _functions(given: Sequence[_Tool], where: str, namespace: str | None = None) -> list[Tool]:
-    """Those among the tools that a client runs."""
-    out = []
-    for number, tool in enumerate(given):
-        place = f"{where}[{number}]"
-        if tool.type not in ("function", "namespace"):
-            continue
-        if not tool.name:
-            raise BadRequest(f"{place} is a {tool.type} and wants a `name`.")
-        if tool.type == "function":
-            parameters = _object(tool.parameters, f"{place}.parameters")
-            out.append(Tool(within(namespace, tool.name), tool.description, parameters, tool.strict))
-        elif namespace is None:
-            out += _functions(tool.tools or (), f"{place}.tools", tool.name)
-    return out
-
-
-def _namespaces(given: Sequence[_Tool]) -> dict[str, tuple[str, str]]:
-    return {
-        within(space.name, tool.name or ""): (space.name or "", tool.name or "")
-        for space in given
-        if space.type == "namespace"
-        for tool in space.tools or ()
-        if tool.type == "function"
-    }
-
-
-def _object(given: msgspec.Raw, where: str) -> msgspec.Raw | None:
-    text = bytes(given).strip()
-    if text in (b"", b"null"):
-        return None
-    if not text.startswith(b"{"):
-        raise BadRequest(f"{where} is a JSON schema, an object.")
-    return msgspec.Raw(text)
-
-
 def _format(options: _TextOptions | None) -> Format | None:
     wanted = options.format if options is not None else None
     if wanted is None or wanted.type == "text":
         return None
     if wanted.type == "json_object":
         return Format()
-    schema = _object(wanted.schema, "text.format.schema") if wanted.type == "json_schema" else None
+    schema = an_object(wanted.schema, "text.format.schema") if wanted.type == "json_schema" else None
     if schema is None:
         raise BadRequest("`text.format` is text, json_object, or json_schema with its `schema`.")
     return Format(schema, wanted.name)
@@ -237,16 +159,11 @@ def _kwargs(given: msgspec.Raw) -> dict[str, Any]:
         raise BadRequest("`chat_template_kwargs` is an object.") from None
 
 
-def _in_one_line(given: msgspec.Raw) -> msgspec.Raw | None:
-    """As it was written but for the space around its values: a line's end would be the end of an event."""
-    return msgspec.Raw(msgspec.json.format(bytes(given), indent=-1)) if bytes(given) else None
-
-
-def _echo(asked: _Asked, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
+def _echo(asked: _Asked, fields: dict[str, msgspec.Raw], tools: list[dict[str, Any]]) -> dict[str, Any]:
     """What OpenAI's own answers repeat of their request; defaults where it did not say."""
 
     def said(name: str, default: Any) -> Any:
-        return _in_one_line(fields[name]) if bytes(fields.get(name, b"null")) != b"null" else default
+        return in_one_line(fields[name]) if bytes(fields.get(name, b"null")) != b"null" else default
 
     reasoning = asked.reasoning or _Reasoning()
     return {
@@ -261,15 +178,8 @@ def _echo(asked: _Asked, fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
         "temperature": asked.temperature,
         "text": said("text", {"format": {"type": "text"}}),
         "tool_choice": said("tool_choice", "auto"),
-        "tools": [_repeated(each) for each in asked.tools or () if each.type in ("function", "namespace")],
+        "tools": tools,
         "top_p": asked.top_p,
         "truncation": "disabled",
         "user": asked.user,
-    }  # fmt: skip
-
-
-def _repeated(tool: _Tool) -> dict[str, Any]:
-    said = {"type": tool.type, "name": tool.name, "description": tool.description}
-    if tool.type == "namespace":
-        return {**said, "tools": [_repeated(each) for each in tool.tools or () if each.type == "function"]}
-    return {**said, "parameters": _in_one_line(tool.parameters), "strict": tool.strict}
+    }

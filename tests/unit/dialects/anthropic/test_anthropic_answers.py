@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,6 +55,33 @@ def test_any_answer_is_a_proper_message(shown: list[Delta], calls: tuple[list[st
         assert found["usage"] == {
             "input_tokens": 7, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 2, "output_tokens": 4,
         }  # fmt: skip
+
+
+def test_blocks_follow_each_other_in_the_order_of_what_was_said() -> None:
+    """And each begins with its field, empty."""
+    deltas: list[Delta] = [
+        TextDelta("a"), ThinkingDelta("b"), TextDelta("c"), ThinkingDelta("d"), ToolCallDelta(0, "1", "f", "{}"),
+        Finished(Reason.STOP),
+    ]  # fmt: skip
+    writer = MessageWriter("m", "msg_1")
+    found = events(b"".join([writer.stream(deltas), writer.end()]))
+    began = [each["content_block"] for each in found if each["type"] == "content_block_start"]
+    empty: dict[str, dict[str, Any]] = {
+        "text": {"type": "text", "text": ""},
+        "thinking": {"type": "thinking", "thinking": "", "signature": ""},
+        "tool_use": {"type": "tool_use", "id": "1", "name": "f", "input": {}},
+    }
+    assert began == [empty[kind] for kind in ("text", "thinking", "text", "thinking", "tool_use")]
+    assert [each["index"] for each in found if each["type"] == "content_block_stop"] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("reason", "calls", "told"), [
+    (Reason.STOP, 0, "end_turn"), (Reason.STOP, 1, "tool_use"), (Reason.TOOL_CALLS, 1, "tool_use"),
+    (Reason.LENGTH, 0, "max_tokens"), (Reason.LENGTH, 1, "max_tokens"), (Reason.FILTERED, 0, "refusal"),
+])  # fmt: skip
+def test_why_it_ended(reason: Reason, calls: int, told: str) -> None:
+    deltas: list[Delta] = [*(ToolCallDelta(index, "c", "a", "{}") for index in range(calls)), Finished(reason)]
+    assert json.loads(MessageWriter("m", "msg_x").whole(deltas))["stop_reason"] == told
 
 
 def test_an_answer_without_a_word() -> None:

@@ -128,6 +128,8 @@ def test_a_turn_of_the_assistant() -> None:
     blocks = (
         {"type": "thinking", "thinking": "hm", "signature": "s"},
         {"type": "redacted_thinking", "data": "x"},
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}},
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [{"type": "web_search_result"}]},
         text("I look."),
         CALL,
     )
@@ -139,6 +141,11 @@ def test_a_turn_of_the_assistant() -> None:
             "reasoning_content": "hm",
         }
     ]
+
+
+def test_a_turn_of_thoughts_alone() -> None:
+    said = turns({"type": "thinking", "thinking": "hm", "signature": "s"}, role="assistant")
+    assert said == [{"role": "assistant", "content": "", "reasoning_content": "hm"}]
 
 
 @pytest.mark.parametrize(
@@ -207,6 +214,8 @@ def test_a_thousand_tools() -> None:
         ({"thinking": {"type": "between_tools"}}, Think(True), {}),
         ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}, Think(True, "max"), {}),
         ({"output_config": {"effort": "low"}}, None, {"reasoning_effort": "low"}),
+        ({"output_config": {"effort": "xhigh"}}, None, {"reasoning_effort": "xhigh"}),
+        ({"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}}, Think(False), {}),
     ],
 )
 def test_thinking(fields: dict[str, Any], think: Think | None, extra: dict[str, Any]) -> None:

@@ -67,6 +67,24 @@ def test_a_schema_is_where_it_is_looked_for() -> None:
         assert mended(response_format=fine) == {}
 
 
+@pytest.mark.parametrize(("given", "wanted"), [
+    ({"reasoning": 'H"m'}, {"reasoning": 'H"m', "reasoning_content": 'H"m'}),
+    ({"reasoning": "Hm", "reasoning_content": None}, {"reasoning": "Hm", "reasoning_content": "Hm"}),
+    ({"reasoning": "Hm", "reasoning_content": "So"}, None),
+    ({"reasoning": None, "reasoning_content": "So"}, None),
+    ({"reasoning": {"text": "Hm"}}, None), ({"reasoning": ""}, {"reasoning": "", "reasoning_content": ""}),
+    ({"content": '"reasoning": "x"'}, None), ({"tool_calls": [{"reasoning": "x"}]}, None),
+])  # fmt: skip
+def test_earlier_thoughts_are_where_llama_cpp_looks_for_them(
+    given: dict[str, Any], wanted: dict[str, Any] | None
+) -> None:
+    said = {"role": "assistant", "content": "x", **given}
+    others: list[Any] = [{"role": "user", "content": 'the "reasoning" of'}, 7, "x"]
+    changed = mended(messages=[*others, said, *others])
+    assert changed == ({} if wanted is None else {"messages": [*others, {**said, **wanted}, *others]})
+    assert mended(messages={"reasoning": "x"}) == {}
+
+
 def test_a_body_without_need_is_the_same_to_the_byte() -> None:
     body = b'{ "model":"m", "tool_choice" : "auto","odd": [1.0, 1e5], "response_format": {"type":"text"} }'
     assert for_llama(body) is body
