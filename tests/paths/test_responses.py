@@ -11,7 +11,7 @@ from openai import AsyncOpenAI
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from tests.paths.relay_kit import CHAT, SSE_HEAD, Script, chunk, say, stage, write
+from tests.paths.relay_kit import CHAT, SSE_HEAD, Script, answer, chunk, say, stage, write
 from tests.paths.test_translated import ANSWER, event, piece
 
 ASKED: dict[str, Any] = {"model": "m", "input": "hello", "stream": True}
@@ -67,6 +67,25 @@ async def test_a_stream() -> None:
         record = await scene.record.one()
         assert (record.route, record.prompt_tokens, record.completion_tokens) == ("/v1/responses", 7, 3)
         assert scene.at_rest()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_timings_of_llama_cpp(stream: bool) -> None:
+    """They stand where its own route has them; in a whole answer it has none."""
+    timings = {"prompt_n": 7, "prompt_ms": 1.5, "predicted_ms": 2.25, "draft": {"n": [1]}}
+    choice = {"index": 0, "finish_reason": "stop"}
+    whole = {"choices": [{**choice, "message": {"role": "assistant", "content": "Hi"}}], "timings": timings}
+    pieces = [piece(content="Hi"), event(choices=[{**choice, "delta": {}}], timings=timings), b"data: [DONE]\n\n"]
+    async with stage(streamed(*pieces) if stream else say(whole)) as scene:
+        got = await scene.post("/v1/responses", {**ASKED, "stream": stream})
+        last = events(got.body)[-1] if stream else got.json()
+        assert last["timings"] == timings and "timings" not in (last["response"] if stream else {})
+    none = json.dumps({**whole, "timings": None}).encode()
+    async with stage(write(answer(none))) as scene:
+        assert "timings" not in (await scene.post("/v1/responses", {**ASKED, "stream": False})).json()
+    wrong = json.dumps({**whole, "timings": {"prompt_ms": "soon"}}).encode()
+    async with stage(write(answer(wrong))) as scene:
+        assert (await scene.post("/v1/responses", {**ASKED, "stream": False})).code == "engine_protocol_error"
 
 
 @pytest.mark.parametrize(("reason", "status", "why"), [

@@ -74,6 +74,7 @@ async def check_streams(client: AsyncOpenAI) -> None:
     *_, last = [each async for each in stream]
     assert last.type == "response.incomplete" and last.response.output_text == "I am Ada. I"
     assert last.response.usage is not None and last.response.usage.output_tokens == 3
+    assert last.model_extra is not None and last.model_extra["timings"]["predicted_n"] == 3
 
 
 async def check_thinking(client: AsyncOpenAI) -> None:

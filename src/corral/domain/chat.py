@@ -199,10 +199,11 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
-    """Seconds that the engine measured."""
+    """Seconds that the engine measured; `own` is all that it says of them, in its words."""
 
     prompt_s: float | None = None
     completion_s: float | None = None
+    own: Mapping[str, Any] = {}
 
 
 Delta = TextDelta | ThinkingDelta | ToolCallDelta | LogProbs | Finished | Counts | Timings

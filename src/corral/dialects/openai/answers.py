@@ -7,7 +7,8 @@ llama-server, vLLM and others agree on the shape and differ in what they add: re
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from collections.abc import Callable
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
@@ -71,6 +72,9 @@ class _Usage(msgspec.Struct, gc=False):
     prompt_tokens_details: _Details | None = None
 
 
+_UNSAID: Final = msgspec.Raw()
+
+
 class _Timings(msgspec.Struct, gc=False):
     prompt_ms: float | None = None
     predicted_ms: float | None = None
@@ -92,13 +96,16 @@ class _Verbose(msgspec.Struct, gc=False):
 class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
-    timings: _Timings | None = None
+    timings: msgspec.Raw = _UNSAID
     error: EngineError | str | None = None
     prompt_progress: _Progress | None = None
     verbose: _Verbose | None = msgspec.field(default=None, name="__verbose")
 
 
+_T = TypeVar("_T")
 _chunk = msgspec.json.Decoder(_Chunk).decode
+_timings = msgspec.json.Decoder(_Timings | None).decode
+_own = msgspec.json.Decoder(dict[str, Any]).decode
 _REASONS: Final = {
     "stop": Reason.STOP, "length": Reason.LENGTH, "tool_calls": Reason.TOOL_CALLS, "function_call": Reason.TOOL_CALLS,
     "content_filter": Reason.FILTERED,
@@ -112,7 +119,7 @@ class ChatReader(EventReader):
 
     def take(self, payload: bytes, deltas: list[Delta]) -> None:
         """See EventReader. What an engine says of other choices than the first is passed over."""
-        chunk = _read(payload)
+        chunk = _read(_chunk, payload)
         if chunk.error is not None:
             raise failed(chunk.error)
         for choice in chunk.choices or ():
@@ -124,8 +131,11 @@ class ChatReader(EventReader):
             usage = chunk.usage
             cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details is not None else None
             deltas.append(Counts(usage.prompt_tokens, usage.completion_tokens, cached))
-        if chunk.timings is not None:
-            deltas.append(Timings(_seconds(chunk.timings.prompt_ms), _seconds(chunk.timings.predicted_ms)))
+        if chunk.timings is not _UNSAID:
+            own = bytes(chunk.timings)
+            said = _read(_timings, own)
+            if said is not None:
+                deltas.append(Timings(_seconds(said.prompt_ms), _seconds(said.predicted_ms), _read(_own, own)))
 
     def _take_choice(self, choice: _Choice, verbose: _Verbose | None, deltas: list[Delta]) -> None:
         said = choice.delta or choice.message
@@ -147,9 +157,9 @@ class ChatReader(EventReader):
             deltas.append(Finished(_REASONS.get(choice.finish_reason, Reason.STOP), word))
 
 
-def _read(payload: bytes) -> _Chunk:
+def _read(decode: Callable[[bytes], _T], payload: bytes) -> _T:
     try:
-        return _chunk(payload)
+        return decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise EngineProtocolError(f"The engine's answer is no chat completion: {error}.") from None
 

@@ -119,6 +119,7 @@ class ResponseWriter:
         self._calls: dict[int, _Call] = {}
         self._reason = Reason.STOP
         self._counts: Counts | None = None
+        self._timings: dict[str, Mapping[str, Any]] = {}
         self._begun = False
 
     def stream(self, deltas: Sequence[Delta]) -> bytes:
@@ -146,13 +147,13 @@ class ResponseWriter:
         """All that is open is done, and the whole response."""
         out = [] if self._begun else [self._begin()]
         status = self._finish(out)
-        out.append(self._event(f"response.{status}", response=self._response(status)))
+        out.append(self._event(f"response.{status}", response=self._response(status), **self._timings))
         return b"".join(out)
 
     def whole(self, deltas: Sequence[Delta]) -> bytes:
         """The response alone."""
         self.stream(deltas)
-        return _encode(self._response(self._finish([])))
+        return _encode({**self._response(self._finish([])), **self._timings})
 
     def failed(self, error: CorralError) -> bytes:
         """Implements `contracts.dialect.TellsFailure`. The official clients look outside the response, and raise it."""
@@ -227,8 +228,8 @@ class ResponseWriter:
             self._reason = delta.reason
         elif isinstance(delta, Counts):
             self._counts = delta
-        else:
-            assert isinstance(delta, LogProbs | Timings)
+        elif isinstance(delta, Timings) and delta.own:
+            self._timings = {"timings": delta.own}
 
     def _call(self, delta: ToolCallDelta, out: list[bytes]) -> None:
         call = self._calls.setdefault(delta.index, _Call())
