@@ -116,7 +116,9 @@ def llm(run: Run) -> tuple[list[str], Mapping[str, str]]:
 
 APPS: Final = (
     App("Claude Code", "claude", "anthropic", "/v1/messages", claude, refused="Prompt is too long"),
-    App("Codex", "codex", "openai (responses)", "/v1/responses", codex),
+    App(
+        "Codex", "codex", "openai (responses)", "/v1/responses", codex, refused="ran out of room in the model's context"
+    ),
     App("OpenCode", "opencode", "openai (chat)", "/v1/chat/completions", opencode),
     App("Continue (`cn`)", "cn", "openai (chat)", "/v1/chat/completions", continue_),
     App("aider", "aider", "openai (chat)", "/v1/chat/completions", aider, tools=False),
