@@ -1,0 +1,323 @@
+"""
+One hardened HTTP client for all that is fetched: blocking, for threads, on the standard library alone.
+
+It follows redirects by its rules (every hop is checked as the first one was, and a token goes only to the host that it
+is for), asks again when waiting may help, and says what went wrong as a sentence with what to do next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urljoin
+
+import msgspec
+
+from corral.domain.errors import FetchFailed, FetchRefused, WrongContent
+from corral.store.fetch.answer import Answer, interrupted
+from corral.store.fetch.denial import AGAIN, TooBusy, denial
+from corral.store.fetch.patience import LONGEST_ASKED_S, Patience, Stop, never
+from corral.store.fetch.rules import Target, WebRules, check_target, shown, target_of
+from corral.store.fetch.wire import HEAD_S, Dial, Interrupted, Proxy, Resolve, Wire, basic, resolve
+from corral.version import __version__
+
+logger = logging.getLogger(__name__)
+
+MOST_HOPS: Final = 10
+WHOLE_S: Final = 120.0  # for a small body, however slowly it drips
+MOST_JSON: Final = 16 * 1024 * 1024
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
+_HOPELESS_TRIES: Final = 2
+_EVERYWHERE: Final = ("accept", "if-range")  # headers of a caller that may go on to another origin
+_PLAIN: Final = re.compile(r"[\t\x20-\x7e]*")
+
+
+@dataclass(slots=True)
+class Line:
+    """A connection that is kept for the next request of the same thread to the same origin."""
+
+    origin: str = ""
+    connection: http.client.HTTPConnection | None = None
+    proxy: Proxy | None = None
+
+    def take(self, origin: str) -> tuple[http.client.HTTPConnection, Proxy | None] | None:
+        """The kept one, if it leads there and its last answer was read to the end."""
+        connection, self.connection = self.connection, None
+        if connection is None:
+            return None
+        if self.origin == origin and connection.sock is not None:
+            return connection, self.proxy
+        connection.close()
+        return None
+
+    def keep(self, origin: str, connection: http.client.HTTPConnection, proxy: Proxy | None) -> None:
+        """For the next request."""
+        self.close()
+        self.origin, self.connection, self.proxy = origin, connection, proxy
+
+    def close(self) -> None:
+        """The kept connection, if any."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What is asked for, at each hop."""
+
+    method: str
+    headers: Mapping[str, str]
+    span: str  # a Range header, or ""
+    first: str = ""  # the origin that `headers` and the user of the address are meant for
+    user: str = ""
+
+    def head(self, target: Target, token: str) -> dict[str, str]:
+        """All headers for one hop."""
+        at_first = target.origin == self.first
+        found = {"Host": target.authority, "User-Agent": f"corral/{__version__}", "Accept": "*/*"}
+        given = {n: v for n, v in self.headers.items() if at_first or n.lower() in _EVERYWHERE}
+        if target.user or (at_first and self.user):
+            found["Authorization"] = basic(target.user or self.user)
+        if token:
+            found["Authorization"] = f"Bearer {token}"
+        for name, value in given.items():
+            found[next((each for each in found if each.lower() == name.lower()), name)] = value
+        found["Accept-Encoding"] = "identity"  # a file's bytes, not what a server makes of them
+        if self.span:
+            found["Range"] = self.span
+        for name, value in found.items():
+            if not _PLAIN.fullmatch(value):
+                raise FetchRefused(f"What is to be sent to {target.host} as {name} has characters that cannot be sent.")
+        return found
+
+
+class Web:
+    """Safe to be used by several threads. Everything raises FetchFailed and FetchStopped."""
+
+    def __init__(self, rules: WebRules, *, patience: Patience | None = None, resolve: Resolve = resolve) -> None:
+        self.rules = rules
+        self.patience = patience or Patience()
+        self._dial = Dial(rules, self.patience, resolve)
+
+    def open(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        method: str = "GET",
+        stop: Stop = never,
+        line: Line | None = None,
+    ) -> Answer:
+        """
+        An answer of 200 or 206, ready to be read, which the caller closes.
+
+        From byte `start` up to, not including, `end`; a server may ignore that and answer 200 with all of it. It is
+        asked again after failures up to the head of the answer. A `line` keeps connections for the next request.
+        Raises also Denied (401, 403, 404, 410), TooBusy (429, 5xx) and Unranged (416).
+        """
+        first = target_of(url)
+        ask = _Ask(method, headers or {}, _span(start, end), first.origin, first.user)
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return self._follow(first, ask, stop, line)
+            except (Interrupted, TooBusy) as error:
+                most = self.rules.retries
+                if isinstance(error, Interrupted) and error.hopeless:
+                    most = min(most, _HOPELESS_TRIES)
+                if attempt > most or (error.retry_after_s or 0) > LONGEST_ASKED_S:
+                    raise
+                pause_s = max(self.patience.pause_s(attempt), error.retry_after_s or 0)
+                logger.info("%s Again in %.1f s.", error.message, pause_s)
+                self.patience.nap(pause_s, stop)
+
+    def read(
+        self,
+        url: str,
+        *,
+        start: int | None = None,
+        end: int | None = None,
+        limit: int = MOST_JSON,
+        headers: Mapping[str, str] | None = None,
+        stop: Stop = never,
+        line: Line | None = None,
+    ) -> bytes:
+        """
+        A whole small body, or these bytes of a file (fewer where it ends). Raises WrongContent beyond `limit`.
+
+        Where a server ignores ranges, what comes before `start` is read and dropped, up to `limit` bytes of it.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                with self.open(url, headers=headers, start=start, end=end, stop=stop, line=line) as answer:
+                    answer.watch(stop, self.patience.now() + WHOLE_S)
+                    return _body(answer, start or 0, end, limit)
+            except Interrupted as error:
+                if attempt > self.rules.retries or error.hopeless:
+                    raise
+                self.patience.nap(self.patience.pause_s(attempt), stop)
+
+    def json(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        limit: int = MOST_JSON,
+        stop: Stop = never,
+    ) -> Any:
+        """What a JSON document says. Raises WrongContent for anything else."""
+        body = self.read(url, headers={"Accept": "application/json", **(headers or {})}, limit=limit, stop=stop)
+        try:
+            return msgspec.json.decode(body)
+        except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+            page = " but with a page for people" if body.lstrip()[:1] == b"<" else ""
+            raise WrongContent(
+                f"{shown(url)} did not answer with JSON{page}.",
+                hint="Check the address, and whether this network asks for a login first.",
+            ) from None
+
+    @contextlib.contextmanager
+    def line(self) -> Iterator[Line]:
+        """For several requests of one thread to one origin."""
+        line = Line()
+        try:
+            yield line
+        finally:
+            line.close()
+
+    def _follow(self, target: Target, ask: _Ask, stop: Stop, line: Line | None) -> Answer:
+        for _ in range(MOST_HOPS + 1):
+            check_target(self.rules, target)
+            token = self._token(target)
+            answer = self._ask(target, ask, ask.head(target, token), stop, line)
+            if answer.status in (200, 206):
+                return _usable(answer)
+            with answer:
+                if answer.status not in _REDIRECTS:
+                    raise self._refusal(answer, bool(token))
+                target = _next_hop(answer)
+        raise FetchFailed(
+            f"{target.shown}: redirected more than {MOST_HOPS} times.", hint="Check the address in a browser."
+        )
+
+    def _token(self, target: Target) -> str:
+        """A token never goes over http, unless the operator named that origin."""
+        if target.scheme == "https" or target.origin in self.rules.trusted:
+            return self.rules.tokens.get(target.authority, "")
+        return ""
+
+    def _ask(self, target: Target, ask: _Ask, head: Mapping[str, str], stop: Stop, line: Line | None) -> Answer:
+        kept = line.take(target.origin) if line else None
+        if kept is not None:
+            try:
+                return self._exchange(target, ask, head, stop, line, *kept)
+            except Interrupted:  # it was closed while it was kept: that says nothing of the server
+                pass
+        connection, proxy = self._dial.connect(target, stop)
+        return self._exchange(target, ask, head, stop, line, connection, proxy)
+
+    def _exchange(
+        self,
+        target: Target,
+        ask: _Ask,
+        head: Mapping[str, str],
+        stop: Stop,
+        line: Line | None,
+        connection: http.client.HTTPConnection,
+        proxy: Proxy | None,
+    ) -> Answer:
+        wire = connection.sock
+        assert isinstance(wire, Wire)
+        wire.stop, wire.deadline = stop, self.patience.now() + HEAD_S
+        try:
+            path = target.url if proxy else target.path
+            connection.putrequest(ask.method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in head.items():
+                connection.putheader(name, value)
+            if proxy and proxy.head:
+                connection.putheader("Proxy-Authorization", proxy.head)
+            connection.endheaders()
+            response = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise interrupted(target, error) from error
+        except BaseException:
+            connection.close()
+            raise
+        wire.deadline = None
+        answer = Answer(target, connection, response, wire, head=ask.method == "HEAD")
+        if line is not None:
+            answer.then = lambda: line.keep(target.origin, connection, proxy)
+        return answer
+
+    def _refusal(self, answer: Answer, with_token: bool) -> FetchFailed:
+        if answer.status < 400:
+            return FetchFailed(f"{answer.target.shown}: the server says {answer.status}, which fits no question.")
+        error = denial(answer.target, answer.status, answer.headers, with_token=with_token)
+        if answer.status in AGAIN:
+            asked_s = self.patience.asked_s(answer.headers.get("retry-after", ""))
+            error.retry_after_s = asked_s
+            if asked_s is not None and asked_s > LONGEST_ASKED_S:
+                error.hint = f"It asks to come back in {asked_s:.0f} s; what has come so far is kept."
+        return error
+
+
+def _span(start: int | None, end: int | None) -> str:
+    if start is None and end is None:
+        return ""
+    return f"bytes={start or 0}-{'' if end is None else end - 1}"
+
+
+def _next_hop(answer: Answer) -> Target:
+    where = answer.headers.get("location", "")
+    here = answer.target
+    if not where:
+        raise FetchFailed(f"{here.shown}: redirected to nowhere.", hint="Check the address in a browser.")
+    target = target_of(urljoin(here.url, where))
+    if here.scheme == "https" and target.scheme == "http":
+        raise FetchRefused(
+            f"{here.shown} leads to {target.shown}: from https to http, where anybody could change it.",
+            hint="Name the address that it leads to, if it is meant.",
+        )
+    return target
+
+
+def _usable(answer: Answer) -> Answer:
+    encoding = answer.headers.get("content-encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        return answer
+    answer.close()
+    raise FetchFailed(f"{answer.target.shown} comes only compressed ({encoding[:20]!r}), not as it is.")
+
+
+def _body(answer: Answer, start: int, end: int | None, limit: int) -> bytes:
+    drop = start - answer.first_byte
+    if drop < 0 or drop > limit:
+        raise FetchFailed(f"{answer.target.shown}: the server does not give parts of files.")
+    piece = memoryview(bytearray(64 * 1024))
+    while drop:
+        count = answer.readinto(piece[:drop])
+        if not count:
+            return b""
+        drop -= count
+    if end is None:
+        return answer.read(limit)
+    body = bytearray()
+    want = end - start
+    if want > limit:
+        raise WrongContent(f"{answer.target.shown}: {want:,} bytes are more than the {limit:,} allowed.")
+    while want and (count := answer.readinto(piece[:want])):
+        body += piece[:count]
+        want -= count
+    return bytes(body)
