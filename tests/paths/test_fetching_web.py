@@ -15,7 +15,7 @@ from corral.store.fetch.denial import Denied, TooBusy, Unranged
 from corral.store.fetch.patience import Patience
 from corral.store.fetch.rules import WebRules
 from corral.store.fetch.web import MOST_HOPS, Web
-from corral.store.fetch.wire import Interrupted
+from corral.store.fetch.wire import Interrupted, Wire
 from tests.file_server import CERTIFICATE, Ask, FileServer, Reply, of_file
 
 DATA = bytes(range(256)) * 1000
@@ -92,8 +92,9 @@ def test_one_connection_serves_a_line_of_requests_and_is_renewed_when_it_was_clo
         client = web()
         for _ in range(3):
             assert client.read(f"{server.origin}/x", start=0, end=10, line=line) == DATA[:10]
-            assert line.connection is not None and line.connection.sock is not None
-            peers.add(line.connection.sock.sock.getsockname())
+            wire: object = line.connection.sock if line.connection else None
+            assert isinstance(wire, Wire)
+            peers.add(wire.sock.getsockname())
         assert len(peers) == 1
         assert client.read(f"{server.origin}/close", line=line) == b"ab"
         assert client.read(f"{server.origin}/x", start=0, end=10, line=line) == DATA[:10]
@@ -132,9 +133,12 @@ def test_a_name_is_looked_up_once_and_that_address_is_connected_to() -> None:
         client = Web(WebRules(insecure=True, retries=0, timeout_s=1), resolve=rebinding)
         with pytest.raises(FetchRefused, match=r"files\.example \(127\.0\.0\.1\) is not a public address"):
             client.open(f"http://files.example:{server.port}/x")
-        client = Web(
-            WebRules(insecure=True, private=True), resolve=lambda host, port: asked.append(host) or ["127.0.0.1"]
-        )  # type: ignore[func-returns-value]
+
+        def once(host: str, port: int) -> list[str]:
+            asked.append(host)
+            return ["127.0.0.1"]
+
+        client = Web(WebRules(insecure=True, private=True), resolve=once)
         assert client.read(f"http://files.example:{server.port}/x") == DATA
         assert asked == ["files.example", "files.example"]
         assert server.asked[0].headers["host"] == f"files.example:{server.port}"
