@@ -23,7 +23,7 @@ from corral.contracts.events import Publisher
 from corral.contracts.keys import Keys
 from corral.contracts.leases import Leases
 from corral.contracts.requests import OwnFields, Wanted
-from corral.dialects.openai.mends import REPLAYED, for_llama
+from corral.dialects.openai.mends import for_llama
 from corral.domain.errors import (
     Conflict,
     CorralError,
@@ -320,9 +320,8 @@ class Gateway:
                 body, odd = filtered(model.request, route, head, body), route.model_from is FROM_BODY
             path = head.target if route.method == b"GET" else head.path
             exchange = Exchange(connection, route, model, path, body, stream=stream)
-            if odd or (route.chat and REPLAYED in body):
-                if odd:
-                    self.check(model, body)
+            if odd:
+                self.check(model, body)
                 if route.chat:
                     exchange.for_llama = for_llama(body)
             connection.serve_with(exchange, exchange)

@@ -24,8 +24,9 @@ THOUGHT: Final = b'"reasoning'
 REQUESTS: Final = ("tool_choice", "response_format", "reasoning", "thinking", "enable_thinking")
 """The fields that `for_llama` looks at: `tool_choice` where it is no word, the others wherever they are."""
 
-REPLAYED: Final = b'"reasoning"'
-"""What is in every body with an earlier thought under that name: the one that some clients read, and send back."""
+REPLAYED: Final = "reasoning"
+"""The field of a message with an earlier thought: the name that some clients read, and send back."""
+_REPLAYED_KEY: Final = b'"reasoning"'
 
 _NULL: Final = (b"", b"null")
 _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -164,10 +165,10 @@ def _thinking_of(fields: dict[str, msgspec.Raw]) -> tuple[bool | None, str | Non
 
 def _earlier_thoughts(fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
     said = _said(fields, "messages")
-    if REPLAYED not in said or not said.startswith(b"["):
+    if _REPLAYED_KEY not in said or not said.startswith(b"["):
         return {}
     messages = [bytes(each) for each in msgspec.json.decode(said, type=list[msgspec.Raw])]
-    mended = [_in_llama_s_name(each) if REPLAYED in each else each for each in messages]
+    mended = [_in_llama_s_name(each) if _REPLAYED_KEY in each else each for each in messages]
     return {"messages": [msgspec.Raw(each) for each in mended]} if mended != messages else {}
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 
 from corral.contracts.requests import OwnFields
+from corral.dialects.openai.mends import REPLAYED
 from corral.dialects.openai.mends import REQUESTS as MENDED
 from corral.domain.bodies import UNREADABLE, unreadable
 from corral.domain.errors import BadRequest
@@ -98,9 +99,10 @@ _KINDS: Final[Mapping[str, Any]] = {"lora": _adapters | str | int | float | bool
 _decode = msgspec.json.Decoder(_struct("OwnFields", RANGES, {**_KINDS, **dict.fromkeys(BY_SLOTS, Any)})).decode
 _any_slots: Any = Annotated[int, msgspec.Meta(ge=0, le=0)] | None
 _one: Any = Annotated[int, msgspec.Meta(ge=1, le=1)] | None
+_message: Any = msgspec.defstruct("Message", [(REPLAYED, None, None)], gc=False)
 _plain: Any = {
     "model": str | None, "stream": bool | None, "n": _one, "n_cmpl": _one, "id_slot": _any_slots,
-    **dict.fromkeys(MENDED, None), "tool_choice": str | None,
+    **dict.fromkeys(MENDED, None), "tool_choice": str | None, "messages": list[_message] | None,
 }  # fmt: skip
 read_request = msgspec.json.Decoder(_struct("PlainRequest", RANGES, {**_KINDS, **_plain})).decode
 """`model` and `stream` of a body that is fine for any number of slots, and has nothing to mend."""
