@@ -1,0 +1,113 @@
+"""What there is to fetch for a reference: the hub, a registry or a server is asked, and the files are chosen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from corral.contracts.fetching import Plan, RemoteFile, Role
+from corral.domain.errors import BadRequest, FileMissing, WrongContent
+from corral.domain.references import FileReference, HubReference, OllamaReference, Reference, WebReference
+from corral.store.fetch.web import Web
+from corral.store.files import part_paths
+from corral.store.sources import hub, ollama, web
+from corral.store.sources.access import Access
+from corral.store.sources.choosing import Chosen, choose, role_of
+from corral.store.sources.hub import Repository
+from corral.store.sources.listing import ListedFile
+from corral.store.sources.places import hub_place
+from corral.store.sources.quants import normal, same
+
+
+class Sources:
+    """All places that models come from. It blocks."""
+
+    def __init__(self, access: Access, client: Web | None = None) -> None:
+        self.access = access
+        self.web = client or Web(access.rules)
+
+    def plan(self, reference: Reference, *, quant: str = "", file: str = "", sha256: str = "", name: str = "") -> Plan:
+        """
+        The files of the model that is meant; `name` is the file's name in the store, for addresses without a good one.
+
+        Raises BadRequest for what cannot be asked of such a reference, and StoreFailed.
+        """
+        digest = _digest(sha256)
+        if not isinstance(reference, HubReference) and (quant or file):
+            raise BadRequest(f"{reference} is one model: it has no --quant and no --file to choose.")
+        if name and not isinstance(reference, WebReference):
+            raise BadRequest(f"The files of {reference} have names of their own.")
+        if isinstance(reference, HubReference):
+            return _checked(self._hub(reference, quant, file), digest)
+        if isinstance(reference, OllamaReference):
+            return _checked(ollama.plan(self.access.rules, reference), digest)
+        if isinstance(reference, WebReference):
+            found = web.plan(self.web, reference, name=web.file_name(name) if name else "")
+            return _checked(found, digest)
+        return _checked(_here(reference), digest)
+
+    def repository(self, reference: HubReference) -> Repository:
+        """All that a repository of the hub has."""
+        return hub.repository(self.web, self.access.endpoint, reference)
+
+    def url(self, repository: Repository, file: ListedFile) -> str:
+        """Where the bytes of one of its files are."""
+        return hub.file_url(self.access.endpoint, repository, file.path)
+
+    def _hub(self, reference: HubReference, quant: str, file: str) -> Plan:
+        if quant and reference.quant and not same(normal(quant), normal(reference.quant)):
+            raise BadRequest(f"{reference} says {reference.quant}, and --quant {quant}: say one of them.")
+        if file and reference.file and file != reference.file:
+            raise BadRequest(f"{reference} names a file, and --file another: name one of them.")
+        repository = self.repository(reference)
+        chosen = choose(
+            repository.files,
+            quant=quant or reference.quant,
+            file=file or reference.file,
+            where=f"hf.co/{reference.repo}",
+        )
+        files = [self._remote(repository, each, chosen) for each in chosen.model.files]
+        if chosen.projector is not None:
+            files.append(self._remote(repository, chosen.projector, chosen))
+        return Plan(reference, tuple(files), repository.licence)
+
+    def _remote(self, repository: Repository, each: ListedFile, chosen: Chosen) -> RemoteFile:
+        role = Role.PROJECTOR if each is chosen.projector else chosen.model.role
+        place = hub_place(repository.reference, each.path)
+        return RemoteFile(self.url(repository, each), place, role, each.size_bytes, each.sha256)
+
+
+def _here(reference: FileReference) -> Plan:
+    """Files of this machine: all parts of a split one. Raises FileMissing."""
+    first = Path(reference.path).expanduser().absolute()
+    files = []
+    for path in part_paths(first):
+        if not path.is_file():
+            raise FileMissing(f"There is no file {path}.", hint="Correct the path.")
+        files.append(RemoteFile(path.as_uri(), path.name, role_of(path.name), path.stat().st_size))
+    return Plan(reference, tuple(files))
+
+
+def _digest(text: str) -> str:
+    digest = text.strip().lower().removeprefix("sha256:")
+    if digest and not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise BadRequest("A SHA-256 has 64 hexadecimal digits.")
+    return digest
+
+
+def _checked(plan: Plan, sha256: str) -> Plan:
+    """The plan, whose model file must have this hash. Raises WrongContent where its source knows another."""
+    if not sha256:
+        return plan
+    models = [each for each in plan.files if each.role is plan.files[0].role]
+    if len(models) > 1:
+        raise BadRequest(f"{plan.reference} has {len(models)} parts: one hash cannot be that of all.")
+    first = plan.files[0]
+    if first.sha256 and first.sha256 != sha256:
+        raise WrongContent(
+            f"{plan.reference} has another file than you want: its SHA-256 begins with {first.sha256[:12]}, and you "
+            f"gave {sha256[:12]}...",
+            hint="Somebody has changed it, or the hash is of another file.",
+        )
+    pinned = RemoteFile(first.url, first.path, first.role, first.size_bytes, sha256)
+    return Plan(plan.reference, (pinned, *plan.files[1:]), plan.licence)

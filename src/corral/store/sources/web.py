@@ -1,0 +1,69 @@
+"""A file by its address: how large it is, and the other parts of a split one by their names."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from corral.contracts.fetching import Plan, RemoteFile, Role
+from corral.domain.errors import NotThere, WrongContent
+from corral.domain.references import WebReference
+from corral.store.fetch.denial import Denied
+from corral.store.fetch.rules import shown
+from corral.store.fetch.web import Web
+from corral.store.sources.choosing import role_of
+from corral.store.sources.listing import part_of, sibling
+from corral.store.sources.places import web_place
+
+_MOST_PARTS: Final = 1000
+
+
+def plan(web: Web, reference: WebReference, *, sha256: str = "", name: str = "") -> Plan:
+    """The file, and all parts of a split one; nothing but their sizes is known. Raises FetchFailed."""
+    urls = _parts(reference.url)
+    if len(urls) > 1 and name:
+        raise NotThere("The parts of a split model keep their names.", hint="Leave --name out.")
+    files = []
+    for number, url in enumerate(urls, 1):
+        try:
+            size = size_of(web, url)
+        except Denied as denied:
+            if len(urls) == 1 or denied.answered != 404:
+                raise
+            raise NotThere(f"Part {number} of {len(urls)} is not there: {shown(url)}.", hint=denied.hint) from None
+        place = web_place(url, name)
+        role = role_of(place)
+        files.append(RemoteFile(url, place, Role.MODEL if role is Role.OTHER else role, size, sha256))
+    return Plan(reference, tuple(files))
+
+
+def size_of(web: Web, url: str) -> int | None:
+    """What the server says of its size. By a range and not by HEAD, which signed addresses refuse."""
+    with web.open(url, start=0, end=1) as answer:
+        if answer.is_page:
+            raise WrongContent(
+                f"{answer.target.shown} is a page for people and no file.",
+                hint="Take the address behind its download button.",
+            )
+        return answer.whole_bytes
+
+
+def _parts(url: str) -> list[str]:
+    """Addresses of all parts by their numbered names, in order; the address alone where it has no number."""
+    pieces = urlsplit(url)
+    part = part_of(pieces.path)
+    if part is None:
+        return [url]
+    if part.count > _MOST_PARTS:
+        raise NotThere(f"{shown(url)} would have {part.count} parts: that is no model.")
+    paths = [sibling(pieces.path, number) for number in range(1, part.count + 1)]
+    return [urlunsplit(pieces._replace(path=path)) for path in paths]
+
+
+def file_name(text: str) -> str:
+    """A file name that somebody gave, as it can be. Raises NotThere."""
+    name = text if text.lower().endswith(".gguf") else f"{text}.gguf"
+    if not re.fullmatch(r"[^/\\:\x00-\x1f.][^/\\:\x00-\x1f]{0,249}", name):
+        raise NotThere(f"{text!r} cannot be the name of a file in the store.", hint="Leave out slashes and colons.")
+    return name
