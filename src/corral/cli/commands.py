@@ -27,13 +27,13 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "logs": ("logs", "Show the output of a Model's engine."),
     "status": ("listing", "Show the server, its memory and its Models."),
     "bench": ("bench", "Measure Models, or the gateway beside other programs."),
+    "models": ("models", "Look at model files, and at what others offer."),
     "config": ("config", "Look at the configuration, check it, change it."),
 }
 """Name -> module in this package (its function has the command's name; a group has `build`), and the line of help."""
 
 ELSEWHERE: Final = {
-    "list": "`corral ps --all` shows every Model.",
-    "models": "`corral ps --all` shows every Model; files are named in the config or on the command line of `serve`.",
+    "list": "`corral ps --all` shows every Model, `corral models list` the files in the store.",
     "stop": "`corral unload MODEL` stops its engine; Ctrl-C or SIGTERM ends the server.",
     "start": "`corral serve` starts the server, `corral load MODEL` an engine.",
     "pull": "Downloading is not there yet: fetch the file and name it in the config, or `corral serve FILE.gguf`.",

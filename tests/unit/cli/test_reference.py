@@ -16,12 +16,14 @@ from tests.unit.cli.conftest import Command
 PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
 UPDATE = bool(os.environ.get("CORRAL_UPDATE_DOCS"))
 CONFIG = ("init", "show", "path", "validate", "explain", "schema")
+MODELS = ("list", "show")
 BENCH = ("gateway", "models")
 
 
 def helps(corral: Command) -> str:
     commands = [(name,) for name in COMMANDS] + [("config", name) for name in CONFIG]
     commands += [("bench", name) for name in BENCH]
+    commands += [("models", name) for name in MODELS]
     parts = []
     for command in sorted(commands, key=lambda words: [*COMMANDS].index(words[0])):
         text = corral(*command, "--help").out.strip()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +46,7 @@ def read(path: Path) -> Origin | None:
 def write(path: Path, origin: Origin) -> None:
     """Beside the file at `path`; it appears whole or not at all. Raises OSError."""
     target = beside(path, ORIGIN)
-    part = target.with_name(f"{target.name[:200]}.{os.getpid()}.tmp")
+    part = target.with_name(f"{target.name[:200]}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with open(part, "wb") as file:
             file.write(msgspec.json.format(msgspec.json.encode(origin), indent=1))

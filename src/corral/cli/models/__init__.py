@@ -1,0 +1,17 @@
+"""`corral models ...`: the files of models, here and elsewhere. One file a command or a few that belong together."""
+
+from __future__ import annotations
+
+import typer
+
+from corral.cli.models import listing
+
+
+def build() -> typer.Typer:
+    """The command group."""
+    app = typer.Typer(
+        help="Look at model files, and at what others offer.", no_args_is_help=True, rich_markup_mode=None
+    )
+    app.command("list")(listing.list_)
+    app.command("show")(listing.show)
+    return app

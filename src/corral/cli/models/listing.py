@@ -1,0 +1,141 @@
+"""`corral models list` and `show`: what stands in the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from corral.cli import options, output
+from corral.cli.models import shelves
+from corral.domain.units import format_bytes, format_duration
+
+if TYPE_CHECKING:
+    from corral.store.shelf.items import Item
+
+_HEAD = ("name", "size", "quant", "params", "context", "parts", "age", "used by")
+_NUMBERS = ("size", "params", "context", "parts", "age")
+NAME = typer.Argument(metavar="NAME", help="As `corral models list` shows it, its path in the store, or a reference.")
+
+
+def list_(
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="Show what goes with models as well: projectors, adapters.")
+    ] = False,
+    config: options.Config = "",
+    as_json: options.Json = False,
+) -> None:
+    """Show the models in the store: size, quantisation, parameters, context, parts, age, and who uses them."""
+    from corral.store.shelf.items import Kind
+
+    settings = shelves.settings_of(config)
+    root = shelves.root_of(settings)
+    items = [each for each in shelves.items_of(root) if everything or each.kind is Kind.MODEL]
+    items.sort(key=lambda item: item.name)
+    users = shelves.all_users(items, settings.fleet.models.values())
+    if as_json:
+        output.print_json([as_data(item, users.get(item.key, [])) for item in items])
+        return
+    if not items:
+        output.note(f"The store, {root}, is empty.")
+        return
+    now = time.time()
+    output.print_table(_HEAD, [_row(item, users.get(item.key, []), now) for item in items], right=_NUMBERS)
+    for item in items:
+        if item.problem:
+            output.note(output.printable(f"{item.name} cannot be used: {item.problem}"))
+    total = format_bytes(sum(item.size_bytes for item in items))
+    output.note(output.printable(f"{total} in {len(items)} model{'' if len(items) == 1 else 's'} at {root}"))
+
+
+def show(
+    name: Annotated[str, NAME],
+    config: options.Config = "",
+    as_json: options.Json = False,
+) -> None:
+    """Show one model of the store: its files, where it came from, who uses it."""
+    settings = shelves.settings_of(config)
+    item = shelves.find(name, shelves.items_of(shelves.root_of(settings)))
+    used_by = shelves.users_of(item, settings.fleet.models.values())
+    data = as_data(item, used_by)
+    if as_json:
+        output.print_json(data)
+        return
+    origin = item.origins[0]
+    lines = {
+        "name": item.name,
+        "kind": str(item.kind),
+        "problem": item.problem,
+        "title": item.title,
+        "architecture": item.architecture,
+        "parameters": _parameters(item.parameters),
+        "quantisation": item.quantisation,
+        "context": f"{item.context_tokens} tokens" if item.context_tokens else "",
+        "licence": item.licence,
+        "size": format_bytes(item.size_bytes),
+        "reference": item.reference,
+        "url": origin.url if origin else "",
+        "fetched": _date(origin.fetched_at) if origin and origin.fetched_at else "",
+        "projector": str(item.projector or ""),
+        "used by": ", ".join(used_by),
+    }
+    for word, text in lines.items():
+        if text:
+            print(f"{word:<12} {output.printable(text)}")
+    for path, known in zip(item.paths, item.origins, strict=True):
+        print(output.printable(f"{'file':<12} {path}"))
+        if known and known.sha256:
+            print(f"{'sha256':<12} {output.printable(known.sha256)}")
+
+
+def as_data(item: Item, used_by: Sequence[str]) -> Mapping[str, Any]:
+    """For programs."""
+    return {
+        "name": item.name,
+        "key": item.key,
+        "kind": str(item.kind),
+        "place": item.place,
+        "paths": [str(path) for path in item.paths],
+        "size_bytes": item.size_bytes,
+        "architecture": item.architecture,
+        "title": item.title,
+        "parameters": item.parameters,
+        "quantisation": item.quantisation,
+        "context_tokens": item.context_tokens,
+        "licence": item.licence,
+        "modified_at": item.modified_at,
+        "reference": item.reference,
+        "sha256": [origin.sha256 if origin else "" for origin in item.origins],
+        "projector": str(item.projector) if item.projector else None,
+        "problem": item.problem,
+        "used_by": list(used_by),
+    }
+
+
+def _row(item: Item, used_by: Sequence[str], now: float) -> tuple[str, ...]:
+    return (
+        item.name,
+        format_bytes(item.size_bytes),
+        item.quantisation or "-",
+        _parameters(item.parameters) or "-",
+        str(item.context_tokens or "-"),
+        str(len(item.paths)),
+        format_duration(max(0.0, now - item.modified_at)).split()[0],
+        ", ".join(used_by) or "-",
+    )
+
+
+def _parameters(count: int | None) -> str:
+    """`30.5B`, `494M`, `33K`: as models are named."""
+    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6), ("K", 10**3)):
+        if count and count >= size:
+            value = count / size
+            return f"{value:.0f}{unit}" if value >= 100 else f"{value:.1f}{unit}"
+    return str(count or "")
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

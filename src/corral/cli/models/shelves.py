@@ -1,0 +1,91 @@
+"""What the commands about the store share: where it is, what stands in it, who uses what."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from corral.cli import reading
+from corral.domain.errors import FileMissing
+from corral.domain.names import near_names
+
+if TYPE_CHECKING:
+    from corral.config.settings import Settings
+    from corral.domain.fleet import ModelSpec
+    from corral.store.shelf.items import Item
+
+
+def settings_of(config: str) -> Settings:
+    """All that the config says. Raises ConfigErrors."""
+    return reading.read(config).settings
+
+
+def root_of(settings: Settings) -> Path:
+    """The store's folder."""
+    return Path(settings.store.path)
+
+
+def items_of(root: Path) -> list[Item]:
+    """All that stands in the store."""
+    from corral.store.shelf.index import Index
+
+    return Index(root).items()
+
+
+def find(name: str, items: Sequence[Item]) -> Item:
+    """
+    The one of this name, key, path below the store, or reference.
+
+    It is looked up among what is there, and never made a path of. Raises FileMissing with near names.
+    """
+    for item in items:
+        if name in (item.name, item.key):
+            return item
+    wanted = name.removesuffix(".gguf")
+    for item in items:
+        if wanted in (item.key, *(_stem(path) for path in item.paths)) or (item.reference and name == item.reference):
+            return item
+    near = near_names(name, [item.name for item in items])
+    hint = f"Did you mean {' or '.join(near)}?" if near else "`corral models list` shows what is there."
+    raise FileMissing(f"There is no {name!r} in the store.", hint=hint)
+
+
+def _stem(path: Path) -> str:
+    return os.fspath(path).removesuffix(".gguf")
+
+
+def users_of(item: Item, models: Iterable[ModelSpec]) -> list[str]:
+    """The Models of the config that use a file of it: as their weights, projector, draft or adapter."""
+    own = {_real(path) for path in item.paths}
+    return [model.name for model in models if own.intersection(_files_of(model))]
+
+
+def all_users(items: Sequence[Item], models: Iterable[ModelSpec]) -> Mapping[str, list[str]]:
+    """The same for many items, by their key: each Model's files are looked at once."""
+    by_path: dict[str, list[str]] = {}
+    for model in models:
+        for path in _files_of(model):
+            by_path.setdefault(path, []).append(model.name)
+    if not by_path:
+        return {}
+    found = {}
+    for item in items:
+        names = [name for path in item.paths for name in by_path.get(_real(path), ())]
+        if names:
+            found[item.key] = list(dict.fromkeys(names))
+    return found
+
+
+def _files_of(model: ModelSpec) -> set[str]:
+    texts = [model.source.path]
+    for value in model.options.values():
+        texts += [each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)]
+    texts += [value for _, value in model.args if isinstance(value, str)]
+    return {_real(Path(text)) for text in texts if text.startswith("/") and "\0" not in text}
+
+
+def _real(path: Path) -> str:
+    """Two names of one file are one; what is not there is its own name."""
+    return os.path.realpath(path)

@@ -1,0 +1,193 @@
+"""
+What was read of the store's files: kept in the store, so that a list of ten thousand is a walk and one small file.
+
+It follows from the files alone, so it may be lost, damaged or old at any time: whatever has changed since by size or
+time is read anew. That is why it is one msgpack file that is replaced as a whole, and no database: readers take no
+lock, two writers have each written the whole truth of their own walk, a store on a network disk or one that cannot be
+written needs nothing else, and its sum tells when it is damaged. SQLite would add what nobody asks for here, queries
+and small writes, and its locks are not to be relied on over NFS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from corral.domain.errors import StoreFailed
+from corral.store.files import ModelFiles, resolve
+from corral.store.gguf.facts import says
+from corral.store.shelf import origin as origins
+from corral.store.shelf.items import Item, Kind, grouped, named, reference_of, with_projectors
+from corral.store.shelf.layout import ORIGIN, beside
+from corral.store.shelf.origin import Origin
+from corral.store.shelf.walk import Seen, Walked, walk
+from corral.version import __version__
+
+logger = logging.getLogger(__name__)
+
+INDEX: Final = ".index"
+_VERSION: Final = f"corral {__version__} shelf 1".encode()  # what follows from a header changes with the program
+_DIGEST_BYTES: Final = 16
+_LARGEST: Final = 256 * 1024 * 1024
+_OTHER_TYPES: Final = ("imatrix", "vocab")
+
+Stamp = tuple[str, int, int, int]
+"""Path, size, mtime in ns, and that of its origin (0: it has none)."""
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What one reading of all parts gave."""
+
+    stamps: tuple[Stamp, ...]
+    kind: Kind
+    architecture: str
+    title: str
+    parameters: int | None
+    quantisation: str
+    context_tokens: int | None
+    licence: str
+    width: int | None
+    problem: str
+    origins: tuple[Origin | None, ...]
+
+
+_decoder: Final = msgspec.msgpack.Decoder(dict[str, Entry])
+_encoder: Final = msgspec.msgpack.Encoder()
+
+
+class Index:
+    """The store at `root`. Blocks on the disk; each call stands alone, so threads and processes may share a store."""
+
+    def __init__(self, root: Path, *, read: Callable[[str], ModelFiles] = resolve) -> None:
+        self.root, self._read = root, read
+
+    def items(self) -> list[Item]:
+        """All that is there now, named, models with their projectors. A store that is not there is empty."""
+        return self.items_of(walk(self.root))
+
+    def items_of(self, walked: Walked) -> list[Item]:
+        """The same of a walk that was made already."""
+        known, entries, changed = _load(self.root / INDEX), {}, False
+        seen = {each.path: each for each in walked.models}
+        for key, paths in grouped(seen).items():
+            stamps = tuple(_stamp(seen[path], walked) for path in paths)
+            entry = known.get(key)
+            if entry is None or entry.stamps != stamps:
+                entry, changed = self._entry(stamps, entry), True
+            entries[key] = entry
+        if changed or len(entries) != len(known):
+            _write(self.root / INDEX, entries)
+        return named(with_projectors([self._item(key, entry) for key, entry in entries.items()]))
+
+    def _entry(self, stamps: tuple[Stamp, ...], before: Entry | None) -> Entry:
+        own = tuple(origins.read(self.root / stamp[0]) if stamp[3] else None for stamp in stamps)
+        same = before is not None and [s[:3] for s in before.stamps] == [s[:3] for s in stamps]
+        if before is not None and same:  # only the origins are new
+            return msgspec.structs.replace(before, stamps=stamps, origins=own)
+        try:
+            if any(stamp[1] < 0 for stamp in stamps):
+                raise StoreFailed("It is a link to a file that is not there.")
+            files = self._read(str(self.root / stamps[0][0]))
+        except StoreFailed as error:
+            return Entry(stamps, Kind.MODEL, "", "", None, "", None, "", None, error.sentence(), own)
+        base = says(files.header, files.tensors, size_bytes=files.total_bytes).base
+        kind = _kind(files)
+        return Entry(
+            stamps,
+            kind,
+            base.architecture,
+            base.name,
+            base.parameters,
+            base.quantisation,
+            base.trained_context_tokens,
+            next((each.licence for each in own if each and each.licence), base.license),
+            _width(files) if kind is Kind.PROJECTOR else base.embedding_length,
+            "",
+            own,
+        )
+
+    def _item(self, key: str, entry: Entry) -> Item:
+        first = entry.stamps[0][0]
+        return Item(
+            key=key,
+            paths=tuple(self.root / stamp[0] for stamp in entry.stamps),
+            size_bytes=sum(max(0, stamp[1]) for stamp in entry.stamps),
+            modified_at=max(stamp[2] for stamp in entry.stamps) / 1e9,
+            kind=entry.kind,
+            architecture=entry.architecture,
+            title=entry.title,
+            parameters=entry.parameters,
+            quantisation=entry.quantisation,
+            context_tokens=entry.context_tokens,
+            licence=entry.licence,
+            width=entry.width,
+            problem=entry.problem,
+            origins=entry.origins,
+            reference=reference_of(key, first, entry.origins[0]),
+        )
+
+
+def _stamp(seen: Seen, walked: Walked) -> Stamp:
+    folder, slash, name = seen.path.rpartition("/")
+    at = walked.origins.get(f"{folder}{slash}.{name}{ORIGIN}")
+    if at is None and len(name) > 200:  # its origin may have a shortened name
+        at = walked.origins.get(f"{folder}{slash}{beside(Path(name), ORIGIN).name}")
+    return seen.path, seen.size_bytes, seen.mtime_ns, at or 0
+
+
+def _kind(files: ModelFiles) -> Kind:
+    general = files.header.text("general.type")
+    if general == "adapter":
+        return Kind.ADAPTER
+    if files.header.architecture == "clip" or general == "mmproj":
+        return Kind.PROJECTOR
+    return Kind.OTHER if general in _OTHER_TYPES else Kind.MODEL
+
+
+def _width(projector: ModelFiles) -> int | None:
+    for key in ("clip.vision.projection_dim", "clip.audio.projection_dim", "clip.projection_dim"):
+        value = projector.header.metadata.get(key)
+        if isinstance(value, int):
+            return value
+    return None
+
+
+def _load(path: Path) -> dict[str, Entry]:
+    try:
+        if path.stat().st_size > _LARGEST:
+            return {}
+        data = path.read_bytes()
+        body = memoryview(data)[_DIGEST_BYTES:]
+        if data[:_DIGEST_BYTES] != _sum(body):
+            raise ValueError("it is damaged, or of another version")
+        return _decoder.decode(body)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+        logger.info("%s is not used (%s): the files of the store are read anew", path, error)
+        return {}
+
+
+def _write(path: Path, entries: dict[str, Entry]) -> None:
+    """It appears whole or not at all. A store that cannot be written has none."""
+    part = path.with_name(f"{INDEX}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        body = _encoder.encode(entries)
+        part.write_bytes(_sum(body) + body)
+        part.replace(path)
+    except (OSError, ValueError) as error:  # ValueError: a path that is no UTF-8
+        logger.debug("what the files of the store say cannot be kept in %s: %s", path, error)
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def _sum(body: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(body, digest_size=_DIGEST_BYTES, key=_VERSION).digest()

@@ -1,0 +1,160 @@
+"""What stands on a shelf, and what each thing is called. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from corral.domain.references import (
+    BadReference,
+    FileReference,
+    HubReference,
+    OllamaReference,
+    Reference,
+    parse,
+    suggested_name,
+)
+from corral.store.shelf.origin import Origin
+
+_PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)", re.IGNORECASE)
+_UNUSUAL: Final = re.compile(r"[^A-Za-z0-9._:/@+-]+")
+_LONGEST_NAME: Final = 200
+STORE: Final = "store"
+
+
+class Kind(StrEnum):
+    """What a file is for."""
+
+    MODEL = "model"
+    PROJECTOR = "projector"  # llama.cpp: mmproj
+    ADAPTER = "adapter"  # LoRA
+    OTHER = "other"  # such as an importance matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """
+    One model with all its parts, or what goes with one.
+
+    `key` is where it lies, without `.gguf` and the number of a part: with `name`, what people and clients call it by.
+    `problem` is a sentence about why it cannot be used. `place` is who keeps it: "store", or another program.
+    """
+
+    key: str
+    paths: tuple[Path, ...]  # part 1 first
+    size_bytes: int
+    modified_at: float  # seconds since 1970
+    name: str = ""
+    kind: Kind = Kind.MODEL
+    architecture: str = ""
+    title: str = ""
+    parameters: int | None = None
+    quantisation: str = ""
+    context_tokens: int | None = None
+    licence: str = ""
+    width: int | None = None  # of embeddings, or of what a projector makes
+    problem: str = ""
+    origins: tuple[Origin | None, ...] = ()  # of each part
+    projector: Path | None = None
+    place: str = STORE
+    reference: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The file to hand to an engine."""
+        return self.paths[0]
+
+
+def grouped(paths: Iterable[str]) -> dict[str, list[str]]:
+    """The files of each model by its key, parts in their order: `a-00002-of-00003.gguf` belongs to `a`."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        found.setdefault(key_of(path), []).append(path)
+    return found
+
+
+def key_of(path: str) -> str:
+    """The key of the model that a file belongs to."""
+    match = _PART.fullmatch(path)
+    if match:
+        path = f"{match['stem']}-00001-of-{match['count']}{match['suffix']}"
+    return path.removesuffix(".gguf")  # `.GGUF` stays: both may be there
+
+
+def reference_of(key: str, first: str, origin: Origin | None) -> str:
+    """Where it can be had again: as was written when it came, else what its place in the store says; "" unknown."""
+    if origin is not None and origin.reference:
+        return origin.reference
+    parts = first.split("/")
+    try:
+        if parts[0] == "hf" and len(parts) >= 4:
+            repo, _, revision = parts[2].partition("@")
+            return str(HubReference(f"{parts[1]}/{repo}", revision or "main", file="/".join(parts[3:])))
+        if parts[0] == "ollama" and len(parts) >= 6:
+            return str(OllamaReference(parts[3], parts[4], parts[2], parts[1]))
+    except ValueError:
+        pass
+    return ""
+
+
+def named(items: Sequence[Item]) -> list[Item]:
+    """
+    The items with their names, each another. Of several that would have one name the oldest has it.
+
+    The others are called by their key; so what comes later never takes a name away.
+    """
+    taken: set[str] = set()
+    names: dict[str, str] = {}
+    for item in sorted(items, key=lambda each: (each.kind is not Kind.MODEL, each.modified_at, each.key)):
+        wanted = _wanted(item)
+        if wanted in taken:
+            wanted = model_name(item.key)
+        number, free = 2, wanted
+        while free in taken:
+            free, number = f"{wanted[: _LONGEST_NAME - 6]}-{number}", number + 1
+        taken.add(free)
+        names[item.key] = free
+    return [replace(item, name=names[item.key]) for item in items]
+
+
+def _wanted(item: Item) -> str:
+    reference: Reference | None = None
+    if item.reference and item.kind is Kind.MODEL:
+        try:
+            reference = parse(item.reference)
+        except BadReference:
+            reference = None
+    if reference is None or isinstance(reference, FileReference):
+        reference = FileReference(item.path.name)
+    return suggested_name(reference)[:_LONGEST_NAME].rstrip("-._") or "model"
+
+
+def model_name(key: str) -> str:
+    """A name that a Model may have (`domain.names.MODEL_NAME`) for any key."""
+    text = re.sub(r"^[^A-Za-z0-9]+", "", _UNUSUAL.sub("-", re.sub(r"-00001-of-\d{5}$", "", key)))
+    return text[:_LONGEST_NAME].rstrip("-./") or "model"
+
+
+def with_projectors(items: Sequence[Item]) -> list[Item]:
+    """Each model with the projector of its folder that is made for it."""
+    beside: dict[Path, list[Item]] = {}
+    for item in items:
+        if item.kind is Kind.PROJECTOR and not item.problem:
+            beside.setdefault(item.path.parent, []).append(item)
+    return [
+        replace(item, projector=_projector(item, beside.get(item.path.parent, [])))
+        if item.kind is Kind.MODEL and item.path.parent in beside
+        else item
+        for item in items
+    ]
+
+
+def _projector(model: Item, there: Sequence[Item]) -> Path | None:
+    """By the length of its vectors; f16 before others, as the engine's authors recommend."""
+    fitting = [each for each in there if each.width is None or model.width is None or each.width == model.width]
+    fitting.sort(key=lambda each: (each.width is None, each.quantisation not in ("F16", "BF16"), each.path.name))
+    return fitting[0].path if fitting else None

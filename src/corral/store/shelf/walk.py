@@ -1,0 +1,98 @@
+"""
+One walk over a store's folder: what is there, by name, size and time. Nothing is opened.
+
+Folders behind links are not entered, so that the walk ends and stays inside; a link to a file is that file, under the
+name of the link.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from corral.store.shelf.layout import ORIGIN, SUFFIXES, is_model_name
+
+logger = logging.getLogger(__name__)
+
+DEEPEST: Final = 16
+MOST_FILES: Final = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A file; `path` below the store's folder, with `/`. `size_bytes` -1: a link that leads nowhere."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(slots=True)
+class Walked:
+    """What one walk met. `origins` is when each file's origin was written, by the path of the origin."""
+
+    models: list[Seen] = field(default_factory=list)
+    others: list[Seen] = field(default_factory=list)  # no model by name, and nothing of ours
+    origins: dict[str, int] = field(default_factory=dict)
+    ours: list[Seen] = field(default_factory=list)  # parts, journals, locks, origins
+    folders: dict[str, int] = field(default_factory=dict)  # path -> mtime_ns
+
+
+def walk(root: Path) -> Walked:
+    """All of a store. A store that is not there is empty; folders that cannot be listed are left out."""
+    found = Walked()
+    _folder(os.fspath(root), "", 0, found)
+    return found
+
+
+def _folder(folder: str, prefix: str, depth: int, found: Walked) -> None:
+    try:
+        found.folders[prefix] = os.stat(folder).st_mtime_ns
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        logger.warning("%s cannot be listed: %s", folder, error.strerror or error)
+        return
+    for entry in entries:
+        name = entry.name
+        if not _nameable(name):
+            logger.warning("%r in %r has a name that is no UTF-8: it is left out", name, folder)
+            continue
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                if depth < DEEPEST and not name.startswith("."):
+                    _folder(entry.path, f"{prefix}{name}/", depth + 1, found)
+            elif entry.is_file():
+                _file(entry, prefix + name, found)
+            elif entry.is_symlink() and is_model_name(name):
+                found.models.append(Seen(prefix + name, -1, 0))
+        except OSError as error:  # it went while we looked
+            logger.debug("%s: %s", entry.path, error)
+        if len(found.models) + len(found.others) + len(found.ours) > MOST_FILES:
+            logger.warning("%s has more files than Corral looks at (%d)", folder, MOST_FILES)
+            return
+
+
+def _file(entry: os.DirEntry[str], path: str, found: Walked) -> None:
+    status = entry.stat()
+    seen = Seen(path, status.st_size, status.st_mtime_ns)
+    if not entry.name.startswith("."):
+        (found.models if is_model_name(entry.name) else found.others).append(seen)
+    elif entry.name.endswith(SUFFIXES):
+        found.ours.append(seen)
+        if entry.name.endswith(ORIGIN):
+            found.origins[path] = status.st_mtime_ns
+
+
+def _nameable(name: str) -> bool:
+    """No name that a config, a client or JSON could hold is without UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,90 @@
+"""`corral models list` and `show`, and what else is done to the store."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from corral.store.shelf import origin
+from corral.store.shelf.origin import Origin
+from tests.models import ADA, model
+from tests.unit.cli.conftest import Command
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Where the store of the empty home is."""
+    return tmp_path / "home/.local/share/corral/models"
+
+
+def put(store: Path, place: str, **known: str) -> Path:
+    path = store / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(model(ADA), path)
+    if known:
+        origin.write(path, Origin(**known))  # type: ignore[arg-type]
+    return path
+
+
+def test_an_empty_store_says_where_it_is(corral: Command, store: Path) -> None:
+    ran = corral("models", "list")
+    assert (ran.code, ran.out, ran.err) == (0, "", f"The store, {store}, is empty.\n")
+
+
+def test_the_list_has_sizes_and_who_uses_what(corral: Command, store: Path) -> None:
+    ada = put(store, "hf/org/Ada-GGUF/ada.gguf", reference="hf.co/org/Ada-GGUF:Q4_K_M")
+    put(store, "import/other.gguf")
+    Path("corral.yaml").write_text(f"models: {{mine: {{source: {ada}}}, too: {{source: {ada}}}}}")
+    ran = corral("models", "list")
+    assert ran.code == 0
+    head, first, second = ran.out.splitlines()
+    assert head.split() == ["NAME", "SIZE", "QUANT", "PARAMS", "CONTEXT", "PARTS", "AGE", "USED", "BY"]
+    assert first.split()[0] == "ada-q4_k_m" and first.endswith("mine, too")
+    assert second.split()[0] == "other" and second.endswith(" -")
+    assert f"in 2 models at {store}" in ran.err
+    rows = json.loads(corral("models", "list", "--json").out)
+    assert [row["used_by"] for row in rows] == [["mine", "too"], []]
+    assert rows[0]["reference"] == "hf.co/org/Ada-GGUF:Q4_K_M"
+
+
+def test_a_link_in_the_config_is_use_too(corral: Command, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.gguf").symlink_to(put(store, "import/a.gguf"))
+    Path("corral.yaml").write_text(f"models: {{mine: {{source: {tmp_path}/link.gguf}}}}")
+    assert json.loads(corral("models", "show", "a", "--json").out)["used_by"] == ["mine"]
+
+
+def test_the_store_is_where_the_config_says(corral: Command, tmp_path: Path) -> None:
+    put(tmp_path / "disk", "import/a.gguf")
+    Path("corral.yaml").write_text(f"store: {{path: {tmp_path}/disk}}")
+    assert corral("models", "list").out.splitlines()[1].startswith("a ")
+
+
+@pytest.mark.parametrize("name", ["ada", "hf/org/R/ada", "hf/org/R/ada.gguf", "hf.co/org/R:Q4"])
+def test_show_takes_names_places_and_references(corral: Command, store: Path, name: str) -> None:
+    put(store, "hf/org/R/ada.gguf", reference="hf.co/org/R:Q4", sha256="ab" * 32, url="https://hf.co/x")
+    ran = corral("models", "show", name if name != "ada" else "r-q4")
+    assert ran.code == 0, ran.err
+    assert f"file         {store}/hf/org/R/ada.gguf" in ran.out and "sha256       abab" in ran.out
+    assert "reference    hf.co/org/R:Q4" in ran.out
+
+
+@pytest.mark.parametrize("name", ["../import/a", "/etc/passwd", "import/../import/a", "a\0b", "", "ä" * 300])
+def test_a_name_is_never_a_way_to_a_file(corral: Command, store: Path, name: str) -> None:
+    put(store, "import/a.gguf")
+    ran = corral("models", "show", name)
+    assert ran.code == 1 and "in the store" in ran.err
+
+
+def test_a_near_name_is_offered(corral: Command, store: Path) -> None:
+    put(store, "import/qwen3.gguf")
+    assert "Did you mean qwen3?" in corral("models", "show", "qwen").err
+
+
+def test_a_name_cannot_steer_the_terminal(corral: Command, store: Path) -> None:
+    put(store, "import/\x1b[31mred\n.gguf")
+    ran = corral("models", "list")
+    assert "\x1b" not in ran.out and len(ran.out.splitlines()) == 2
+    assert "\x1b" not in corral("models", "show", "31mred").out

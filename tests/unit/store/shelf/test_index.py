@@ -1,0 +1,202 @@
+"""The store's list follows what is on the disk, and what is kept of it is only ever a help."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from corral.domain.references import FileReference, suggested_name
+from corral.store.files import ModelFiles, resolve
+from corral.store.shelf import origin
+from corral.store.shelf.index import INDEX, Index
+from corral.store.shelf.items import Item, Kind
+from corral.store.shelf.origin import Origin
+from tests.models import ADA, BEN, SPLIT, model
+
+
+class Counting:
+    """Reads files and says which."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    def __call__(self, path: str) -> ModelFiles:
+        self.read.append(os.path.basename(path))
+        return resolve(path)
+
+
+def put(root: Path, place: str, source: Path | None = None) -> Path:
+    path = root / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source or model(ADA), path)
+    return path
+
+
+def put_split(root: Path, folder: str) -> list[Path]:
+    first = model(SPLIT)
+    parts = sorted(first.parent.glob(first.name.replace("-00001-of-", "-?????-of-")))
+    return [put(root, f"{folder}/split-{number:05d}-of-00003.gguf", part) for number, part in enumerate(parts, 1)]
+
+
+def listed(root: Path) -> dict[str, Item]:
+    return {item.name: item for item in Index(root).items()}
+
+
+def test_a_store_that_is_not_there_is_empty_and_is_not_made(tmp_path: Path) -> None:
+    assert Index(tmp_path / "none").items() == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_a_file_says_is_in_the_list(tmp_path: Path) -> None:
+    put(tmp_path, "hf/org/Ada-GGUF/ada-Q4.gguf")
+    (ada,) = Index(tmp_path).items()
+    assert (ada.name, ada.key, ada.kind) == ("ada-q4", "hf/org/Ada-GGUF/ada-Q4", Kind.MODEL)
+    assert (ada.title, ada.architecture, ada.problem) == ("Ada", "llama", "")
+    assert ada.size_bytes == model(ADA).stat().st_size
+    assert ada.parameters and ada.context_tokens
+    assert ada.reference == "hf.co/org/Ada-GGUF/ada-Q4.gguf"
+
+
+def test_a_split_model_is_one(tmp_path: Path) -> None:
+    parts = put_split(tmp_path, "import/split")
+    (split,) = Index(tmp_path).items()
+    assert (split.name, split.paths, split.problem) == ("split", tuple(parts), "")
+    assert split.size_bytes == sum(part.stat().st_size for part in parts)
+
+
+def test_a_split_model_that_lacks_a_part_says_so(tmp_path: Path) -> None:
+    parts = put_split(tmp_path, "import/split")
+    parts[1].unlink()
+    (split,) = Index(tmp_path).items()
+    assert "split-00002-of-00003.gguf" in split.problem
+    shutil.copyfile(model(SPLIT).with_name(model(SPLIT).name.replace("-00001-", "-00002-")), parts[1])
+    assert Index(tmp_path).items()[0].problem == ""
+
+
+def test_files_that_are_on_their_way_and_ours_are_no_models(tmp_path: Path) -> None:
+    put(tmp_path, "web/h/.a.gguf.part")
+    put(tmp_path, "web/h/.hidden.gguf")
+    put(tmp_path, ".trash/b.gguf")
+    put(tmp_path, "web/h/notes.txt")
+    assert Index(tmp_path).items() == []
+
+
+def test_only_what_has_changed_is_read_again(tmp_path: Path) -> None:
+    path = put(tmp_path, "import/a.gguf")
+    put(tmp_path, "import/b.gguf")
+    reads = Counting()
+    Index(tmp_path, read=reads).items()
+    assert reads.read == ["a.gguf", "b.gguf"]
+    Index(tmp_path, read=reads).items()
+    assert len(reads.read) == 2
+    shutil.copyfile(model(BEN), path)
+    os.utime(path, ns=(1, 1))
+    assert {item.title for item in Index(tmp_path, read=reads).items()} == {"Ada", "Ben"}
+    assert reads.read[2:] == ["a.gguf"]
+
+
+def test_a_moved_store_needs_nothing_read(tmp_path: Path) -> None:
+    put(tmp_path / "one", "import/a.gguf")
+    Index(tmp_path / "one").items()
+    (tmp_path / "one").rename(tmp_path / "two")
+    reads = Counting()
+    (item,) = Index(tmp_path / "two", read=reads).items()
+    assert (item.path, reads.read) == (tmp_path / "two/import/a.gguf", [])
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-3]),
+        lambda path: path.write_bytes(path.read_bytes()[:40] + b"x" + path.read_bytes()[41:]),
+        lambda path: (path.unlink(), path.mkdir()),
+    ],
+    ids=["lost", "empty", "cut", "flipped", "a folder"],
+)
+def test_an_index_that_is_lost_or_damaged_is_made_again(tmp_path: Path, harm: Callable[[Path], object]) -> None:
+    path = put(tmp_path, "import/a.gguf")
+    origin.write(path, Origin(reference="hf.co/org/repo:Q4", sha256="ab" * 32))
+    before = Index(tmp_path).items()
+    harm(tmp_path / INDEX)
+    assert Index(tmp_path).items() == before
+    assert before[0].reference == "hf.co/org/repo:Q4"
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_an_origin_that_is_written_later_is_seen_and_the_header_is_not_read_for_it(tmp_path: Path) -> None:
+    path = put(tmp_path, "import/a.gguf")
+    Index(tmp_path).items()
+    origin.write(path, Origin(reference="ollama:tiny:latest"))
+    reads = Counting()
+    (item,) = Index(tmp_path, read=reads).items()
+    assert (item.name, item.reference, reads.read) == ("tiny", "ollama:tiny:latest", [])
+
+
+def test_a_store_that_cannot_be_written_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "import/a.gguf")
+
+    def refuse(self: Path, data: bytes) -> int:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    assert len(Index(tmp_path).items()) == 1
+
+
+def test_what_is_damaged_is_listed_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "import").mkdir()
+    (tmp_path / "import/bad.gguf").write_bytes(b"<html>" * 100)
+    (tmp_path / "import/gone.gguf").symlink_to(tmp_path / "nowhere.gguf")
+    found = listed(tmp_path)
+    assert "GGUF" in found["bad"].problem
+    assert "a link to a file that is not there" in found["gone"].problem
+
+
+def test_links_to_folders_are_not_entered(tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere", "a.gguf")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "store/round").symlink_to(tmp_path / "store")
+    assert Index(tmp_path / "store").items() == []
+
+
+def test_the_oldest_keeps_a_name_that_several_would_have(tmp_path: Path) -> None:
+    for age, place in ((3, "hf/b/R/a.gguf"), (1, "hf/c/R/a.gguf"), (2, "hf/a/R/a.gguf")):
+        os.utime(put(tmp_path, place), (age, age))
+    assert {name: item.key for name, item in listed(tmp_path).items()} == {
+        "a": "hf/c/R/a",
+        "hf/a/R/a": "hf/a/R/a",
+        "hf/b/R/a": "hf/b/R/a",
+    }
+
+
+HOSTILE = [
+    "..gguf", "a b.gguf", "ü-日本.gguf", "new\nline.gguf", "semi;colon.gguf", "$(id).gguf", "-rf.gguf", "%2e%2e.gguf",
+    "x" * 250 + ".gguf", "A.GGUF", "tab\t.gguf", "\u202egnp.gguf", "'quote\".gguf", "-00001-of-00002.gguf",
+]  # fmt: skip
+
+
+def test_hostile_names_give_names_that_a_model_may_have(tmp_path: Path) -> None:
+    from corral.domain.names import MODEL_NAME
+
+    for name in HOSTILE:
+        put(tmp_path, f"import/{name}")
+    put(tmp_path, "import/a.gguf")
+    os.link(tmp_path / "import/a.gguf", os.fsencode(tmp_path / "import") + b"/no\xffutf8.gguf")
+    items = Index(tmp_path).items()
+    names = [item.name for item in items]
+    assert len(set(names)) == len(names) == len(HOSTILE)  # with a.gguf, without `..gguf` and what is no UTF-8
+    assert all(MODEL_NAME.fullmatch(name) and "/../" not in f"/{name}/" for name in names), names
+    assert suggested_name(FileReference("ü.gguf")) == "model"
+
+
+def test_a_name_of_255_bytes_has_its_origin(tmp_path: Path) -> None:
+    path = put(tmp_path, f"import/{'y' * 250}.gguf")
+    origin.write(path, Origin(reference="https://h/y.gguf"))
+    (item,) = Index(tmp_path).items()
+    assert item.reference == "https://h/y.gguf"
