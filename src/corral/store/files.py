@@ -9,12 +9,13 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from corral.domain.errors import BadGguf, FileMissing
-from corral.store.gguf.header import Header, TensorInfo
+from corral.store.gguf.header import Header, SplitInfo, TensorInfo
 from corral.store.gguf.reader import read_header
 
 _PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -62,7 +63,7 @@ def resolve(path: str | os.PathLike[str]) -> ModelFiles:
     """
     given = Path(path).expanduser()
     if not given.exists():
-        raise _missing(given)
+        raise missing(given)
     header = read_header(given)
     if header.split is None:
         return ModelFiles((stamp(given),), header, header.tensors)
@@ -80,22 +81,33 @@ def stamp(path: Path) -> FileStamp:
 
 def part_paths(path: Path) -> tuple[Path, ...]:
     """The paths of all parts by their numbered names, part 1 first; the path alone when its name is not numbered."""
-    match = _PART.fullmatch(path.name)
+    return tuple(path.with_name(name) for name in part_names(path.name))
+
+
+def part_names(name: str) -> tuple[str, ...]:
+    """The same for a name alone."""
+    match = _PART.fullmatch(name)
     count = int(match["count"]) if match else 0
     if not match or not count:
-        return (path,)
-    return tuple(path.with_name(f"{match['stem']}-{number:05d}-of-{count:05d}.gguf") for number in range(1, count + 1))
+        return (name,)
+    return tuple(f"{match['stem']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1))
+
+
+def names_of_parts(name: str, split: SplitInfo) -> tuple[str, ...]:
+    """The names of all parts beside one that says that it is a part. Raises BadGguf where it is not named so."""
+    names = part_names(name)
+    if len(names) != split.count:
+        raise BadGguf(
+            f"{name} is part {split.index + 1} of {split.count} of a split model, but is not named so.",
+            hint=f"Name the parts NAME-00001-of-{split.count:05d}.gguf and so on, in one folder.",
+        )
+    return names
 
 
 def _resolve_split(given: Path, header: Header) -> ModelFiles:
     split = header.split
     assert split is not None
-    paths = part_paths(given)
-    if len(paths) != split.count:
-        raise BadGguf(
-            f"{given.name} is part {split.index + 1} of {split.count} of a split model, but is not named so.",
-            hint=f"Name the parts NAME-00001-of-{split.count:05d}.gguf and so on, in one folder.",
-        )
+    paths = [given.with_name(name) for name in names_of_parts(given.name, split)]
     absent = [each.name for each in paths if not each.exists()]
     if absent:
         shown = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
@@ -104,22 +116,32 @@ def _resolve_split(given: Path, header: Header) -> ModelFiles:
             hint=f"Download them into {given.parent}.",
         )
     headers = [header if each == given else read_header(each) for each in paths]
-    for index, (each, part) in enumerate(zip(paths, headers, strict=True)):
-        if part.split is None or (part.split.index, part.split.count) != (index, split.count):
-            raise BadGguf(
-                f"{each.name} is not part {index + 1} of {split.count}, whatever its name says.",
-                hint="Download it again.",
-            )
-    tensors = tuple(tensor for part in headers for tensor in part.tensors)
-    if split.tensors and len(tensors) != split.tensors:
-        raise BadGguf(
-            f"The parts of {paths[0].name} have {len(tensors)} tensors together instead of {split.tensors}.",
-            hint="They are not of one model: download all of them again.",
-        )
+    tensors = tensors_of({each.name: part for each, part in zip(paths, headers, strict=True)}, split)
     return ModelFiles(tuple(stamp(each) for each in paths), headers[0], tensors)
 
 
-def _missing(path: Path) -> FileMissing:
+def tensors_of(parts: Mapping[str, Header | None], split: SplitInfo) -> tuple[TensorInfo, ...]:
+    """
+    The tensors of all parts of a model, by their names in order; None stands for a part that is not there.
+
+    Raises BadGguf for a part of another model.
+    """
+    for index, (name, part) in enumerate(parts.items()):
+        if part is not None and (part.split is None or (part.split.index, part.split.count) != (index, split.count)):
+            raise BadGguf(
+                f"{name} is not part {index + 1} of {split.count}, whatever its name says.", hint="Download it again."
+            )
+    tensors = tuple(tensor for part in parts.values() if part is not None for tensor in part.tensors)
+    if split.tensors and len(tensors) != split.tensors and None not in parts.values():
+        raise BadGguf(
+            f"The parts of {next(iter(parts))} have {len(tensors)} tensors together instead of {split.tensors}.",
+            hint="They are not of one model: download all of them again.",
+        )
+    return tensors
+
+
+def missing(path: Path) -> FileMissing:
+    """What to say of a file that is not there: names in its folder that may have been meant."""
     folder = path.parent
     if not folder.is_dir():
         return FileMissing(f"There is no file {path}: the folder {folder} does not exist.", hint="Correct the path.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from corral.cli.models import listing
+from corral.cli.models import inspect, listing, splitting
 
 
 def build() -> typer.Typer:
@@ -14,4 +14,7 @@ def build() -> typer.Typer:
     )
     app.command("list")(listing.list_)
     app.command("show")(listing.show)
+    app.command("inspect")(inspect.inspect)
+    app.command("split")(splitting.split)
+    app.command("merge")(splitting.merge)
     return app

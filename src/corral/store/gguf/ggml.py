@@ -48,6 +48,7 @@ GGML_TYPES: Final[dict[int, GgmlType]] = {
     39: GgmlType("MXFP4", 32, 17),
     40: GgmlType("NVFP4", 64, 36),
     41: GgmlType("Q1_0", 128, 18),
+    42: GgmlType("Q2_0", 64, 18),
 }
 
 BY_NAME: Final = {kind.name.lower(): kind for kind in GGML_TYPES.values()}

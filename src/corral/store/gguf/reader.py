@@ -3,9 +3,11 @@ Reads the header of a GGUF file: bounded in time and memory, whatever the bytes 
 
 The file may come from anywhere, so nothing in it is believed before it is checked: every length against what is left
 of the file, every count against the bytes that so many entries would need, every tensor against the end of the file.
-It is read, not mapped: a mapped file that another program cuts short kills the process with SIGBUS.
-Long arrays (a vocabulary has 150,000 strings) are walked over and only their length is kept. Format: docs/gguf.md of
-ggml, versions 2 and 3, both byte orders.
+It is read, not mapped: a mapped file that another program cuts short kills the process with SIGBUS. It is read through
+a window that moves forward and grows, so that a vocabulary of 16 MB takes one of 1 MB, and a file on another machine
+is asked for little and few times (`Readable`). Of long arrays (a vocabulary has 150,000 strings) only the length is
+kept: strings are walked over, numbers are not even read. Format: docs/gguf.md of ggml, versions 2 and 3, both byte
+orders.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import os
 import stat
 import struct
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final, Protocol
 
 from corral.domain.errors import BadGguf, FileMissing
 from corral.domain.units import format_bytes
@@ -29,12 +31,24 @@ MAX_TENSORS: Final = 1_000_000
 MAX_DIMENSIONS: Final = 4
 MAX_NESTING: Final = 3  # arrays of arrays: allowed by the format, used by nobody
 MAX_KEPT: Final = 512  # longer arrays keep only their length
+MAX_NESTED: Final = 100_000  # arrays within arrays, in the whole file
 MAX_ELEMENTS: Final = 1 << 63
 FIRST_READ: Final = 64 * 1024
+MOST_READ: Final = 1024 * 1024  # of a window that has grown, where nothing else is said
 
 _STRING, _ARRAY = 8, 9
 _SCALARS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _SIZES: Final = {kind: struct.calcsize("<" + code) for kind, code in _SCALARS.items()}
+
+
+class Readable(Protocol):
+    """Bytes that a reader asks for, forward only: an offset is never below the end of what it was given before."""
+
+    size: int
+
+    def read(self, at: int, count: int) -> bytes:
+        """Bytes from offset `at`: `count` of them, less only where that is all there is."""
+        ...
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
@@ -50,34 +64,54 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         if not stat.S_ISREG(mode):  # asked before it is opened: opening a pipe would wait for its writer
             kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
             raise FileMissing(f"{where} is {kind}.", hint="Name a .gguf file.")
-        with where.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size < 24:
-                raise BadGguf(f"{where.name} is no GGUF file: it has only {size} bytes.", hint=_AGAIN)
-            return _Reader(file, size, where.name).header()
+        with where.open("rb", buffering=0) as file:
+            return read_from(_OpenFile(file.fileno()), where.name)
     except FileNotFoundError as error:
         raise FileMissing(f"There is no file {where}.") from error
     except OSError as error:
         raise BadGguf(f"{where} cannot be read: {error.strerror or error}.") from error
 
 
+def read_from(source: Readable, name: str, *, most_read: int = MOST_READ) -> Header:
+    """
+    The same of a source of bytes, which has the `name` in errors; it is asked for `most_read` bytes at once at most.
+
+    Raises BadGguf, and what the source raises.
+    """
+    if source.size < 24:
+        raise BadGguf(f"{name} is no GGUF file: it has only {source.size} bytes.", hint=_AGAIN)
+    return _Reader(source, name, most_read).header()
+
+
 _AGAIN: Final = "Download it again."
+
+
+class _OpenFile:
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.size = os.fstat(number).st_size
+
+    def read(self, at: int, count: int) -> bytes:
+        return os.pread(self._number, count, at)
 
 
 class _Reader:
     """A cursor over the bytes. Each method leaves it behind what it has read, or raises BadGguf."""
 
-    def __init__(self, file: BinaryIO, size: int, name: str) -> None:
-        self.file = file
-        self.size = size
+    def __init__(self, source: Readable, name: str, most_read: int) -> None:
+        self.source = source
+        self.size = source.size
         self.name = name
-        self.data = bytearray()  # the file from its start, as far as it was needed
+        self.data = b""  # the window
+        self.base = 0  # where in the file the window begins
         self.at = 0
         self.order = "<"
+        self.next_read, self.most_read = FIRST_READ, most_read
+        self.nested = 0
 
     def header(self) -> Header:
         self.need(24)
-        magic = bytes(self.data[:4])
+        magic = self.data[:4]
         if magic != b"GGUF":
             raise self.bad(f"it begins with {magic!r} instead of b'GGUF'", at=0, hint=_what_instead(magic))
         self.at = 4
@@ -118,7 +152,7 @@ class _Reader:
             raise self.bad(f"there is no value type {kind}", at=self.at - 4)
         self.need(_SIZES[kind])
         # A bool byte other than 0 or 1 is taken as true, as struct does.
-        value: Value = struct.unpack_from(self.order + code, self.data, self.at)[0]
+        value: Value = struct.unpack_from(self.order + code, self.data, self.at - self.base)[0]
         self.at += _SIZES[kind]
         return value
 
@@ -130,33 +164,39 @@ class _Reader:
         if kind == _STRING:
             return self.strings(count, at)
         if kind == _ARRAY:
-            self.check_count(count, MAX_METADATA, 12, "arrays", at=at)
+            self.nested += count
+            self.check_count(self.nested, MAX_NESTED, 12, "arrays in arrays", at=at)
             nested = [self.array(depth + 1) for _ in range(count)]
             return tuple(nested) if count <= MAX_KEPT else LongArray(count)
         code = _SCALARS.get(kind)
         if code is None:
             raise self.bad(f"there is no value type {kind}", at=at)
         n_bytes = count * _SIZES[kind]  # Python's integers cannot overflow
-        self.need(n_bytes)
-        begin, self.at = self.at, self.at + n_bytes
         if count > MAX_KEPT:
+            self.check_end(self.at + n_bytes)
+            self.at += n_bytes
             return LongArray(count)
-        return struct.unpack_from(f"{self.order}{count}{code}", self.data, begin)
+        self.need(n_bytes)
+        values = struct.unpack_from(f"{self.order}{count}{code}", self.data, self.at - self.base)
+        self.at += n_bytes
+        return values
 
     def strings(self, count: int, at: int) -> Value:
         """Walk over an array of strings. This loop is what reading a large vocabulary costs."""
         self.check_count(count, self.size, 8, "strings", at=at)
         if count <= MAX_KEPT:
             return tuple(self.string(MAX_STRING_BYTES) for _ in range(count))
-        length, data, cursor = struct.Struct(self.order + "Q").unpack_from, self.data, self.at
-        ready = len(data) - 8
-        for _ in range(count):
-            if cursor > ready:
-                self.at = cursor
-                self.need(8)
-                ready = len(data) - 8
-            cursor += 8 + length(data, cursor)[0]
-        self.at = cursor
+        length = struct.Struct(self.order + "Q").unpack_from
+        left = count
+        while left:
+            self.need(8)
+            data, cursor = self.data, self.at - self.base
+            ready = len(data) - 8
+            for left in range(left - 1, -1, -1):  # noqa: B007, B020 - it is what is left then
+                cursor += 8 + length(data, cursor)[0]
+                if cursor > ready:
+                    break
+            self.at = self.base + cursor
         self.need(0)
         return LongArray(count)
 
@@ -168,13 +208,14 @@ class _Reader:
         if length > limit:
             raise self.bad(f"a text of {format_bytes(length)} is longer than the {format_bytes(limit)} allowed", at=at)
         self.need(length)
-        raw = self.data[self.at : self.at + length]
+        begin = self.at - self.base
+        raw = self.data[begin : begin + length]
         self.at += length
         return raw.decode("utf-8", "replace")
 
     def unsigned(self, code: str, size: int) -> int:
         self.need(size)
-        value: int = struct.unpack_from(self.order + code, self.data, self.at)[0]
+        value: int = struct.unpack_from(self.order + code, self.data, self.at - self.base)[0]
         self.at += size
         return value
 
@@ -223,17 +264,25 @@ class _Reader:
             raise self.bad(f"it claims {count} {what}, more than it can hold", at=at)
 
     def need(self, count: int) -> None:
-        """Make sure that the next `count` bytes are in `data`."""
+        """Make sure that the next `count` bytes are in the window."""
         end = self.at + count
-        if end <= len(self.data):
+        if end <= self.base + len(self.data):
             return
+        self.check_end(end)
+        rest = self.data[self.at - self.base :]  # nothing where the cursor has left the window
+        have = self.at + len(rest)
+        wanted = min(max(end - have, self.next_read), self.size - have)
+        self.next_read = max(self.next_read, min(2 * self.next_read, self.most_read))
+        self.data, self.base = b"", self.at  # the old window is gone before the new one comes
+        self.data = rest + self.source.read(have, wanted)
+        if end > self.base + len(self.data):
+            raise self.bad("it got shorter while it was read", at=self.base + len(self.data), hint=_AGAIN)
+
+    def check_end(self, end: int) -> None:
         if end > self.size:
             raise self.bad("it ends in the middle of its header", at=min(self.at, self.size), hint=_AGAIN)
         if end > MAX_HEADER_BYTES:
             raise self.bad(f"its header is larger than {format_bytes(MAX_HEADER_BYTES)}", at=self.at)
-        self.data += self.file.read(max(end, 2 * len(self.data), FIRST_READ) - len(self.data))
-        if end > len(self.data):
-            raise self.bad("it got shorter while it was read", at=len(self.data), hint=_AGAIN)
 
     def bad(self, what: str, *, at: int, hint: str = "") -> BadGguf:
         return BadGguf(f"{self.name} is not a GGUF file that can be read: {what} (at byte {at}).", hint=hint)

@@ -53,8 +53,13 @@ class Weights:
                 pinned[device] = pinned.get(device, 0) + size
             elif layer >= layers:
                 outside[name.startswith(_INPUT)] += size
-            elif _EXPERTS.search(name):
+            elif is_expert(name):
                 experts[layer] += size
             else:
                 plain[layer] += size
         return cls(outside[True], outside[False], tuple(plain), tuple(experts), tokens if tied else 0, pinned)
+
+
+def is_expert(name: str) -> bool:
+    """Whether a tensor belongs to routed experts, of which a token uses some; a shared one is for all."""
+    return _EXPERTS.search(name) is not None

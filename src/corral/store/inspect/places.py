@@ -1,0 +1,107 @@
+"""
+Where the files of a model lie, for whoever wants no more than their headers: a folder here, or addresses elsewhere.
+
+A model is known by the name of one file; what belongs to it (other parts, a projector) lies at the same place.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Protocol
+
+from corral.domain.errors import FileMissing, StoreFailed
+from corral.store.files import missing, names_of_parts, tensors_of
+from corral.store.gguf.header import Header, TensorInfo
+from corral.store.gguf.reader import read_header
+from corral.store.inspect.inspection import Inspection, Split, inspection
+
+_PROJECTOR: Final = "mmproj"
+
+
+class Files(Protocol):
+    """The files of one model at one place."""
+
+    name: str
+    licence: str
+
+    def header(self, name: str) -> Header | None:
+        """Of one of its files; None where it is not there. Raises StoreFailed for what cannot be read."""
+        ...
+
+    def projectors(self) -> list[str]:
+        """Names of files that may add pictures or sound to it."""
+        ...
+
+
+class FolderFiles:
+    """A model in a folder of this machine."""
+
+    licence = ""
+
+    def __init__(self, path: Path) -> None:
+        self._folder, self.name = path.parent, path.name
+
+    def header(self, name: str) -> Header | None:
+        """See `Files.header`."""
+        path = self._folder / name
+        if path.exists():
+            return read_header(path)
+        if name == self.name:
+            raise missing(path)
+        return None
+
+    def projectors(self) -> list[str]:
+        """Those beside it, where it is no projector itself."""
+        try:
+            names = sorted(each.name for each in self._folder.iterdir())
+        except OSError:
+            return []
+        return [name for name in names if _PROJECTOR in name.lower() and name.lower().endswith(".gguf")]
+
+
+def inspect_files(files: Files) -> tuple[Inspection, tuple[TensorInfo, ...]]:
+    """
+    What the model is, and its tensors in the order of the files. Parts that are missing are told of, not refused.
+
+    Raises FileMissing where its file is not there, BadGguf for files that cannot be read or are of another model.
+    """
+    given = files.header(files.name)
+    if given is None:
+        raise FileMissing(f"There is no file {files.name}.")
+    first, tensors, file_bytes, split = given, given.tensors, given.file_bytes, None
+    if given.split is not None:
+        names = names_of_parts(files.name, given.split)
+        parts = {name: given if name == files.name else files.header(name) for name in names}
+        tensors = tensors_of(parts, given.split)
+        there = [part for part in parts.values() if part is not None]
+        first, file_bytes = parts[names[0]] or given, sum(part.file_bytes for part in there)
+        absent = tuple(name for name, part in parts.items() if part is None)
+        split = Split(given.split.count, not absent, absent)
+    found = inspection(
+        first,
+        tensors,
+        file_bytes=file_bytes,
+        split=split,
+        projector=_projector(files, first) if first.architecture != "clip" else None,
+        licence=files.licence,
+    )
+    return found, tensors
+
+
+def _projector(files: Files, model: Header) -> tuple[str, Header] | None:
+    """The first that is made for vectors of this model's length: a folder may hold those of other models, too."""
+    width = model.number("embedding_length")
+    for name in files.projectors():
+        try:
+            header = files.header(name)
+        except StoreFailed:  # it is not what was asked about
+            continue
+        if header is not None and width in _widths(header):
+            return name, header
+    return None
+
+
+def _widths(projector: Header) -> set[int | None]:
+    keys = ("clip.vision.projection_dim", "clip.audio.projection_dim", "clip.projection_dim")
+    values = (projector.metadata.get(key) for key in keys)
+    return {value for value in values if isinstance(value, int)}
