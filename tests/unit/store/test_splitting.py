@@ -37,8 +37,9 @@ def test_where_the_tool_is_found(tmp_path: Path) -> None:
     assert find_tool(which={TOOL: "/x"}.get) == Path("/x")
     assert find_tool(servers=[str(server)], which={str(server): str(server)}.get) == tool
     assert find_tool(which=paths.get) == tool  # beside what the link leads to
+    nothing: dict[str, str] = {}
     with pytest.raises(PlaceFailed, match="neither on PATH nor beside a llama-server"):
-        find_tool(which={}.get)
+        find_tool(which=nothing.get)
 
 
 def test_a_tool_that_fails_leaves_nothing(tmp_path: Path, large: Path) -> None:
