@@ -71,6 +71,11 @@ class Answer:
         return first
 
     @property
+    def framed(self) -> bool:
+        """Whether an end that comes too early would be noticed."""
+        return self._response.chunked or self._left is not None
+
+    @property
     def is_page(self) -> bool:
         """Whether it is something for people to read, such as a page to log in."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower() in (

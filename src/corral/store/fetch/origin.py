@@ -1,0 +1,47 @@
+"""
+Where a file of the store came from: beside it as `.NAME.origin.json`, so that a lost index needs no hashing.
+
+It is written after the file is in its place, and the one of an earlier file is removed before that: an origin never
+speaks of other bytes than those that lie there.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from corral.store.fetch.disk import Beside, Folder
+
+VERSION: Final = 1
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Version 1. `url` is without what may be a secret; `sha256` is of the bytes that lie there."""
+
+    version: int
+    reference: str
+    url: str
+    size: int
+    sha256: str
+    etag: str = ""
+    fetched_at: float = 0.0  # seconds since the epoch
+    licence: str = ""
+    role: str = "model"
+
+
+def load(folder: Folder, beside: Beside) -> Origin | None:
+    """None where there is none that can be used."""
+    body = folder.read(beside.origin)
+    if body is None:
+        return None
+    try:
+        found = msgspec.json.decode(body, type=Origin)
+    except ValueError:  # msgspec's errors are ValueErrors
+        return None
+    return found if found.version == VERSION else None
+
+
+def save(folder: Folder, beside: Beside, origin: Origin) -> None:
+    """Whole and on the disk. Raises OSError."""
+    folder.write(beside.origin, msgspec.json.encode(origin), "origin", sync=True)

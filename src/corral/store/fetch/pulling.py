@@ -1,0 +1,234 @@
+"""
+A plan's files into the store: each fetched once, whoever asks, and in its place only when it is whole and right.
+
+    part -> flushed -> checked -> the old origin goes -> renamed into place -> origin -> folder flushed -> journal goes
+
+The file that an engine is given comes last: where it is, all of its model is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from corral.contracts.fetching import Fetched, Plan, Progress, RemoteFile, Told
+from corral.domain.errors import BadGguf, FetchStopped, FileMissing, NoSpace, StoreFailed, WrongContent
+from corral.domain.units import format_bytes
+from corral.store.fetch import journal, origin
+from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, place, sha256_of
+from corral.store.fetch.lock import lock
+from corral.store.fetch.meter import Meter
+from corral.store.fetch.origin import Origin
+from corral.store.fetch.patience import Patience, Stop, never
+from corral.store.fetch.rules import shown
+from corral.store.fetch.transfer import Arrived, Transfer
+from corral.store.fetch.web import Web
+from corral.store.gguf.reader import read_header
+
+FOLLOW_S: Final = 0.2
+
+
+def _free_bytes(fd: int) -> int:
+    found = os.fstatvfs(fd)
+    return found.f_bavail * found.f_frsize
+
+
+def quiet(progress: Progress) -> None:
+    """Nobody is told."""
+
+
+@dataclass(slots=True)
+class _Course:
+    """How far one call is, over all files of its plan."""
+
+    plan: Plan
+    told: Told
+    meter: Meter
+    sizes: dict[str, int]  # of files, as far as they are known
+    done: dict[str, int] = field(default_factory=dict)  # bytes that are here
+    finished: int = 0
+
+    def tell(self, file: RemoteFile, done_bytes: int, size: int | None, doing: str) -> None:
+        self.done[file.path] = done_bytes
+        if size is not None:
+            self.sizes[file.path] = size
+        whole = sum(self.sizes.values()) if len(self.sizes) == len(self.plan.files) else None
+        count = sum(self.done.values())
+        name = file.path.rpartition("/")[2]
+        speed = self.meter.look(count)
+        self.told(Progress(count, whole, speed, self.finished, len(self.plan.files), name, doing))
+
+
+@dataclass(frozen=True, slots=True)
+class Pulling:
+    """`contracts.fetching.Fetches.fetch`. Safe to be used by several threads."""
+
+    root: Path  # the store's folder
+    web: Web
+    connections: int = 4
+    disk: Disk = field(default_factory=Disk)
+    patience: Patience = field(default_factory=Patience)
+    free_bytes: Callable[[int], int] = _free_bytes
+
+    def fetch(self, plan: Plan, told: Told = quiet, *, stop: Stop = never) -> Fetched:
+        """See `contracts.fetching.Fetches.fetch`."""
+        if not plan.files or len({file.path for file in plan.files}) != len(plan.files):
+            raise StoreFailed(f"{plan.reference} has no files, or two of one name.", hint="Name one file of it.")
+        places = {file.path: place(file.path) for file in plan.files}
+        sizes = {file.path: file.size_bytes for file in plan.files if file.size_bytes is not None}
+        course = _Course(plan, told, Meter(self.patience.now), sizes)
+        for file in self._missing(plan, course, stop):
+            folders, name = places[file.path]
+            with self.disk.folder(self.root, folders, make=True) as folder:
+                self._one(folder, Beside.of(name), file, course, stop)
+        return Fetched(plan, tuple(self.root / file.path for file in plan.files))
+
+    def _missing(self, plan: Plan, course: _Course, stop: Stop) -> list[RemoteFile]:
+        """What is not here, the first file of the plan last; there is room for all of it. Raises NoSpace."""
+        missing, need = [], 0
+        for file in (*plan.files[1:], plan.files[0]):
+            with self._there(file) as (folder, beside):
+                if folder is not None and self._present(folder, beside, file, course, stop):
+                    continue
+                have = folder.stat(beside.part) if folder is not None else None
+                need += max(0, (file.size_bytes or 0) - (have.st_blocks * 512 if have else 0))
+            missing.append(file)
+        if missing and need:
+            with self.disk.folder(self.root, (), make=True) as root:
+                self._room(root, need, str(plan.reference))
+        return missing
+
+    @contextlib.contextmanager
+    def _there(self, file: RemoteFile) -> Iterator[tuple[Folder | None, Beside]]:
+        folders, name = place(file.path)
+        try:
+            found = self.disk.folder(self.root, folders, make=False)
+        except FileMissing:
+            yield None, Beside.of(name)
+            return
+        with found:
+            yield found, Beside.of(name)
+
+    def _room(self, folder: Folder, need: int, what: str) -> None:
+        free = self.free_bytes(folder.fd)
+        if need > free:
+            raise NoSpace(
+                f"{what} needs {format_bytes(need)} more, and {folder.path} has {format_bytes(free)} free.",
+                hint="Free some space, choose a smaller quantisation, or set another store.path.",
+            )
+
+    def _one(self, folder: Folder, beside: Beside, file: RemoteFile, course: _Course, stop: Stop) -> None:
+        while True:
+            with lock(folder, beside) as mine:
+                if mine:
+                    if not self._present(folder, beside, file, course, stop):
+                        self._transfer(folder, beside, file, course, stop)
+                    with contextlib.suppress(OSError):
+                        journal.discard(folder, beside, part=False)
+                    return
+            if stop():
+                raise FetchStopped()
+            done, size, _ = journal.progress_of(folder, beside)
+            course.tell(file, done, size, "waiting")
+            self.patience.sleep(FOLLOW_S)
+
+    def _transfer(self, folder: Folder, beside: Beside, file: RemoteFile, course: _Course, stop: Stop) -> None:
+        transfer = Transfer(
+            self.web,
+            self.disk,
+            folder,
+            file,
+            self.connections,
+            lambda done, size, doing: course.tell(file, done, size, doing),
+            stop,
+            lambda size: self._room(folder, size, shown(file.url)),
+        )
+        arrived = transfer.run()
+        self._check_gguf(folder, beside, file)
+        with disk_errors(f"{folder.path / beside.name} cannot be put in its place"):
+            self.disk.fault("origin.remove")
+            folder.remove(beside.origin)
+            folder.rename(beside.part, beside.name, "part.rename")
+            self._say(folder, beside, file, course.plan, arrived)
+            folder.sync()
+        self._finish(file, course, arrived.size)
+
+    def _check_gguf(self, folder: Folder, beside: Beside, file: RemoteFile) -> None:
+        """A file whose hash is right is what its source says; of others the header says how long they must be."""
+        if file.sha256 or not file.path.endswith(".gguf"):
+            return
+        try:
+            read_header(folder.path / beside.part)
+        except BadGguf as error:
+            with contextlib.suppress(OSError):
+                journal.discard(folder, beside, part=True)
+            words = error.message.replace(beside.part, beside.name)
+            raise WrongContent(f"{shown(file.url)}: {words} Nothing of it is kept.", hint=error.hint) from error
+
+    def _say(self, folder: Folder, beside: Beside, file: RemoteFile, plan: Plan, arrived: Arrived) -> None:
+        said = Origin(
+            origin.VERSION,
+            str(plan.reference),
+            shown(file.url),
+            arrived.size,
+            arrived.sha256,
+            arrived.etag,
+            round(self.patience.wall(), 3),
+            plan.licence,
+            file.role.value,
+        )
+        origin.save(folder, beside, said)
+
+    def _finish(self, file: RemoteFile, course: _Course, size: int) -> None:
+        course.finished += 1
+        course.tell(file, size, size, "fetching")
+
+    def _present(self, folder: Folder, beside: Beside, file: RemoteFile, course: _Course, stop: Stop) -> bool:
+        """Whether it is here, whole and right. What nobody vouches for is hashed, where a hash is known."""
+        status = folder.stat(beside.name)
+        if status is None:
+            return False
+        with disk_errors(f"{folder.path / beside.name} cannot be read"):
+            fd = folder.open(beside.name, os.O_RDONLY, "part.open")
+        try:
+            size = os.fstat(fd).st_size
+            if file.size_bytes not in (None, size):
+                return False
+            said = origin.load(folder, beside)
+            vouched = said is not None and said.size == size and file.sha256 in ("", said.sha256)
+            if not vouched and not self._right(fd, size, folder, beside, file, course, stop):
+                return False
+        finally:
+            os.close(fd)
+        self._finish(file, course, size)
+        return True
+
+    def _right(
+        self, fd: int, size: int, folder: Folder, beside: Beside, file: RemoteFile, course: _Course, stop: Stop
+    ) -> bool:
+        """Look at a file that has no origin, or that of another one."""
+        if not file.sha256:
+            try:
+                return not file.path.endswith(".gguf") or bool(read_header(folder.path / beside.name))
+            except (BadGguf, FileMissing):
+                return False
+        hashed = 0
+
+        def count(more: int) -> None:
+            nonlocal hashed
+            hashed += more
+            course.tell(file, hashed, size, "verifying")
+
+        with disk_errors(f"{folder.path / beside.name} cannot be read"):
+            digest = sha256_of(fd, stop, count)
+        if not digest:
+            raise FetchStopped()
+        if digest != file.sha256:
+            return False
+        with contextlib.suppress(OSError):  # a store that is read-only serves all the same
+            self._say(folder, beside, file, course.plan, Arrived(size, digest, ""))
+        return True
