@@ -31,7 +31,7 @@ def corral(
 ) -> Command:
     """`corral("config", "path")` in an empty home and an empty working directory."""
     for name in [*os.environ]:
-        if name.startswith(("CORRAL_", "XDG_")):
+        if name.startswith(("CORRAL_", "XDG_", "HF_", "HUGGINGFACE_", "LLAMA_", "OLLAMA_")):
             monkeypatch.delenv(name)
     (tmp_path / "home").mkdir()
     (tmp_path / "work").mkdir()

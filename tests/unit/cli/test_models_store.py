@@ -12,6 +12,7 @@ from corral.store.shelf import origin
 from corral.store.shelf.origin import Origin
 from tests.models import ADA, model
 from tests.unit.cli.conftest import Command
+from tests.unit.store.shelf import kit
 
 
 @pytest.fixture
@@ -88,3 +89,14 @@ def test_a_name_cannot_steer_the_terminal(corral: Command, store: Path) -> None:
     ran = corral("models", "list")
     assert "\x1b" not in ran.out and len(ran.out.splitlines()) == 2
     assert "\x1b" not in corral("models", "show", "31mred").out
+
+
+def test_all_shows_what_other_programs_have(corral: Command, store: Path, tmp_path: Path) -> None:
+    put(store, "import/a.gguf")
+    path = kit.hub(tmp_path / "home/.cache/huggingface/hub", "org/Ada-GGUF", "ada-Q4_K_M.gguf", model(ADA))
+    plain, everything = corral("models", "list").out, corral("models", "list", "--all").out
+    assert "ada-q4_k_m" not in plain
+    assert everything.splitlines()[2].startswith("ada-q4_k_m") and "Hugging Face" in everything
+    told = json.loads(corral("models", "show", "ada-q4_k_m", "--json").out)
+    assert (told["place"], told["paths"]) == ("Hugging Face", [str(path)])
+    assert told["reference"] == "hf.co/org/Ada-GGUF/ada-Q4_K_M.gguf"

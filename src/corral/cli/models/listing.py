@@ -11,6 +11,7 @@ import typer
 
 from corral.cli import options, output
 from corral.cli.models import shelves
+from corral.domain.errors import FileMissing
 from corral.domain.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
@@ -23,18 +24,28 @@ NAME = typer.Argument(metavar="NAME", help="As `corral models list` shows it, it
 
 def list_(
     everything: Annotated[
-        bool, typer.Option("--all", "-a", help="Show what goes with models as well: projectors, adapters.")
+        bool,
+        typer.Option(
+            "--all",
+            "-a",
+            help="Show projectors and adapters, and what llama.cpp, Ollama, LM Studio and the hub have here.",
+        ),
     ] = False,
     config: options.Config = "",
     as_json: options.Json = False,
 ) -> None:
-    """Show the models in the store: size, quantisation, parameters, context, parts, age, and who uses them."""
-    from corral.store.shelf.items import Kind
+    """
+    Show the models in the store: size, quantisation, parameters, context, parts, age, and who uses them.
+
+    What other programs have fetched is used where it lies: by its path in the config, or by pulling the same reference.
+    """
+    from corral.store.shelf.items import STORE, Kind
 
     settings = shelves.settings_of(config)
     root = shelves.root_of(settings)
     items = [each for each in shelves.items_of(root) if everything or each.kind is Kind.MODEL]
     items.sort(key=lambda item: item.name)
+    items += shelves.elsewhere() if everything else []
     users = shelves.all_users(items, settings.fleet.models.values())
     if as_json:
         output.print_json([as_data(item, users.get(item.key, [])) for item in items])
@@ -43,12 +54,16 @@ def list_(
         output.note(f"The store, {root}, is empty.")
         return
     now = time.time()
-    output.print_table(_HEAD, [_row(item, users.get(item.key, []), now) for item in items], right=_NUMBERS)
+    rows = [_row(item, users.get(item.key, []), now) for item in items]
+    if everything:
+        rows = [(*row, item.place, str(item.kind)) for row, item in zip(rows, items, strict=True)]
+    output.print_table((*_HEAD, *(("place", "kind") if everything else ())), rows, right=_NUMBERS)
     for item in items:
         if item.problem:
             output.note(output.printable(f"{item.name} cannot be used: {item.problem}"))
-    total = format_bytes(sum(item.size_bytes for item in items))
-    output.note(output.printable(f"{total} in {len(items)} model{'' if len(items) == 1 else 's'} at {root}"))
+    own = [item for item in items if item.place == STORE]
+    total = format_bytes(sum(item.size_bytes for item in own))
+    output.note(output.printable(f"{total} in {len(own)} model{'' if len(own) == 1 else 's'} at {root}"))
 
 
 def show(
@@ -57,8 +72,17 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Show one model of the store: its files, where it came from, who uses it."""
+    from corral.store.shelf.items import STORE
+
     settings = shelves.settings_of(config)
-    item = shelves.find(name, shelves.items_of(shelves.root_of(settings)))
+    items = shelves.items_of(shelves.root_of(settings))
+    try:
+        item = shelves.find(name, items)
+    except FileMissing:
+        others = shelves.elsewhere()
+        if not any(name in (each.name, each.key, each.reference) for each in others):
+            raise
+        item = shelves.find(name, others)
     used_by = shelves.users_of(item, settings.fleet.models.values())
     data = as_data(item, used_by)
     if as_json:
@@ -68,6 +92,7 @@ def show(
     lines = {
         "name": item.name,
         "kind": str(item.kind),
+        "kept by": "" if item.place == STORE else item.place,
         "problem": item.problem,
         "title": item.title,
         "architecture": item.architecture,

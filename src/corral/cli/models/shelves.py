@@ -34,6 +34,15 @@ def items_of(root: Path) -> list[Item]:
     return Index(root).items()
 
 
+def elsewhere() -> list[Item]:
+    """What the caches of other programs hold, of those that this user has."""
+    from corral.config.paths import cache_dir
+    from corral.store.shelf import elsewhere as others
+    from corral.store.shelf.caches.finding import Caches
+
+    return others.items_of(Caches(os.environ).all(), others.known_files(cache_dir(os.environ)))
+
+
 def find(name: str, items: Sequence[Item]) -> Item:
     """
     The one of this name, key, path below the store, or reference.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -139,16 +139,17 @@ def model_name(key: str) -> str:
     return text[:_LONGEST_NAME].rstrip("-./") or "model"
 
 
-def with_projectors(items: Sequence[Item]) -> list[Item]:
-    """Each model with the projector of its folder that is made for it."""
-    beside: dict[Path, list[Item]] = {}
+def with_projectors(
+    items: Sequence[Item], group: Callable[[Item], object] = lambda item: item.path.parent
+) -> list[Item]:
+    """Each model with the projector of its `group` that is made for it; None is no group."""
+    beside: dict[object, list[Item]] = {}
     for item in items:
         if item.kind is Kind.PROJECTOR and not item.problem:
-            beside.setdefault(item.path.parent, []).append(item)
+            beside.setdefault(group(item), []).append(item)
+    beside.pop(None, None)
     return [
-        replace(item, projector=_projector(item, beside.get(item.path.parent, [])))
-        if item.kind is Kind.MODEL and item.path.parent in beside
-        else item
+        replace(item, projector=_projector(item, beside.get(group(item), []))) if item.kind is Kind.MODEL else item
         for item in items
     ]
 

@@ -1,0 +1,75 @@
+"""What other programs keep, as items of a shelf: to be looked at and used, not to be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from corral.contracts.fetching import Role
+from corral.domain.errors import StoreFailed
+from corral.domain.references import BadReference, HubReference, parse
+from corral.store.files import part_paths
+from corral.store.known import KnownFiles
+from corral.store.shelf.caches.cached import Cached
+from corral.store.shelf.items import Item, Kind, grouped, named, with_projectors
+from corral.store.shelf.origin import Origin
+
+_KINDS: Final = {Role.MODEL: Kind.MODEL, Role.PROJECTOR: Kind.PROJECTOR, Role.ADAPTER: Kind.ADAPTER}
+
+
+def items_of(cached: Sequence[Cached], known: KnownFiles) -> list[Item]:
+    """
+    Each model once, split ones whole; those whose name is a hash have their reference's.
+
+    What a header says is asked of `known`, which reads each file once and remembers it.
+    """
+    by_path = {str(each.path): each for each in cached}
+    found = [_item([by_path[path] for path in paths], known) for paths in grouped(by_path).values()]
+    known.save()
+    return sorted(named(with_projectors(found, _together)), key=lambda item: (item.place, item.name))
+
+
+def _together(item: Item) -> object:
+    """What was fetched together: one folder may hold blobs of many models."""
+    try:
+        reference = parse(item.reference)
+    except BadReference:  # there is none, or what stands for one in that folder could not be written
+        return None
+    return (item.place, reference.repo if isinstance(reference, HubReference) else item.reference)
+
+
+def _item(parts: Sequence[Cached], known: KnownFiles) -> Item:
+    first = parts[0]
+    item = Item(
+        key=str(first.path).removesuffix(".gguf"),
+        paths=tuple(each.path for each in parts),
+        size_bytes=sum(each.size_bytes for each in parts),
+        modified_at=max(each.modified_at for each in parts),
+        kind=_KINDS.get(first.role, Kind.OTHER),
+        origins=tuple(Origin(sha256=each.sha256, size_bytes=each.size_bytes) for each in parts),
+        place=first.place,
+        reference=str(first.reference or ""),
+    )
+    if len(part_paths(first.path)) != len(parts):
+        return replace(item, problem=f"{len(part_paths(first.path)) - len(parts)} of its parts are not there.")
+    try:
+        base = known.of(str(first.path)).says.base
+    except StoreFailed as error:
+        return replace(item, problem=error.sentence())
+    return replace(
+        item,
+        architecture=base.architecture,
+        title=base.name,
+        parameters=base.parameters,
+        quantisation=base.quantisation,
+        context_tokens=base.trained_context_tokens,
+        licence=base.license,
+        width=base.embedding_length if first.role is Role.MODEL else None,
+    )
+
+
+def known_files(cache_folder: str) -> KnownFiles:
+    """The memory of headers that a Corral of this user keeps."""
+    return KnownFiles(Path(cache_folder) / "headers")

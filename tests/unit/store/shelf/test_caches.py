@@ -1,0 +1,180 @@
+"""What other programs have fetched is found in each of their layouts, and nothing there is believed that leads away."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from corral.contracts.fetching import Role
+from corral.domain.references import HubReference, OllamaReference, parse
+from corral.store.known import KnownFiles
+from corral.store.shelf.caches.finding import Caches
+from corral.store.shelf.elsewhere import items_of
+from tests.models import ADA, BEN, EMBED, model
+from tests.unit.store.shelf import kit
+
+
+def caches(home: Path, **env: str) -> Caches:
+    return Caches({"HOME": str(home), **env})
+
+
+def everything(folder: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(path): (status.st_size, status.st_mtime_ns)
+        for path in folder.rglob("*")
+        for status in (path.lstat(),)
+    }  # fmt: skip
+
+
+def test_a_machine_without_other_programs_has_nothing(tmp_path: Path) -> None:
+    assert caches(tmp_path).all() == []
+    assert caches(tmp_path).found("ab" * 32) is None
+
+
+def test_the_hubs_cache(tmp_path: Path) -> None:
+    path = kit.hub(tmp_path / ".cache/huggingface/hub", "org/My--Repo-GGUF", "q/ada-Q4_K_M.gguf", model(ADA))
+    (each,) = caches(tmp_path).all()
+    assert (each.path, each.place, each.sha256) == (path, "Hugging Face", kit.sha256(model(ADA)))
+    assert each.reference == HubReference("org/My--Repo-GGUF", file="q/ada-Q4_K_M.gguf")
+    for wanted in (
+        each.sha256,
+        parse("hf.co/org/My--Repo-GGUF/q/ada-Q4_K_M.gguf"),
+        parse("hf.co/ORG/my--repo-gguf:q4_k_m"),
+    ):
+        assert caches(tmp_path).found(wanted) == path
+        assert caches(tmp_path).found(wanted, path.stat().st_size) == path
+        assert caches(tmp_path).found(wanted, 1) is None
+    for other in ("hf.co/org/My--Repo-GGUF:Q4_K", "hf.co/org/My--Repo-GGUF@dev:Q4_K_M", "hf.co/org/Other:Q4_K_M"):
+        assert caches(tmp_path).found(parse(other)) is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "below"),
+    [("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub"), ("XDG_CACHE_HOME", "huggingface/hub"),
+     ("LLAMA_CACHE", "")],
+)  # fmt: skip
+def test_the_hubs_cache_is_where_its_variables_say(tmp_path: Path, variable: str, below: str) -> None:
+    path = kit.hub(tmp_path / "there" / below, "org/R", "a.gguf", model(ADA))
+    found = caches(tmp_path / "home", **{variable: str(tmp_path / "there")}).all()
+    assert [each.path for each in found] == [path]
+
+
+def test_a_revision_of_the_hubs_cache_is_told_from_main(tmp_path: Path) -> None:
+    root = tmp_path / ".cache/huggingface/hub"
+    old = kit.hub(root, "org/R", "a.gguf", model(ADA), revision="v1", commit="b" * 40)
+    new = kit.hub(root, "org/R", "a.gguf", model(BEN))
+    assert caches(tmp_path).found(parse("hf.co/org/R@v1/a.gguf")) == old
+    assert caches(tmp_path).found(parse("hf.co/org/R/a.gguf")) == new
+
+
+def test_llama_cpps_old_folder(tmp_path: Path) -> None:
+    root = tmp_path / ".cache/llama.cpp"
+    told = kit.flat(root, "org/R-GGUF", "sub/ada-Q8_0.gguf", model(ADA), tag="Q8_0")
+    plain = kit.flat(root, "org/R-GGUF", "ben-Q4_0.gguf", model(BEN))
+    addressed = kit.put(root / "x.gguf", model(BEN))
+    (root / "x.gguf.json").write_text(json.dumps({"url": "https://host.example/m/x.gguf", "etag": '"1"'}))
+    coming = kit.put(root / "org_R-GGUF_c.gguf", model(BEN))
+    coming.with_name(f"{coming.name}.downloadInProgress").touch()
+    assert {each.path for each in caches(tmp_path).all()} == {told, plain, addressed}
+    find = caches(tmp_path).found
+    assert find(kit.sha256(model(ADA))) == told
+    assert find(parse("hf.co/org/R-GGUF/sub/ada-Q8_0.gguf")) == told
+    assert find(parse("hf.co/org/R-GGUF:Q8_0")) == told
+    assert find(parse("hf.co/org/R-GGUF/ben-Q4_0.gguf")) == plain
+    assert find(parse("https://host.example/m/x.gguf")) == addressed
+    assert find(parse("hf.co/org/R-GGUF/c.gguf")) is None
+
+
+def test_ollamas_folder(tmp_path: Path) -> None:
+    weights, projector = kit.ollama(
+        tmp_path / ".ollama/models", "library/tiny/1b", [("model", model(ADA)), ("projector", model(BEN))]
+    )
+    found = {each.role: each for each in caches(tmp_path).all()}
+    assert found[Role.MODEL].path == weights and found[Role.PROJECTOR].path == projector
+    assert found[Role.MODEL].reference == OllamaReference("tiny", "1b")
+    assert caches(tmp_path).found(parse("ollama:tiny:1b")) == weights
+    assert caches(tmp_path).found(kit.sha256(model(BEN))) == projector
+    assert caches(tmp_path).found(parse("ollama:tiny")) is None
+    elsewhere = caches(tmp_path / "none", OLLAMA_MODELS=str(tmp_path / ".ollama/models"))
+    assert elsewhere.found(parse("ollama:tiny:1b")) == weights
+
+
+def test_lm_studios_folder(tmp_path: Path) -> None:
+    path = kit.put(tmp_path / ".lmstudio/models/org/R-GGUF/a-Q4_K_M.gguf", model(ADA))
+    chosen = kit.put(tmp_path / "disk/org/S-GGUF/b.gguf", model(BEN))
+    (tmp_path / ".lmstudio/settings.json").write_text(json.dumps({"downloadsFolder": str(tmp_path / "disk")}))
+    assert {each.path for each in caches(tmp_path).all()} == {path, chosen}
+    assert caches(tmp_path).found(parse("hf.co/org/R-GGUF:Q4_K_M")) == path
+
+
+def test_a_split_model_is_found_whole_or_not_at_all(tmp_path: Path) -> None:
+    root = tmp_path / ".lmstudio/models/org/R"
+    paths = [kit.put(root / f"s-Q4_0-0000{n}-of-00003.gguf", part) for n, part in enumerate(kit.parts_of_split(), 1)]
+    assert caches(tmp_path).found(parse("hf.co/org/R:Q4_0")) == paths[0]
+    (item,) = items_of(caches(tmp_path).all(), KnownFiles())
+    assert (item.paths, item.problem) == (tuple(paths), "")
+    paths[2].unlink()
+    assert caches(tmp_path).found(parse("hf.co/org/R:Q4_0")) is None
+    (item,) = items_of(caches(tmp_path).all(), KnownFiles())
+    assert item.problem == "1 of its parts are not there."
+
+
+def test_links_that_lead_out_of_a_cache_are_passed_over(tmp_path: Path) -> None:
+    secret = kit.put(tmp_path / "secret.gguf", model(ADA))
+    root = tmp_path / ".cache/huggingface/hub"
+    path = kit.hub(root, "org/R", "a.gguf", model(BEN))
+    path.unlink()
+    path.symlink_to(secret)
+    (root / "models--org--R/snapshots" / kit.COMMIT / "round.gguf").symlink_to("round.gguf")
+    blobs = tmp_path / ".ollama/models/blobs"
+    (weights,) = kit.ollama(blobs.parent, "library/tiny/1b", [("model", model(ADA))])
+    weights.unlink()
+    weights.symlink_to(secret)
+    studio = tmp_path / ".lmstudio/models/org/R"
+    studio.mkdir(parents=True)
+    (studio / "a.gguf").symlink_to(secret)
+    os.mkfifo(studio / "pipe.gguf")
+    assert caches(tmp_path).all() == []
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        None, {}, [1], [{"mediaType": "application/vnd.ollama.image.model"}],
+        [{"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:../../../etc/passwd", "size": 1}],
+        [{"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:" + "A" * 64, "size": 1}],
+        [{"mediaType": ["a"], "digest": {"b": 1}, "size": None}],
+    ],
+)  # fmt: skip
+def test_a_manifest_that_is_none_is_passed_over(tmp_path: Path, layers: object) -> None:
+    manifest = tmp_path / ".ollama/models/manifests/h/n/m/t"
+    manifest.parent.mkdir(parents=True)
+    for text in (json.dumps({"layers": layers}), json.dumps([layers]), "{", "[" * 100_000):
+        manifest.write_text(text)
+        assert caches(tmp_path).all() == []
+
+
+def test_looking_changes_nothing(tmp_path: Path) -> None:
+    kit.hub(tmp_path / ".cache/huggingface/hub", "org/R", "a.gguf", model(ADA))
+    kit.flat(tmp_path / ".cache/llama.cpp", "org/R", "b.gguf", model(BEN), tag="latest")
+    kit.ollama(tmp_path / ".ollama/models", "library/tiny/latest", [("model", model(ADA))])
+    before = everything(tmp_path)
+    items = items_of(caches(tmp_path).all(), KnownFiles())
+    caches(tmp_path).found("ab" * 32)
+    assert everything(tmp_path) == before
+    assert {(item.place, item.name) for item in items} == {
+        ("Hugging Face", "a"), ("Ollama", "tiny"), ("llama.cpp", "b")
+    }  # fmt: skip
+    assert {item.title for item in items} == {"Ada", "Ben"}
+
+
+def test_a_projector_is_that_of_the_model_it_came_with(tmp_path: Path) -> None:
+    root = tmp_path / ".ollama/models"
+    kit.ollama(root, "library/blind/latest", [("model", model(BEN))])
+    _, projector = kit.ollama(root, "library/seeing/latest", [("model", model(ADA)), ("projector", model(EMBED))])
+    found = {item.name: item.projector for item in items_of(caches(tmp_path).all(), KnownFiles()) if item.paths}
+    assert found["seeing"] == projector
+    assert found["blind"] is None
