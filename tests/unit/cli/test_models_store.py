@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from corral.store.shelf import origin
-from corral.store.shelf.origin import Origin
 from tests.models import ADA, model
 from tests.unit.cli.conftest import Command
 from tests.unit.store.shelf import kit
@@ -26,7 +24,7 @@ def put(store: Path, place: str, **known: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(model(ADA), path)
     if known:
-        origin.write(path, Origin(**known))  # type: ignore[arg-type]
+        kit.describe(store, place, **known)
     return path
 
 
@@ -65,7 +63,7 @@ def test_the_store_is_where_the_config_says(corral: Command, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["ada", "hf/org/R/ada", "hf/org/R/ada.gguf", "hf.co/org/R:Q4"])
 def test_show_takes_names_places_and_references(corral: Command, store: Path, name: str) -> None:
-    put(store, "hf/org/R/ada.gguf", reference="hf.co/org/R:Q4", sha256="ab" * 32, url="https://hf.co/x")
+    put(store, "hf/org/R/ada.gguf", reference="hf.co/org/R:Q4", sha="ab" * 32, url="https://hf.co/x")
     ran = corral("models", "show", name if name != "ada" else "r-q4")
     assert ran.code == 0, ran.err
     assert f"file         {store}/hf/org/R/ada.gguf" in ran.out and "sha256       abab" in ran.out

@@ -37,7 +37,7 @@ def list_(
     """
     Show the models in the store: size, quantisation, parameters, context, parts, age, and who uses them.
 
-    What other programs have fetched is used where it lies: by its path in the config, or by pulling the same reference.
+    What other programs have fetched can be used where it lies: by its path in the config.
     """
     from corral.store.shelf.items import STORE, Kind
 

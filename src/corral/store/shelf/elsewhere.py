@@ -14,7 +14,7 @@ from corral.store.files import part_paths
 from corral.store.known import KnownFiles
 from corral.store.shelf.caches.cached import Cached
 from corral.store.shelf.items import Item, Kind, grouped, named, with_projectors
-from corral.store.shelf.origin import Origin
+from corral.store.shelf.origin import VERSION, Origin
 
 _KINDS: Final = {Role.MODEL: Kind.MODEL, Role.PROJECTOR: Kind.PROJECTOR, Role.ADAPTER: Kind.ADAPTER}
 
@@ -48,7 +48,7 @@ def _item(parts: Sequence[Cached], known: KnownFiles) -> Item:
         size_bytes=sum(each.size_bytes for each in parts),
         modified_at=max(each.modified_at for each in parts),
         kind=_KINDS.get(first.role, Kind.OTHER),
-        origins=tuple(Origin(sha256=each.sha256, size_bytes=each.size_bytes) for each in parts),
+        origins=tuple(Origin(VERSION, str(each.reference or ""), "", each.size_bytes, each.sha256) for each in parts),
         place=first.place,
         reference=str(first.reference or ""),
     )

@@ -26,7 +26,6 @@ from corral.store.files import ModelFiles, resolve
 from corral.store.gguf.facts import says
 from corral.store.shelf import origin as origins
 from corral.store.shelf.items import Item, Kind, grouped, named, reference_of, with_projectors
-from corral.store.shelf.layout import ORIGIN, beside
 from corral.store.shelf.origin import Origin
 from corral.store.shelf.walk import Seen, Walked, walk
 from corral.version import __version__
@@ -88,7 +87,7 @@ class Index:
         return named(with_projectors([self._item(key, entry) for key, entry in entries.items()]))
 
     def _entry(self, stamps: tuple[Stamp, ...], before: Entry | None) -> Entry:
-        own = tuple(origins.read(self.root / stamp[0]) if stamp[3] else None for stamp in stamps)
+        own = tuple(self._origin(stamp[0]) if stamp[3] else None for stamp in stamps)
         same = before is not None and [s[:3] for s in before.stamps] == [s[:3] for s in stamps]
         if before is not None and same:  # only the origins are new
             return msgspec.structs.replace(before, stamps=stamps, origins=own)
@@ -114,6 +113,12 @@ class Index:
             own,
         )
 
+    def _origin(self, path: str) -> Origin | None:
+        try:
+            return origins.read(self.root, path)
+        except StoreFailed:  # a path that none of ours would have
+            return None
+
     def _item(self, key: str, entry: Entry) -> Item:
         first = entry.stamps[0][0]
         return Item(
@@ -137,10 +142,8 @@ class Index:
 
 def _stamp(seen: Seen, walked: Walked) -> Stamp:
     folder, slash, name = seen.path.rpartition("/")
-    at = walked.origins.get(f"{folder}{slash}.{name}{ORIGIN}")
-    if at is None and len(name) > 200:  # its origin may have a shortened name
-        at = walked.origins.get(f"{folder}{slash}{beside(Path(name), ORIGIN).name}")
-    return seen.path, seen.size_bytes, seen.mtime_ns, at or 0
+    at = walked.origins.get(f"{folder}{slash}{origins.name_of(name)}", 0)
+    return seen.path, seen.size_bytes, seen.mtime_ns, at
 
 
 def _kind(files: ModelFiles) -> Kind:

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from corral.store.shelf.layout import ORIGIN, SUFFIXES, is_model_name
-
 logger = logging.getLogger(__name__)
 
 DEEPEST: Final = 16
+OURS: Final = (".part", ".part.json", ".lock", ".origin.json", ".new", ".tmp")
+_ORIGIN: Final = ".origin.json"
+_MODEL: Final = ".gguf"
 MOST_FILES: Final = 200_000
 
 
@@ -69,7 +70,7 @@ def _folder(folder: str, prefix: str, depth: int, found: Walked) -> None:
                     _folder(entry.path, f"{prefix}{name}/", depth + 1, found)
             elif entry.is_file():
                 _file(entry, prefix + name, found)
-            elif entry.is_symlink() and is_model_name(name):
+            elif entry.is_symlink() and not name.startswith(".") and name.lower().endswith(_MODEL):
                 found.models.append(Seen(prefix + name, -1, 0))
         except OSError as error:  # it went while we looked
             logger.debug("%s: %s", entry.path, error)
@@ -82,10 +83,10 @@ def _file(entry: os.DirEntry[str], path: str, found: Walked) -> None:
     status = entry.stat()
     seen = Seen(path, status.st_size, status.st_mtime_ns)
     if not entry.name.startswith("."):
-        (found.models if is_model_name(entry.name) else found.others).append(seen)
-    elif entry.name.endswith(SUFFIXES):
+        (found.models if entry.name.lower().endswith(_MODEL) else found.others).append(seen)
+    elif entry.name.endswith(OURS):
         found.ours.append(seen)
-        if entry.name.endswith(ORIGIN):
+        if entry.name.endswith(_ORIGIN):
             found.origins[path] = status.st_mtime_ns
 
 

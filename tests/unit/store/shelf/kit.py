@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from corral.store.shelf import origin
+from corral.store.shelf.origin import Origin
 from tests.models import SPLIT, model
 
 COMMIT = "a" * 40
@@ -26,6 +28,12 @@ def put(path: Path, source: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, path)
     return path
+
+
+def describe(root: Path, place: str, *, reference: str = "", sha: str = "", url: str = "") -> None:
+    """Give a file of the store its origin."""
+    size = (root / place).stat().st_size
+    origin.write(root, place, Origin(origin.VERSION, reference, url, size, sha or sha256(root / place)))
 
 
 def hub(root: Path, repo: str, name: str, source: Path, *, revision: str = "main", commit: str = COMMIT) -> Path:

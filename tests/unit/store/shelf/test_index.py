@@ -11,11 +11,10 @@ import pytest
 
 from corral.domain.references import FileReference, suggested_name
 from corral.store.files import ModelFiles, resolve
-from corral.store.shelf import origin
 from corral.store.shelf.index import INDEX, Index
 from corral.store.shelf.items import Item, Kind
-from corral.store.shelf.origin import Origin
 from tests.models import ADA, BEN, SPLIT, model
+from tests.unit.store.shelf import kit
 
 
 class Counting:
@@ -120,8 +119,8 @@ def test_a_moved_store_needs_nothing_read(tmp_path: Path) -> None:
     ids=["lost", "empty", "cut", "flipped", "a folder"],
 )
 def test_an_index_that_is_lost_or_damaged_is_made_again(tmp_path: Path, harm: Callable[[Path], object]) -> None:
-    path = put(tmp_path, "import/a.gguf")
-    origin.write(path, Origin(reference="hf.co/org/repo:Q4", sha256="ab" * 32))
+    put(tmp_path, "import/a.gguf")
+    kit.describe(tmp_path, "import/a.gguf", reference="hf.co/org/repo:Q4")
     before = Index(tmp_path).items()
     harm(tmp_path / INDEX)
     assert Index(tmp_path).items() == before
@@ -130,9 +129,9 @@ def test_an_index_that_is_lost_or_damaged_is_made_again(tmp_path: Path, harm: Ca
 
 
 def test_an_origin_that_is_written_later_is_seen_and_the_header_is_not_read_for_it(tmp_path: Path) -> None:
-    path = put(tmp_path, "import/a.gguf")
+    put(tmp_path, "import/a.gguf")
     Index(tmp_path).items()
-    origin.write(path, Origin(reference="ollama:tiny:latest"))
+    kit.describe(tmp_path, "import/a.gguf", reference="ollama:tiny:latest")
     reads = Counting()
     (item,) = Index(tmp_path, read=reads).items()
     assert (item.name, item.reference, reads.read) == ("tiny", "ollama:tiny:latest", [])
@@ -196,7 +195,7 @@ def test_hostile_names_give_names_that_a_model_may_have(tmp_path: Path) -> None:
 
 
 def test_a_name_of_255_bytes_has_its_origin(tmp_path: Path) -> None:
-    path = put(tmp_path, f"import/{'y' * 250}.gguf")
-    origin.write(path, Origin(reference="https://h/y.gguf"))
+    put(tmp_path, f"import/{'y' * 250}.gguf")
+    kit.describe(tmp_path, f"import/{'y' * 250}.gguf", reference="https://h/y.gguf")
     (item,) = Index(tmp_path).items()
     assert item.reference == "https://h/y.gguf"
