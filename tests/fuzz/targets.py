@@ -13,17 +13,21 @@ What is fuzzed, and what must hold for any bytes: one function a target, which f
     ollama   any body is refused or becomes JSON for an engine; whatever that answers, clients get whole lines of JSON
              that say the same however it is cut
     yaml, toml   any text is a config or a ConfigError that names the file
-    gguf     any file is a header or BadGguf, and never gets large
+    gguf     any file is a header or BadGguf, however small the window through which it is read; it never gets large, and
+             what is told of it are words and JSON
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
+from corral.cli.models.inspected import lines
 from corral.config.files import parse
 from corral.config.load import load_document
 from corral.config.problems import ConfigErrors
@@ -40,7 +44,9 @@ from corral.kit.http_heads import (
     parse_response_head,
 )
 from corral.kit.sse import payloads, take_whole, whole_events
-from corral.store.gguf.reader import read_header
+from corral.store.gguf.header import Header
+from corral.store.gguf.reader import read_from, read_header
+from corral.store.inspect.inspection import inspection
 from tests.fuzz.anthropic import talk as speak
 from tests.fuzz.ollama import talk as ask_all
 from tests.fuzz.responses import talk as respond
@@ -166,8 +172,35 @@ def toml(data: bytes) -> None:
 
 def gguf(data: bytes) -> None:
     """A model file."""
-    with _file(data) as path, contextlib.suppress(BadGguf):
-        assert read_header(path).tensor_bytes <= len(data)
+    with _file(data) as path:
+        whole = _header(lambda: read_header(path))
+        small = _header(lambda: read_from(_Bytes(data), path.name, most_read=32))
+    assert repr(whole) == repr(small)  # not ==, for which a NaN is another
+    if isinstance(whole, Header):
+        assert whole.tensor_bytes <= len(data)
+        with contextlib.suppress(BadGguf):
+            found = inspection(whole, whole.tensors, file_bytes=len(data))
+            json.dumps(dataclasses.asdict(found), allow_nan=False)
+            assert all(name and text for name, text in lines(found))
+
+
+def _header(read: Callable[[], Header]) -> Header | str:
+    try:
+        return read()
+    except BadGguf as error:
+        return error.sentence()
+
+
+class _Bytes:
+    """As a server gives them: who has read on never comes back."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.size, self.at = data, len(data), 0
+
+    def read(self, at: int, count: int) -> bytes:
+        assert self.at <= at <= at + count <= self.size
+        self.at = at + count
+        return self.data[at : at + count]
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import contextlib
 import http.client
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urljoin
@@ -35,6 +35,10 @@ _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _HOPELESS_TRIES: Final = 2
 _EVERYWHERE: Final = ("accept", "if-range")  # headers of a caller that may go on to another origin
 _PLAIN: Final = re.compile(r"[\t\x20-\x7e]*")
+
+
+def _seen(answer: Answer) -> None:
+    """Nobody looks at it."""
 
 
 @dataclass(slots=True)
@@ -150,17 +154,20 @@ class Web:
         headers: Mapping[str, str] | None = None,
         stop: Stop = never,
         line: Line | None = None,
+        seen: Callable[[Answer], None] = _seen,
     ) -> bytes:
         """
         A whole small body, or these bytes of a file (fewer where it ends). Raises WrongContent beyond `limit`.
 
         Where a server ignores ranges, what comes before `start` is read and dropped, up to `limit` bytes of it.
+        `seen` is shown every answer before its body is read, and may raise.
         """
         attempt = 0
         while True:
             attempt += 1
             try:
                 with self.open(url, headers=headers, start=start, end=end, stop=stop, line=line) as answer:
+                    seen(answer)
                     answer.watch(stop, self.patience.now() + WHOLE_S)
                     return _body(answer, start or 0, end, limit)
             except Interrupted as error:

@@ -106,7 +106,7 @@ class _Reader:
         self.base = 0  # where in the file the window begins
         self.at = 0
         self.order = "<"
-        self.next_read, self.most_read = FIRST_READ, most_read
+        self.next_read, self.most_read = min(FIRST_READ, most_read), most_read
         self.nested = 0
 
     def header(self) -> Header:
