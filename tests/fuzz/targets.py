@@ -13,7 +13,7 @@ What is fuzzed, and what must hold for any bytes: one function a target, which f
     ollama   any body is refused or becomes JSON for an engine; whatever that answers, clients get whole lines of JSON
              that say the same however it is cut
     yaml, toml   any text is a config or a ConfigError that names the file
-    gguf     any file is a header or BadGguf, however small the window through which it is read; it never gets large, and
+    gguf     any file is a header or BadGguf, however small the window through which it is read; never large, and
              what is told of it are words and JSON
 """
 
