@@ -174,7 +174,8 @@ def test_a_header_without_end_is_left(gemma: Path) -> None:
 
 
 def test_a_connection_that_breaks_is_made_again() -> None:
-    data, broken = model(ADA).read_bytes(), []
+    data = model(ADA).read_bytes()
+    broken: list[Ask] = []
 
     def answer(ask: Ask) -> Reply:
         reply = of_file(ask, data)
@@ -189,7 +190,8 @@ def test_a_connection_that_breaks_is_made_again() -> None:
 
 
 def test_a_signed_address_that_ends_is_asked_for_again(gemma: Path) -> None:
-    data, signed = gemma.read_bytes(), []
+    data = gemma.read_bytes()
+    signed: list[Ask] = []
 
     def answer(ask: Ask) -> Reply:
         if not ask.path.startswith("/signed"):
