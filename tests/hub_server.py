@@ -15,6 +15,7 @@ import hashlib
 import json
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -58,6 +59,7 @@ class HubServer:
     page: int = 1000
     login: str = ""
     realm: str = ""
+    pause_s: float = 0.0  # before each 64 KiB of a large file
     pages_at: str = ""  # another origin, where the next page of a listing is said to be
     repos: dict[str, Repo] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -169,8 +171,11 @@ class _Handler(BaseHTTPRequestHandler):
         if "Content_Length" not in headers:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        if self.command == "HEAD":
+            return
+        for at in range(0, len(body), 64 * 1024):
+            time.sleep(self.hub.pause_s)
+            self.wfile.write(body[at : at + 64 * 1024])
 
     def send_json(self, value: Any, **headers: str) -> None:
         self.send(200, json.dumps(value).encode(), Content_Type="application/json", **headers)

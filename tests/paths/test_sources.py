@@ -273,3 +273,12 @@ def test_a_file_of_this_machine(server: HubServer, tmp_path: Path) -> None:
 def test_what_only_a_repository_has_cannot_be_asked_of_others(server: HubServer) -> None:
     assert "no --quant" in refused(BadRequest, server, "ollama:tiny", quant="Q8_0")
     assert "names of their own" in refused(BadRequest, server, "hf.co/a/b", name="x")
+
+
+def test_a_plan_says_exactly_what_was_chosen(server: HubServer) -> None:
+    server.repo("org/tiny", {"tiny-Q4_K_M.gguf": LARGE, "tiny-Q8_0.gguf": OTHER, "x/odd.gguf": OTHER})
+    assert str(plan(server, "hf.co/org/tiny").reference) == "hf.co/org/tiny:Q4_K_M"
+    assert str(plan(server, "hf.co/org/tiny", quant="q80").reference) == "hf.co/org/tiny:Q8_0"
+    assert str(plan(server, "hf.co/org/tiny", file="odd.gguf").reference) == "hf.co/org/tiny/x/odd.gguf"
+    server.repo("org/one", {"one.gguf": LARGE})
+    assert str(plan(server, "hf.co/org/one").reference) == "hf.co/org/one"

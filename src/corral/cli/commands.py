@@ -36,7 +36,7 @@ ELSEWHERE: Final = {
     "list": "`corral ps --all` shows every Model, `corral models list` the files in the store.",
     "stop": "`corral unload MODEL` stops its engine; Ctrl-C or SIGTERM ends the server.",
     "start": "`corral serve` starts the server, `corral load MODEL` an engine.",
-    "pull": "Downloading is not there yet: fetch the file and name it in the config, or `corral serve FILE.gguf`.",
+    "pull": "`corral models pull REF` fetches a model into the store.",
     "help": "`corral --help` lists the commands, `corral COMMAND --help` explains one.",
 }
 """What people type who come from other programs."""

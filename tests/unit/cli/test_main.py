@@ -207,7 +207,7 @@ def test_a_log_that_cannot_be_written_is_a_sentence(corral: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "told"), [("list", "ps --all"), ("stop", "unload"), ("pull", "serve FILE"), ("help", "--help")]
+    ("word", "told"), [("list", "ps --all"), ("stop", "unload"), ("pull", "models pull REF"), ("help", "--help")]
 )
 def test_words_of_other_programs_lead_on(word: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([word]) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from corral.cli.models import inspect, listing, splitting
+from corral.cli.models import inspect, listing, preparing, pulling, searching, splitting
 
 
 def build() -> typer.Typer:
@@ -12,9 +12,13 @@ def build() -> typer.Typer:
     app = typer.Typer(
         help="Look at model files, and at what others offer.", no_args_is_help=True, rich_markup_mode=None
     )
+    app.command("pull")(pulling.pull)
     app.command("list")(listing.list_)
     app.command("show")(listing.show)
+    app.command("search")(searching.search)
+    app.command("suggest")(searching.suggest)
     app.command("inspect")(inspect.inspect)
     app.command("split")(splitting.split)
     app.command("merge")(splitting.merge)
+    app.command("fetch")(preparing.fetch)
     return app

@@ -58,6 +58,7 @@ class Chosen:
 
     model: Choice
     projector: ListedFile | None = None
+    by_file: bool = False  # and not by its quantisation
 
 
 def role_of(path: str) -> Role:
@@ -110,7 +111,7 @@ def choose(files: Sequence[ListedFile], *, quant: str = "", file: str = "", wher
             f"{lost} not there.",
             hint="Try again when the upload is done, or take another quantisation.",
         )
-    return Chosen(model, _projector(files, model) if model.role is Role.MODEL else None)
+    return Chosen(model, _projector(files, model) if model.role is Role.MODEL else None, bool(file))
 
 
 def quants(files: Iterable[ListedFile]) -> dict[str, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -69,12 +70,20 @@ class Sources:
         files = [self._remote(repository, each, chosen) for each in chosen.model.files]
         if chosen.projector is not None:
             files.append(self._remote(repository, chosen.projector, chosen))
-        return Plan(reference, tuple(files), repository.licence)
+        return Plan(_exact(reference, chosen), tuple(files), repository.licence)
 
     def _remote(self, repository: Repository, each: ListedFile, chosen: Chosen) -> RemoteFile:
         role = Role.PROJECTOR if each is chosen.projector else chosen.model.role
         place = hub_place(repository.reference, each.path)
         return RemoteFile(self.url(repository, each), place, role, each.size_bytes, each.sha256)
+
+
+def _exact(reference: HubReference, chosen: Chosen) -> HubReference:
+    """The reference that means these files whatever else is uploaded: with the quantisation, or the file."""
+    if reference.file or chosen.by_file or not chosen.model.quant:
+        file = chosen.model.files[0].path if reference.file or chosen.by_file else ""
+        return dataclasses.replace(reference, quant="", file=file)
+    return dataclasses.replace(reference, quant=chosen.model.quant)
 
 
 def _here(reference: FileReference) -> Plan:

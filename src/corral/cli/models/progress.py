@@ -1,0 +1,129 @@
+"""A download as people see it: a bar on a terminal, one line every five seconds elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Final
+
+import typer
+
+from corral.cli import output
+from corral.contracts.fetching import Fetched, Fetches, Plan, Progress, Told
+from corral.domain.errors import FetchStopped
+from corral.domain.units import format_duration
+
+EVERY_S: Final = 5.0
+MB: Final = 1_000_000
+
+
+def megabytes(count: int) -> str:
+    """Millions of bytes, whole: `2048 MB`; one decimal below ten."""
+    return f"{count / MB:.0f} MB" if count >= 10 * MB or count == 0 else f"{count / MB:.1f} MB"
+
+
+def line(progress: Progress) -> str:
+    """`Download progress: 25.3% (518 MB / 2048 MB)`, and how fast it is."""
+    rest = []
+    if progress.files > 1:
+        rest.append(f"file {min(progress.files_done + 1, progress.files)} of {progress.files}")
+    if progress.doing != "fetching":
+        rest.append({"waiting": "another process fetches it"}.get(progress.doing, progress.doing))
+    elif progress.per_s > 0:
+        rest.append(f"{progress.per_s / MB:.1f} MB/s")
+        if progress.left_s is not None:
+            rest.append(f"{format_duration(max(1.0, progress.left_s))} left")
+    more = "".join(f", {each}" for each in rest)
+    if progress.share is None or progress.total_bytes is None:
+        return f"Download progress: {megabytes(progress.done_bytes)} downloaded{more}"
+    share = int(progress.share * 1000) / 10  # cut, not rounded: 100.0% is all of it
+    return (
+        f"Download progress: {share:.1f}% ({megabytes(progress.done_bytes)} / {megabytes(progress.total_bytes)}){more}"
+    )
+
+
+def carried_out(fetches: Fetches, plan: Plan, name: str) -> Fetched:
+    """
+    The plan, carried out while people watch on standard error; `name` stands before each line.
+
+    Ctrl-C and SIGTERM end it with what to do next, and what has come stays. A second Ctrl-C ends it at once.
+    """
+    with _stoppable() as stop:
+        try:
+            with _bar() if output.styled(sys.stderr) else _lines(name) as told:
+                return fetches.fetch(plan, told, stop=lambda: stop() != 0)
+        except FetchStopped:
+            if not stop():
+                raise
+            output.note("corral: Stopped. What has come so far is kept: the same command goes on with it.")
+            raise typer.Exit(128 + stop()) from None
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[Callable[[], int]]:
+    """Gives the signal that has come, or 0."""
+    came = 0
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        if came:
+            raise KeyboardInterrupt
+        came = number
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _lines(name: str) -> Iterator[Told]:
+    last = time.monotonic()
+
+    def told(progress: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= EVERY_S:
+            last = time.monotonic()
+            output.note(f"[{name}] {line(progress)}")
+
+    yield told
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Told]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    bar = Bar(
+        TextColumn("{task.fields[file]}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>5.1f}%"),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[parts]}", markup=False),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=None, file="", parts="")
+
+        def told(progress: Progress) -> None:
+            parts = f"{progress.files_done}/{progress.files}" if progress.files > 1 else ""
+            doing = "" if progress.doing == "fetching" else f"{parts and ' '}{progress.doing}"
+            bar.update(
+                task,
+                completed=progress.done_bytes,
+                total=progress.total_bytes,
+                file=output.printable(progress.file)[:48],
+                parts=parts + doing,
+            )
+
+        yield told

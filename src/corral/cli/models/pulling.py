@@ -1,0 +1,149 @@
+"""`corral models pull`: from a reference to files in the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from corral.cli import options, output
+from corral.cli.models import asking
+from corral.cli.models.progress import carried_out, megabytes
+from corral.cli.usage import UsageError
+from corral.contracts.fetching import Fetched, Plan, Role
+from corral.domain.errors import BadRequest
+from corral.domain.references import Reference, WebReference, suggested_name
+
+if TYPE_CHECKING:
+    from corral.store.fetches import StoreFetches
+
+REFERENCE = typer.Argument(
+    metavar="REF",
+    show_default=False,
+    help="hf.co/ORG/REPO[:QUANT], ollama:NAME[:TAG], https://HOST/FILE.gguf or file:PATH.",
+)
+
+
+def pull(
+    reference: Annotated[str, REFERENCE] = "",
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name", metavar="NAME", show_default=False,
+            help="The Model's name for --add; without it, the file's in the store, for an https:// address.",
+        ),
+    ] = "",
+    file: Annotated[
+        str,
+        typer.Option(
+            "--file", metavar="FILE", show_default=False,
+            help="One file of the repository; of a split model any part means all.",
+        ),
+    ] = "",
+    quant: asking.Quant = "",
+    sha256: asking.Sha256 = "",
+    projector: Annotated[
+        bool, typer.Option("--mmproj/--no-mmproj", help="The projector for pictures and sound, where there is one.")
+    ] = True,
+    add: Annotated[bool, typer.Option("--add", help="Write a Model for it into the config file.")] = False,
+    insecure: asking.Insecure = False,
+    private: asking.Private = False,
+    dry_run: asking.DryRun = False,
+    config: options.Config = "",
+    as_json: options.Json = False,
+) -> None:  # fmt: skip
+    """
+    Fetch a model into the store: all of its parts, and the projector that belongs to it.
+
+    What was begun goes on, what is there already is not fetched again, and every file is checked against the hash that
+    its source has. HF_TOKEN, or store.tokens of the config, opens what is gated.
+    """
+    if not reference:
+        raise UsageError(
+            "Say what to pull: hf.co/ORG/REPO, ollama:NAME or https://...", hint="`corral models suggest` has ideas."
+        )
+    wanted = asking.reference_of(reference)
+    if name and not add and not isinstance(wanted, WebReference):
+        raise UsageError("--name is the Model's name, for --add.", hint="Add --add, or leave --name out.")
+    fetches = asking.fetches_of(asking.settings_of(config), insecure=insecure, private=private)
+    plan = planned(fetches, wanted, quant=quant, file=file, sha256=sha256, name="" if add else name)
+    plan = plan if projector else without_projector(plan)
+    if dry_run:
+        show(fetches, plan, as_json=as_json)
+        return
+    label = name or suggested_name(plan.reference)
+    fetched = fetch(fetches, plan, label)
+    if add:
+        from corral.cli.models.adding import add_model
+
+        add_model(config, label, plan, fetched)
+    if as_json:
+        output.print_json(_row(fetched))
+    else:
+        print(fetched.model)
+
+
+def planned(fetches: StoreFetches, reference: Reference, **wanted: str) -> Plan:
+    """What there is to fetch; what such a reference cannot be asked for is wrong usage."""
+    try:
+        return fetches.plan(reference, **wanted)
+    except BadRequest as error:
+        raise UsageError(error.message, hint=error.hint) from None
+
+
+def without_projector(plan: Plan) -> Plan:
+    """The plan without what comes along for pictures; a projector that was asked for stays."""
+    return Plan(plan.reference, tuple(each for each in plan.files if _wanted(each.role, plan)), plan.licence)
+
+
+def _wanted(role: Role, plan: Plan) -> bool:
+    return role is not Role.PROJECTOR or plan.files[0].role is Role.PROJECTOR
+
+
+def fetch(fetches: StoreFetches, plan: Plan, label: str) -> Fetched:
+    """Carry the plan out and say so, in words for people."""
+    places = fetches.places(plan)
+    there = all(path.exists() for path in places)
+    if not there:
+        output.note(f"[{label}] Downloading model from {plan.reference} to {places[0]}")
+    fetched = carried_out(fetches, plan, label)
+    size = sum(path.stat().st_size for path in fetched.paths)
+    if there:
+        output.note(f"[{label}] Model already exists at {fetched.model}")
+    else:
+        output.note(f"[{label}] Model downloaded successfully to {fetched.model} ({megabytes(size)})")
+    return fetched
+
+
+def show(fetches: StoreFetches, plan: Plan, *, as_json: bool) -> None:
+    """What would be fetched."""
+    paths = fetches.places(plan)
+    if as_json:
+        files = [
+            {
+                "path": str(path), "url": str(WebReference(each.url)), "role": str(each.role),
+                "size": each.size_bytes, "sha256": each.sha256 or None, "here": path.exists(),
+            }
+            for path, each in zip(paths, plan.files, strict=True)
+        ]  # fmt: skip
+        output.print_json(
+            {"reference": str(plan.reference), "size": plan.size_bytes, "licence": plan.licence or None, "files": files}
+        )
+        return
+    from corral.store.sources.listing import shown_size
+
+    rows = [
+        (each.path, str(each.role), shown_size(each.size_bytes), "here" if path.exists() else "")
+        for path, each in zip(paths, plan.files, strict=True)
+    ]
+    output.print_table(("file", "role", "size", "state"), rows, right=("size",))
+    licence = f", licence {plan.licence}" if plan.licence else ""
+    print(f"{plan.reference}: {shown_size(plan.size_bytes)}{licence}")
+
+
+def _row(fetched: Fetched) -> dict[str, Any]:
+    files = [
+        {"path": str(path), "role": str(each.role), "size": path.stat().st_size, "sha256": each.sha256 or None}
+        for path, each in zip(fetched.paths, fetched.plan.files, strict=True)
+    ]
+    return {"reference": str(fetched.plan.reference), "model": str(fetched.model), "files": files}

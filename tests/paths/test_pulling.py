@@ -1,0 +1,239 @@
+"""`corral models pull` and its friends as people run them, against a hub and a registry of our own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hub_server import HubServer, sha256
+from tests.models import ADA, BEN, model
+from tests.paths.shell_kit import WAIT_S, Shell, shell
+
+__all__ = ["shell"]  # a fixture
+
+REPO = "hf.co/org/ada-GGUF"
+
+
+@pytest.fixture
+def server() -> Iterator[HubServer]:
+    with HubServer() as server:
+        server.repo(
+            "org/ada-GGUF",
+            {"ada-Q8_0.gguf": model(ADA).read_bytes(), "ada-Q4_K_M.gguf": model(BEN).read_bytes(), "README.md": b"x"},
+            downloads=1_234_567,
+            likes=89,
+        )
+        yield server
+
+
+@pytest.fixture
+def home(shell: Shell, server: HubServer) -> Shell:
+    shell.env |= {"HF_ENDPOINT": server.endpoint, "CORRAL_STORE__TRUSTED": server.storage, "NO_COLOR": "1"}
+    return shell
+
+
+def store(shell: Shell) -> Path:
+    return shell.home / ".local" / "share" / "corral" / "models"
+
+
+def test_a_model_comes_whole_and_only_once(home: Shell, server: HubServer) -> None:
+    place = store(home) / "hf" / "org" / "ada-GGUF" / "ada-Q8_0.gguf"
+    ran = home.run("models", "pull", f"{REPO}:q8_0")
+    assert (ran.returncode, ran.stdout) == (0, f"{place}\n"), ran.stderr
+    assert place.read_bytes() == model(ADA).read_bytes()
+    size = f"{place.stat().st_size / 1e6:.1f} MB"
+    assert ran.stderr.splitlines() == [
+        f"[ada-q8_0] Downloading model from {REPO}:Q8_0 to {place}",
+        f"[ada-q8_0] Model downloaded successfully to {place} ({size})",
+    ]
+    asked = len(server.paths("storage"))
+    again = home.run("models", "pull", f"{REPO}:Q8_0", "--json")
+    assert again.stderr == f"[ada-q8_0] Model already exists at {place}\n"
+    assert json.loads(again.stdout)["files"] == [
+        {"path": str(place), "role": "model", "size": place.stat().st_size, "sha256": sha256(place.read_bytes())}
+    ]
+    assert len(server.paths("storage")) == asked, "nothing was fetched again"
+
+
+def test_a_dry_run_tells_what_would_come(home: Shell, server: HubServer) -> None:
+    ran = home.run("models", "pull", REPO, "--dry-run")
+    assert ran.returncode == 0 and "hf/org/ada-GGUF/ada-Q4_K_M.gguf" in ran.stdout and "apache-2.0" in ran.stdout
+    rows = json.loads(home.run("models", "pull", REPO, "--dry-run", "--json").stdout)
+    assert rows["reference"] == f"{REPO}:Q4_K_M"
+    assert [each["here"] for each in rows["files"]] == [False]
+    assert not store(home).exists() and server.paths("storage") == []
+
+
+def test_a_token_reaches_the_hub_and_nobody_else(home: Shell, server: HubServer) -> None:
+    server.repo("org/gated", {"m.gguf": model(ADA).read_bytes()}, token="hf_secret", gated=True)
+    refused = home.run("models", "pull", "hf.co/org/gated")
+    assert refused.returncode == 1 and "HF_TOKEN" in refused.stderr
+    home.env["HF_TOKEN"] = "hf_secret"
+    assert home.run("models", "pull", "hf.co/org/gated").returncode == 0
+    sent = {each.where for each in server.asked if "hf_secret" in each.headers.get("authorization", "")}
+    assert sent == {"hub"} and server.paths("storage")
+
+
+def test_from_a_pull_to_an_answer(home: Shell) -> None:
+    config = home.home / "corral.yaml"
+    config.write_text("# mine\nmodels: {}\n")
+    ran = home.run("models", "pull", REPO, "--file", "ada-Q8_0.gguf", "--add", "--name", "ada")
+    assert ran.returncode == 0, ran.stderr
+    assert "added the Model ada" in ran.stderr and "# mine" in config.read_text()
+    assert "already" in home.run("models", "pull", f"{REPO}/ada-Q8_0.gguf", "--add", "--name", "ada").stderr
+    other = home.run("models", "pull", f"{REPO}:Q4_K_M", "--add", "--name", "ada")
+    assert other.returncode == 1 and "has another Model ada" in other.stderr
+    with home.serving():
+        assert home.run("run", "ada", "hello").stdout == f"{ADA.sentence}\n"
+
+
+def test_without_a_config_there_is_nothing_to_add_to(home: Shell) -> None:
+    ran = home.run("models", "pull", REPO, "--add")
+    assert ran.returncode == 1 and "corral config init" in ran.stderr
+    assert (store(home) / "hf/org/ada-GGUF/ada-Q4_K_M.gguf").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "Say what to pull"),
+        (("org/ada-GGUF",), "Did you mean hf.co/org/ada-GGUF?"),
+        ((REPO, "--name", "x"), "--add"),
+        ((REPO, "--sha256", "abc"), "64 hexadecimal digits"),
+        (("ollama:tiny", "--quant", "Q8_0"), "no --quant"),
+        ((f"{REPO}:Q8_0", "--quant", "Q4_K_M"), "say one of them"),
+    ],
+)
+def test_wrong_usage(home: Shell, words: tuple[str, ...], said: str) -> None:
+    ran = home.run("models", "pull", *words)
+    assert ran.returncode == 2 and said in ran.stderr
+
+
+def test_a_hash_that_is_not_the_files(home: Shell, server: HubServer) -> None:
+    url = server.file("/m.gguf", model(ADA).read_bytes())
+    ran = home.run("models", "pull", url, "--insecure", "--private", "--sha256", "0" * 64)
+    assert ran.returncode == 1 and "SHA-256" in ran.stderr
+    assert [each.name for each in store(home).rglob("*.gguf")] == []
+    assert home.run("models", "pull", url, "--sha256", sha256(model(ADA).read_bytes())).returncode == 0
+
+
+def test_http_and_private_addresses_only_with_leave(shell: Shell, server: HubServer) -> None:
+    url = server.file("/m.gguf", model(ADA).read_bytes())
+    assert "--insecure" in shell.run("models", "pull", url).stderr
+    assert "--private" in shell.run("models", "pull", url, "--insecure").stderr
+    assert server.asked == []
+    assert shell.run("models", "pull", url, "--insecure", "--private", "--name", "mine").returncode == 0
+    assert [each.name for each in store(shell).rglob("*.gguf")] == ["mine.gguf"]
+
+
+def test_a_registry_with_its_token(home: Shell, server: HubServer) -> None:
+    server.model("ada", {"model": model(ADA).read_bytes(), "license": b"MIT"}, namespace="me")
+    server.login = "let-me-in"
+    ran = home.run("models", "pull", f"ollama:{server.host}/me/ada")
+    assert ran.returncode == 0, ran.stderr
+    assert Path(ran.stdout.strip()).read_bytes() == model(ADA).read_bytes()
+    assert not [each for each in server.asked if each.where == "storage" and "authorization" in each.headers]
+
+
+def slow(server: HubServer) -> bytes:
+    data = model(ADA).read_bytes() + bytes(3_000_000)
+    server.repo("org/slow", {"slow.gguf": data})
+    server.pause_s = 0.1
+    return data
+
+
+def test_ctrl_c_keeps_what_came_and_says_how_to_go_on(home: Shell, server: HubServer) -> None:
+    data = slow(server)
+    argv = home.argv("models", "pull", "hf.co/org/slow")
+    child = subprocess.Popen(argv, env=home.env, cwd=home.home, stderr=subprocess.PIPE, text=True)
+    part = store(home) / "hf/org/slow/.slow.gguf.part"
+    deadline = time.monotonic() + WAIT_S
+    while not (part.exists() and part.stat().st_size > 0):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.3)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=WAIT_S)
+    assert child.returncode == 130
+    assert said.endswith("corral: Stopped. What has come so far is kept: the same command goes on with it.\n")
+    assert part.exists()
+    server.pause_s = 0.0
+    server.asked.clear()
+    assert home.run("models", "pull", "hf.co/org/slow").returncode == 0
+    assert (store(home) / "hf/org/slow/slow.gguf").read_bytes() == data
+    begins = [each.headers.get("range", "") for each in server.asked if each.where == "storage"]
+    assert begins and not any(each.startswith("bytes=0-") for each in begins), "it went on"
+
+
+def test_a_bar_on_a_terminal(home: Shell, server: HubServer) -> None:
+    slow(server)
+    server.pause_s = 0.01
+    del home.env["NO_COLOR"]
+    home.env["TERM"] = "xterm-256color"
+    master, slave = pty.openpty()
+    try:
+        argv = home.argv("models", "pull", "hf.co/org/slow")
+        child = subprocess.Popen(argv, env=home.env, cwd=home.home, stderr=slave, stdout=subprocess.DEVNULL)
+        os.close(slave)
+        seen = b""
+        while True:
+            try:
+                piece = os.read(master, 65536)
+            except OSError:  # the terminal's other end is closed
+                break
+            if not piece:
+                break
+            seen += piece
+        assert child.wait(timeout=WAIT_S) == 0
+    finally:
+        os.close(master)
+    assert b"slow.gguf" in seen and b"MB/s" in seen and b"downloaded successfully" in seen
+
+
+def test_for_an_init_container(home: Shell, server: HubServer) -> None:
+    link = home.home / "models" / "weights" / "model.gguf"
+    home.env["CORRAL_STORE__PATH"] = str(home.home / "models" / "store")
+    words = ("models", "fetch", "--repo", "org/ada-GGUF", "--quant", "Q8_0", "--link", str(link))
+    ran = home.run(*words)
+    assert (ran.returncode, ran.stdout) == (0, f"{link}\n"), ran.stderr
+    assert os.readlink(link) == "../store/hf/org/ada-GGUF/ada-Q8_0.gguf"
+    before = os.lstat(link).st_ino
+    assert home.run(*words).returncode == 0 and os.lstat(link).st_ino == before, "a second run changes nothing"
+    assert home.run(*words, "--filename", "ada-Q4_K_M.gguf").returncode == 0
+    assert link.read_bytes() == model(BEN).read_bytes()
+    assert home.run(*words[:4], "--quant", "Q2_K", "--link", str(link)).returncode == 1
+    assert home.run("models", "fetch", "--quant", "Q8_0").returncode == 2
+    assert home.run("models", "fetch", "--repo", "x", "--link", str(link)).returncode == 2
+    assert link.read_bytes() == model(BEN).read_bytes(), "what was good stays"
+
+
+def test_search_tells_what_fits_here(home: Shell, server: HubServer) -> None:
+    server.repo("other/ada-70b-GGUF", {"m-Q4_K_M.gguf": b"GGUF" + bytes(200)}, downloads=5, gated=True)
+    ran = home.run("models", "search", "ada", "gguf")
+    assert ran.returncode == 0, ran.stderr
+    head, first, second = ran.stdout.splitlines()
+    assert head.split() == ["REPOSITORY", "DOWNLOADS", "LIKES", "CHANGED", "QUANTISATIONS", "FITS"]
+    assert first.split()[:4] == ["org/ada-GGUF", "1.2M", "89", "2026-05-01"] and "Q4_K_M" in first and "Q8_0" in first
+    assert "(gated)" in second
+    rows = json.loads(home.run("models", "search", "ada", "--json").stdout)
+    assert rows[0]["default"] == "Q4_K_M" and {each["fits"] for each in rows[0]["quantisations"]} <= {"gpu", "ram"}
+    assert home.run("models", "search", "nothing-like-it").returncode == 1
+
+
+def test_suggestions_need_no_network(shell: Shell) -> None:
+    shell.env["HF_HUB_OFFLINE"] = "1"
+    rows = json.loads(shell.run("models", "suggest", "--all", "--json").stdout)
+    assert len(rows["models"]) >= 8 and rows["date"].startswith("20")
+    assert shell.run("models", "suggest").returncode == 0
+    ran = shell.run("models", "suggest", "--pull", stdin="1\n")
+    assert ran.returncode == 1 and "offline" in ran.stderr
+    assert shell.run("models", "suggest", "--pull", stdin="99\n").returncode == 2
+    assert shell.run("models", "suggest", "--pull", stdin="\n").returncode == 0
