@@ -159,7 +159,7 @@ class FileServer:
                 ahead_s = at / reply.per_s - (time.monotonic() - began)
                 if ahead_s > 0 and self.ended.wait(ahead_s):
                     return
-            piece = body[at : at + PIECE] if reply.per_s else body[at : at + 1024 * 1024]
+            piece = body[at : at + (min(PIECE, max(1024, int(reply.per_s / 50))) if reply.per_s else 1024 * 1024)]
             sock.sendall(piece)
             at += len(piece)
             with self._lock:

@@ -93,6 +93,7 @@ class Pulling:
         for file in (*plan.files[1:], plan.files[0]):
             with self._there(file) as (folder, beside):
                 if folder is not None and self._present(folder, beside, file, course, stop):
+                    self._tidy(folder, beside)
                     continue
                 have = folder.stat(beside.part) if folder is not None else None
                 need += max(0, (file.size_bytes or 0) - (have.st_blocks * 512 if have else 0))
@@ -112,6 +113,13 @@ class Pulling:
             return
         with found:
             yield found, Beside.of(name)
+
+    def _tidy(self, folder: Folder, beside: Beside) -> None:
+        """Who was killed after the file was in its place has left something; a read-only store may keep it."""
+        if any(folder.stat(name) for name in (beside.journal, beside.part, beside.lock)):
+            with contextlib.suppress(StoreFailed, OSError), lock(folder, beside) as mine:
+                if mine:
+                    journal.discard(folder, beside, part=True)
 
     def _room(self, folder: Folder, need: int, what: str) -> None:
         free = self.free_bytes(folder.fd)

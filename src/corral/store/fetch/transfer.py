@@ -37,7 +37,9 @@ logger = logging.getLogger(__name__)
 BUFFER: Final = 1024 * 1024
 HASH_BUFFER: Final = 256 * 1024  # stays in the processor's cache
 SETTLED_AFTER: Final = 64 * 1024 * 1024
-SAVED_AFTER_S: Final = 0.1
+SAVED_SHARE: Final = 0.1  # of the time that it runs: what a kill costs, at most
+SAVED_S: Final = (0.005, 0.1)
+TOLD_AFTER_S: Final = 0.2
 MOST_RESTARTS: Final = 3
 _WORTH_A_TRY: Final = 64 * 1024  # bytes that make up for an earlier failure
 
@@ -193,11 +195,10 @@ class Transfer:
     def _watch(self, crew: list[Future[None]]) -> None:
         """Until all have done their part; the first failure is everybody's."""
         waiting = set(crew)
-        last = -1
+        last, told_at, began = -1, 0.0, self.web.patience.now()
         while waiting:
-            done, waiting = concurrent.futures.wait(
-                waiting, SAVED_AFTER_S, return_when=concurrent.futures.FIRST_EXCEPTION
-            )
+            pause_s = min(SAVED_S[1], max(SAVED_S[0], SAVED_SHARE * (self.web.patience.now() - began)))
+            done, waiting = concurrent.futures.wait(waiting, pause_s, return_when=concurrent.futures.FIRST_EXCEPTION)
             if self.stop():
                 raise FetchStopped(hint="The same command goes on with it.")
             for each in done:
@@ -206,7 +207,10 @@ class Transfer:
             if count != last:
                 last = count
                 self._save()
-            self.told(count, self._board.size, "verifying" if self._board.whole else "fetching")
+            now = self.web.patience.now()
+            if now - told_at >= TOLD_AFTER_S:
+                told_at = now
+                self.told(count, self._board.size, "verifying" if self._board.whole else "fetching")
 
     def _save(self) -> None:
         written, settled = self._board.spans()

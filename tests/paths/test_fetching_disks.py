@@ -1,0 +1,105 @@
+"""Fetching onto disks that fail, fill up or cannot be written: a clear error, and afterwards it goes on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from corral.domain.errors import NoSpace, StoreFailed
+from corral.store.fetch.disk import POINTS
+from tests.file_server import Ask, FileServer, Reply, of_file
+from tests.paths.fetching_kit import DATA, PATH, SIZE, data_of, plan_for, puller, whole
+
+
+def good(ask: Ask) -> Reply:
+    return of_file(ask, DATA)
+
+
+class Fault:
+    """The Nth time that a fetch comes to a point, the disk says this."""
+
+    def __init__(self, point: str, number: int, code: int) -> None:
+        self._point, self._left, self._code = point, number, code
+        self._lock = threading.Lock()
+
+    def __call__(self, point: str) -> None:
+        with self._lock:
+            if point == self._point:
+                self._left -= 1
+                if self._left == 0:
+                    raise OSError(self._code, os.strerror(self._code))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("point", POINTS)
+def test_a_disk_that_fails_at_any_step_is_told_and_then_it_goes_on(
+    tmp_path: Path, point: str, code: int, number: int
+) -> None:
+    with FileServer(good) as server:
+        plan = plan_for(f"{server.origin}/model.bin")
+        failed: StoreFailed | None = None
+        try:
+            puller(tmp_path, fault=Fault(point, number, code)).fetch(plan)
+        except StoreFailed as error:
+            failed = error
+        if failed is not None:
+            assert isinstance(failed, NoSpace) == (code == errno.ENOSPC)
+            assert str(tmp_path) in failed.message and failed.hint
+            assert os.strerror(code) in failed.message
+        place = tmp_path / PATH
+        assert not place.exists() or place.read_bytes() == DATA
+        assert failed or number == 2 or point in ("part.settle", "part.truncate", "part.open")
+        assert whole(puller(tmp_path).fetch(plan))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Of 1 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if subprocess.run(["mount", *options], check=False, capture_output=True, timeout=20).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield place
+    subprocess.run(["umount", str(place)], check=True, timeout=20)
+
+
+def test_a_full_disk_is_told_before_a_byte_is_fetched_where_the_size_is_known(small_disk: Path) -> None:
+    with FileServer(good) as server:
+        with pytest.raises(NoSpace, match=r"needs 11\.8 MiB more, and .* has 1 MiB free"):
+            puller(small_disk).fetch(plan_for(f"{server.origin}/model.bin"))
+        assert server.asked == []
+
+
+def test_a_disk_that_gets_full_meanwhile_keeps_what_fits(small_disk: Path) -> None:
+    data = data_of(3, 900_000)
+    with FileServer(lambda ask: of_file(ask, data)) as server:
+        plan = plan_for(f"{server.origin}/model.bin", data)
+        (small_disk / "ballast").write_bytes(bytes(500_000))
+        blind = puller(small_disk)
+        object.__setattr__(blind, "free_bytes", lambda fd: SIZE)
+        with pytest.raises(NoSpace, match="No space left on device") as full:
+            blind.fetch(plan)
+        assert "Free some space" in full.value.hint
+        (small_disk / "ballast").unlink()
+        assert whole(puller(small_disk).fetch(plan), data)
+
+
+def test_a_store_that_is_read_only_gives_what_it_has_and_says_so_for_the_rest(small_disk: Path) -> None:
+    data = data_of(3, 500_000)
+    with FileServer(lambda ask: of_file(ask, data)) as server:
+        plan = plan_for(f"{server.origin}/model.bin", data)
+        puller(small_disk).fetch(plan)
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True, timeout=20)
+        asked = len(server.asked)
+        assert whole(puller(small_disk).fetch(plan), data)
+        with pytest.raises(StoreFailed, match="Read-only file system") as refused:
+            puller(small_disk).fetch(plan_for(f"{server.origin}/x", data[:100], path="web/other/x"))
+        assert "store.path" in refused.value.hint and len(server.asked) == asked
