@@ -1,0 +1,49 @@
+"""The lines of a download: the words that people grep for, and figures that are right."""
+
+from __future__ import annotations
+
+import pytest
+
+from corral.cli.models.progress import line, megabytes
+from corral.contracts.fetching import Progress
+
+
+@pytest.mark.parametrize(
+    ("progress", "text"),
+    [
+        (Progress(518_144_000, 2_048_000_000), "Download progress: 25.3% (518 MB / 2048 MB)"),
+        (
+            Progress(518_144_000, 2_048_000_000, per_s=61_200_000),
+            "Download progress: 25.3% (518 MB / 2048 MB), 61.2 MB/s, 25s left",
+        ),
+        (
+            Progress(5, 100, files_done=1, files=3),
+            "Download progress: 5.0% (0.0 MB / 0.0 MB), file 2 of 3",
+        ),
+        (Progress(7_340_000, None), "Download progress: 7.3 MB downloaded"),
+        (Progress(7_340_000, None, per_s=2e6), "Download progress: 7.3 MB downloaded, 2.0 MB/s"),
+        (
+            Progress(2_047_999_999, 2_048_000_000, per_s=1e9),
+            "Download progress: 99.9% (2048 MB / 2048 MB), 1000.0 MB/s, 1s left",
+        ),
+        (
+            Progress(2_048_000_000, 2_048_000_000, doing="verifying"),
+            "Download progress: 100.0% (2048 MB / 2048 MB), verifying",
+        ),
+        (
+            Progress(1_000_000_000, 2_000_000_000, doing="waiting"),
+            "Download progress: 50.0% (1000 MB / 2000 MB), another process fetches it",
+        ),
+        (Progress(10, 10, files_done=2, files=2), "Download progress: 100.0% (0.0 MB / 0.0 MB), file 2 of 2"),
+    ],
+)
+def test_a_line(progress: Progress, text: str) -> None:
+    assert line(progress) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 MB"), (49_999, "0.0 MB"), (9_940_000, "9.9 MB"), (10_000_000, "10 MB"), (2_048_000_000, "2048 MB")],
+)
+def test_megabytes(count: int, text: str) -> None:
+    assert megabytes(count) == text

@@ -1,0 +1,86 @@
+"""Links to a fetched model: relative, in one step, and nothing that is no link is lost."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from corral.contracts.fetching import Fetched, Plan, RemoteFile, Role
+from corral.domain.errors import StoreFailed
+from corral.domain.references import parse
+from corral.store.links import link_model
+
+
+def fetched(root: Path, *names: str, projector: str = "") -> Fetched:
+    files = [RemoteFile("https://x", name) for name in names]
+    files += [RemoteFile("https://x", projector, Role.PROJECTOR)] if projector else []
+    for each in files:
+        path = root / each.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(each.path)
+    return Fetched(Plan(parse("hf.co/o/r"), tuple(files)), tuple(root / each.path for each in files))
+
+
+def links(folder: Path) -> dict[str, str]:
+    return {path.name: os.readlink(path) for path in folder.iterdir()}
+
+
+def test_a_link_is_relative_and_holds_where_the_volume_is_moved(tmp_path: Path) -> None:
+    model = fetched(tmp_path / "volume" / "store", "hf/o/r/m-Q4_K_M.gguf")
+    link = tmp_path / "volume" / "weights" / "model.gguf"
+    assert link_model(link, model) == [link]
+    assert links(link.parent) == {"model.gguf": "../store/hf/o/r/m-Q4_K_M.gguf"}
+    (tmp_path / "volume").rename(tmp_path / "elsewhere")
+    assert (tmp_path / "elsewhere/weights/model.gguf").read_text() == "hf/o/r/m-Q4_K_M.gguf"
+
+
+def test_all_parts_and_the_projector(tmp_path: Path) -> None:
+    names = [f"hf/o/r/m-{number:05d}-of-00002.gguf" for number in (1, 2)]
+    model = fetched(tmp_path / "store", *names, projector="hf/o/r/mmproj-F16.gguf")
+    link_model(tmp_path / "w" / "model.gguf", model)
+    assert links(tmp_path / "w") == {
+        "model.gguf": f"../store/{names[0]}",
+        "model-00001-of-00002.gguf": f"../store/{names[0]}",
+        "model-00002-of-00002.gguf": f"../store/{names[1]}",
+        "mmproj.gguf": "../store/hf/o/r/mmproj-F16.gguf",
+    }
+
+
+def test_what_is_right_is_left_alone_and_what_is_not_is_replaced(tmp_path: Path) -> None:
+    link = tmp_path / "model.gguf"
+    first, second = fetched(tmp_path / "store", "a.gguf"), fetched(tmp_path / "store", "b.gguf")
+    link_model(link, first)
+    before = os.lstat(link)
+    link_model(link, first)
+    assert os.lstat(link).st_ino == before.st_ino
+    link_model(link, second)
+    assert link.read_text() == "b.gguf"
+    link.unlink()
+    link.symlink_to("nowhere")
+    link_model(link, first)
+    assert link.read_text() == "a.gguf"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.gguf", "store"], "nothing is left over"
+
+
+def test_a_folder_that_is_a_link_counts_as_what_it_is(tmp_path: Path) -> None:
+    model = fetched(tmp_path / "store", "a.gguf")
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "near").symlink_to(tmp_path / "far" / "away")
+    link_model(tmp_path / "near" / "model.gguf", model)
+    assert (tmp_path / "far" / "away" / "model.gguf").read_text() == "a.gguf"
+
+
+def test_a_file_is_not_replaced(tmp_path: Path) -> None:
+    link = tmp_path / "model.gguf"
+    link.write_text("mine")
+    with pytest.raises(StoreFailed, match="is no link"):
+        link_model(link, fetched(tmp_path / "store", "a.gguf"))
+    assert link.read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreFailed, match="cannot be made"):
+        link_model(tmp_path / "file" / "model.gguf", fetched(tmp_path / "store", "a.gguf"))
