@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import corral.store.gguf.demo.vocabulary as vocabulary
+from corral.store.files import part_paths
 from tests.models import folder
 
 D, FF, HEADS, KV_HEADS, HEAD, LAYERS = 512, 1536, 8, 2, 64, 8
@@ -41,6 +42,8 @@ class Architecture:
     matrices: str = "F16"
     outside: Shapes = field(default_factory=dict)
     arch: str = ""  # where it is not the name
+    experts: str = ""  # the type of routed experts, where it is another
+    parts: int = 1
 
 
 def _attention(kv_heads: int = KV_HEADS, head: int = HEAD, *, norms: bool = False, bias: bool = False) -> Shapes:
@@ -265,15 +268,30 @@ DRAFTS: Final = dataclasses.replace(
 )  # fmt: skip
 
 
+MXFP4: Final = dataclasses.replace(
+    ALL["gpt-oss"], name="gpt-oss-mxfp4", arch="gpt-oss", about="experts in MXFP4, as OpenAI's are", matrices="Q8_0",
+    experts="MXFP4",
+)  # fmt: skip
+SPLIT: Final = dataclasses.replace(ALL["qwen3moe"], name="qwen3moe-split", arch="qwen3moe", about="in parts", parts=3)
+OTHERS: Final = {each.name: each for each in (DRAFTS, MXFP4, SPLIT)}
+_FILE_TYPES: Final = {"F16": 1, "Q4_0": 2, "Q8_0": 7, "MXFP4": 38}  # llama.h, llama_ftype
+
+
 def architecture(name: str) -> Path:
-    """The file of this architecture, built when it is not there yet."""
+    """The file of this architecture (part 1 of a split one), built when it is not there yet."""
     source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    target = folder() / f"{name}-{source}.gguf"
-    if not target.exists():
-        part = target.with_name(f".{target.name}.{os.getpid()}")
-        _write(part, DRAFTS if name == DRAFTS.name else ALL[name])
-        part.replace(target)
-    return target
+    wanted = OTHERS.get(name) or ALL[name]
+    target = part_paths(folder() / f"{name}-{source}{_part_ending(wanted)}.gguf")
+    if not target[-1].exists():  # which appears last
+        part = target[0].with_name(f".{name}.{os.getpid()}{_part_ending(wanted)}.gguf")
+        _write(part, wanted)
+        for made, goal in zip(part_paths(part), target, strict=True):
+            made.replace(goal)
+    return target[0]
+
+
+def _part_ending(wanted: Architecture) -> str:
+    return f"-00001-of-{wanted.parts:05d}" if wanted.parts > 1 else ""
 
 
 def _write(path: Path, wanted: Architecture) -> None:
@@ -283,22 +301,29 @@ def _write(path: Path, wanted: Architecture) -> None:
     logging.getLogger("gguf").setLevel(logging.ERROR)
     random = np.random.default_rng(1)
     arch = wanted.arch or wanted.name
-    writer = gguf.GGUFWriter(path, arch)
-    for key, value in wanted.numbers.items():
-        _add(writer, f"{arch}.{key}", value)
-    _add_vocabulary(writer, arch)
     shapes = dict(wanted.outside or _OUTPUT)
     for layer in range(int(wanted.numbers["block_count"])):  # type: ignore[arg-type]
         shapes |= {f"blk.{layer}.{name}": shape for name, shape in wanted.layer(layer).items()}
-    matrix = gguf.GGMLQuantizationType[wanted.matrices]
+    each_part = -(-len(shapes) // wanted.parts) if wanted.parts > 1 else 0
+    writer = gguf.GGUFWriter(None, arch, split_max_tensors=each_part)
+    writer.add_file_type(_FILE_TYPES[wanted.experts or wanted.matrices])
+    for key, value in wanted.numbers.items():
+        _add(writer, f"{arch}.{key}", value)
+    _add_vocabulary(writer, arch)
     for name, shape in shapes.items():
         values = random.standard_normal(shape, dtype=np.float32) * np.float32(0.02)
-        kind = gguf.GGMLQuantizationType.F32 if _is_small(name, shape) else matrix
+        kind = gguf.GGMLQuantizationType[_type_of(wanted, name, shape)]
         writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
-    writer.write_header_to_file()
+    writer.write_header_to_file(path.with_name(path.name.replace(_part_ending(wanted), "")))  # it numbers parts itself
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _type_of(wanted: Architecture, name: str, shape: tuple[int, ...]) -> str:
+    if _is_small(name, shape):
+        return "F32"
+    return wanted.experts if wanted.experts and name.endswith("_exps.weight") else wanted.matrices
 
 
 def _is_small(name: str, shape: tuple[int, ...]) -> bool:

@@ -147,12 +147,12 @@ async def main(binaries: Sequence[str], names: Sequence[str]) -> list[Row]:
     return rows
 
 
-def update(path: Path, text: str) -> None:
+def update(path: Path, text: str, begin: str = BEGIN) -> None:
     """Put the table where the page has its place for it."""
     page = path.read_text("utf-8")
-    before, _, rest = page.partition(BEGIN)
+    before, _, rest = page.partition(begin)
     after = rest.partition(END)[2]
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
+    path.write_text(f"{before}{begin}\n{text}\n{END}{after}", "utf-8")
 
 
 if __name__ == "__main__":

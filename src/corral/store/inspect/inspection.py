@@ -230,13 +230,20 @@ def _attention(shape: ModelShape) -> Attention:
     return Attention(
         heads=heads,
         kv_heads=_by_layer(shape, "attention.head_count_kv", heads),
-        key_length=shape.whole("attention.key_length_mla") or shape.whole("attention.key_length") or length,
-        value_length=shape.whole("attention.value_length_mla") or shape.whole("attention.value_length") or length,
+        key_length=_length(shape, "key", length),
+        value_length=_length(shape, "value", length),
         latent_length=shape.whole("attention.kv_lora_rank") or None,
         window_tokens=window_of(shape) or None,
         windowed_layers=sum(windows),
         recurrent_layers=sum(states),
     )
+
+
+def _length(shape: ModelShape, what: str, default: int | None) -> int | None:
+    """Of one head, before it is compressed; None for a model without any."""
+    if default is None:
+        return None
+    return shape.whole(f"attention.{what}_length_mla") or shape.whole(f"attention.{what}_length") or default
 
 
 def _by_layer(shape: ModelShape, key: str, default: ByLayer = None) -> ByLayer:
