@@ -98,6 +98,7 @@ class SchedulerControl:
         running = self._instances.get(view.instance) if view.state in ALIVE else None
         if running is not None:
             row["engine"] = running.model.engine
+            row["path"] = running.model.source.path
             if running.info is not None and view.state is not InstanceState.STARTING:
                 row["context_tokens"] = running.info.context_tokens
                 row["build"] = running.info.build

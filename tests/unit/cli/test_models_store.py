@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,69 @@ def test_all_shows_what_other_programs_have(corral: Command, store: Path, tmp_pa
     told = json.loads(corral("models", "show", "ada-q4_k_m", "--json").out)
     assert (told["place"], told["paths"]) == ("Hugging Face", [str(path)])
     assert told["reference"] == "hf.co/org/Ada-GGUF/ada-Q4_K_M.gguf"
+
+
+def test_what_the_config_uses_is_not_removed_without_force(corral: Command, store: Path) -> None:
+    path = put(store, "import/a.gguf")
+    Path("corral.yaml").write_text(f"models: {{mine: {{source: {path}}}}}")
+    ran = corral("models", "remove", "a")
+    assert ran.code == 1 and "used by mine of the config" in ran.err
+    assert path.exists()
+    ran = corral("models", "remove", "a", "--force")
+    assert (ran.code, path.exists()) == (0, False)
+    assert ran.out.startswith("Removed a: 1 files, ")
+
+
+def test_removal_is_asked_for_on_a_terminal_and_refused_elsewhere(
+    corral: Command, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(store, "import/a.gguf")
+    ran = corral("models", "remove", "a")
+    assert ran.code == 2 and "--force" in ran.err
+    for answer, code in (("n\n", 1), ("y\n", 0)):
+        terminal = io.StringIO(answer)
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stdin", terminal)
+        assert corral("models", "remove", "a").code == code
+        assert path.exists() == bool(code)
+
+
+def test_what_another_program_keeps_is_not_removed(corral: Command, tmp_path: Path) -> None:
+    path = kit.hub(tmp_path / "home/.cache/huggingface/hub", "org/R", "a.gguf", model(ADA))
+    ran = corral("models", "remove", "a", "--force")
+    assert ran.code == 1 and path.exists()
+
+
+@pytest.mark.parametrize("name", ["../../../etc/passwd", "/etc/passwd", "import/../../a", "."])
+def test_no_name_leads_a_removal_out_of_the_store(corral: Command, store: Path, name: str) -> None:
+    put(store, "import/a.gguf")
+    ran = corral("models", "remove", name, "--force")
+    assert ran.code == 1 and "in the store" in ran.err
+
+
+def test_import_verify_and_gc(corral: Command, store: Path) -> None:
+    Path("ada.gguf").write_bytes(model(ADA).read_bytes())
+    assert corral("models", "import", "ada.gguf").out == f"{store}/import/ada.gguf linked\n"
+    assert corral("models", "import", "ada.gguf").out == f"{store}/import/ada.gguf was there already\n"
+    ran = corral("models", "verify")
+    assert (ran.code, ran.out) == (0, f"right  {store}/import/ada.gguf\n")
+    data = bytearray(Path("ada.gguf").read_bytes())
+    data[-1] ^= 1
+    Path("ada.gguf").write_bytes(data)  # one file by two names
+    ran = corral("models", "verify", "ada", "--json")
+    assert ran.code == 1 and json.loads(ran.out)[0]["verdict"] == "wrong"
+    assert "1 of 1 files are not what they were" in ran.err
+    part = store / "import/.b.gguf.part"
+    part.write_bytes(b"x" * 2048)
+    assert corral("models", "gc").err == "There is nothing to remove.\n"
+    ran = corral("models", "gc", "--older-than", "0s", "--dry-run")
+    assert (ran.out, ran.err) == ("import/.b.gguf.part (2 KiB): a fetch that was given up\n", "2 KiB would be freed.\n")
+    assert part.exists()
+    assert corral("models", "gc", "--older-than", "0s").code == 0
+    assert not part.exists()
+    assert corral("models", "gc", "--older-than", "soon").code == 2
+
+
+def test_copy_and_move_exclude_each_other(corral: Command) -> None:
+    assert corral("models", "import", "a.gguf", "--copy", "--move").code == 2
+    assert corral("models", "import", "a.gguf", "b.gguf", "--name", "c").code == 2

@@ -15,7 +15,7 @@ from tests.unit.cli.conftest import Command
 
 PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
 UPDATE = bool(os.environ.get("CORRAL_UPDATE_DOCS"))
-CONFIG = ("init", "show", "path", "validate", "explain", "schema")
+CONFIG = ("init", "show", "remove", "import", "verify", "gc", "path", "validate", "explain", "schema")
 MODELS = ("pull", "list", "show", "search", "suggest", "inspect", "split", "merge", "fetch")
 BENCH = ("gateway", "models")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from corral.cli.models import inspect, listing, preparing, pulling, searching, splitting
+from corral.cli.models import inspect, keeping, listing, preparing, pulling, searching, splitting
 
 
 def build() -> typer.Typer:
@@ -15,6 +15,10 @@ def build() -> typer.Typer:
     app.command("pull")(pulling.pull)
     app.command("list")(listing.list_)
     app.command("show")(listing.show)
+    app.command("remove")(keeping.remove)
+    app.command("import")(keeping.import_)
+    app.command("verify")(keeping.verify)
+    app.command("gc")(keeping.gc)
     app.command("search")(searching.search)
     app.command("suggest")(searching.suggest)
     app.command("inspect")(inspect.inspect)

@@ -11,7 +11,6 @@ import typer
 
 from corral.cli import options, output
 from corral.cli.models import shelves
-from corral.domain.errors import FileMissing
 from corral.domain.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
@@ -75,14 +74,7 @@ def show(
     from corral.store.shelf.items import STORE
 
     settings = shelves.settings_of(config)
-    items = shelves.items_of(shelves.root_of(settings))
-    try:
-        item = shelves.find(name, items)
-    except FileMissing:
-        others = shelves.elsewhere()
-        if not any(name in (each.name, each.key, each.reference) for each in others):
-            raise
-        item = shelves.find(name, others)
+    item = shelves.find_anywhere(name, shelves.items_of(shelves.root_of(settings)))
     used_by = shelves.users_of(item, settings.fleet.models.values())
     data = as_data(item, used_by)
     if as_json:

@@ -61,6 +61,17 @@ def find(name: str, items: Sequence[Item]) -> Item:
     raise FileMissing(f"There is no {name!r} in the store.", hint=hint)
 
 
+def find_anywhere(name: str, items: Sequence[Item]) -> Item:
+    """The same, else what another program has. Raises FileMissing."""
+    try:
+        return find(name, items)
+    except FileMissing:
+        others = elsewhere()
+        if not any(name in (each.name, each.key, each.reference) for each in others):
+            raise
+        return find(name, others)
+
+
 def _stem(path: Path) -> str:
     return os.fspath(path).removesuffix(".gguf")
 

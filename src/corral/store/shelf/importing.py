@@ -1,0 +1,241 @@
+"""
+A model of this machine into the store: linked, copied or moved; split ones whole, with the projector beside them.
+
+A hard link costs nothing and outlives the first name of the file; where the store is on another disk a symbolic link
+stands for it. What comes is looked at before, and hashed, so that `verify` has something to compare with.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from corral.contracts.fetching import Progress, Role, Told
+from corral.domain.errors import Conflict, FetchStopped, NoSpace, StoreFailed
+from corral.domain.units import format_bytes
+from corral.store.fetch import origin
+from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, place
+from corral.store.fetch.lock import lock
+from corral.store.fetch.origin import VERSION, Origin
+from corral.store.files import ModelFiles, part_paths, resolve
+from corral.store.gguf.reader import read_header
+from corral.store.shelf.verifying import hashed
+
+IMPORT: Final = "import"
+_PIECE: Final = 4 * 1024 * 1024
+_UNUSUAL: Final = re.compile(r"[^\w.+@=,()\[\]-]+")
+_LONGEST: Final = 200
+
+
+class How(StrEnum):
+    """What is done with the file."""
+
+    LINK = "link"
+    COPY = "copy"
+    MOVE = "move"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One file: where it is, and its place below the store's folder."""
+
+    source: Path
+    path: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What was done for one file. `done`: linked, symlinked, copied, moved, there."""
+
+    wanted: Wanted
+    done: str
+    sha256: str
+
+
+def planned(given: Path, *, name: str = "", root: Path) -> list[Wanted]:
+    """
+    The files that a path means, the model's first. Raises FileMissing, BadGguf and StoreFailed.
+
+    `name` is another than the file's; a split model keeps the numbers of its parts.
+    """
+    found = resolve(given)
+    if found.path.resolve().is_relative_to(root.resolve()):
+        raise Conflict(f"{found.path} is in the store already.")
+    projector = _projector(found)
+    stem = _clean(name.removesuffix(".gguf") if name else _stem(found.path))
+    if len(found.parts) == 1 and projector is None:
+        return [Wanted(found.path, f"{IMPORT}/{stem}.gguf", Role.MODEL)]
+    folder = f"{IMPORT}/{stem}"
+    count = len(found.parts)
+    wanted = [
+        Wanted(part.path, f"{folder}/{stem}{f'-{n:05d}-of-{count:05d}' if count > 1 else ''}.gguf", Role.MODEL)
+        for n, part in enumerate(found.parts, 1)
+    ]
+    if projector is not None:
+        wanted.append(
+            Wanted(projector, f"{folder}/{_clean(projector.name.removesuffix('.gguf'))}.gguf", Role.PROJECTOR)
+        )
+    return wanted
+
+
+def take_in(
+    root: Path,
+    wanted: Sequence[Wanted],
+    how: How,
+    told: Told,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    disk: Disk | None = None,
+) -> list[Imported]:
+    """Do it; the file that an engine is given comes last. Raises Conflict, NoSpace, StoreFailed and FetchStopped."""
+    disk = disk or Disk()
+    if how is How.MOVE:
+        _refuse_links(wanted)
+    done = {each.path: _one(root, each, how, told, stop, disk) for each in (*wanted[1:], wanted[0])}
+    return [done[each.path] for each in wanted]
+
+
+def _one(root: Path, each: Wanted, how: How, told: Told, stop: Callable[[], bool], disk: Disk) -> Imported:
+    folders, name = place(each.path)
+    source = Path(os.path.realpath(each.source))
+    with disk.folder(root, folders, make=True) as folder, lock(folder, Beside.of(name)) as mine:
+        beside = Beside.of(name)
+        if not mine:
+            raise Conflict(f"{each.path} is being written by another command.", hint="Wait for that, or give --name.")
+        with disk_errors(f"{folder.path / name} cannot be written"):
+            before = folder.stat(name)
+            if before is not None:
+                return _there(folder, each, source, told, stop)
+            done, digest = _brought(folder, beside, source, how, told, stop)
+            said = Origin(VERSION, f"file:{each.source}", "", source_size(folder, name), digest,
+                          fetched_at=round(time.time(), 3), role=each.role.value)  # fmt: skip
+            origin.save(folder, beside, said)
+            folder.sync()
+    return Imported(each, done, digest)
+
+
+def _brought(
+    folder: Folder, beside: Beside, source: Path, how: How, told: Told, stop: Callable[[], bool]
+) -> tuple[str, str]:
+    """Bring it to its place and return what was done, and the hash. Raises OSError."""
+    if how is not How.COPY:
+        digest = hashed(source, told, stop)[0]
+        if how is How.LINK:
+            return _linked(folder, beside, source), digest
+        try:
+            os.rename(source, beside.name, dst_dir_fd=folder.fd)
+            return "moved", digest
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+    digest = _copied(folder, beside, source, told, stop)
+    if how is How.MOVE:
+        folder.sync()
+        os.unlink(source)
+        return "moved", digest
+    return "copied", digest
+
+
+def _linked(folder: Folder, beside: Beside, source: Path) -> str:
+    try:
+        os.link(source, beside.name, dst_dir_fd=folder.fd)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES):
+            raise
+        os.symlink(source, beside.name, dir_fd=folder.fd)
+        return "symlinked"
+    return "linked"
+
+
+def _copied(folder: Folder, beside: Beside, source: Path, told: Told, stop: Callable[[], bool]) -> str:
+    size, done, digest = source.stat().st_size, 0, hashlib.sha256()
+    room = os.fstatvfs(folder.fd)
+    if size > room.f_bavail * room.f_frsize:
+        free = format_bytes(room.f_bavail * room.f_frsize)
+        raise NoSpace(
+            f"{beside.name} needs {format_bytes(size)}, and {folder.path} has {free} free.", hint="Link it instead."
+        )
+    try:
+        with open(source, "rb", buffering=0) as reader:
+            part = folder.open(beside.part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, "part.open")
+            with open(part, "wb", buffering=0) as writer:
+                buffer = memoryview(bytearray(_PIECE))
+                while count := reader.readinto(buffer):
+                    if stop():
+                        raise FetchStopped()
+                    digest.update(buffer[:count])
+                    piece = buffer[:count]
+                    while piece:
+                        piece = piece[writer.write(piece) :]
+                    done += count
+                    told(Progress(done, size, file=beside.name, doing="copying"))
+                os.fsync(writer.fileno())
+        folder.rename(beside.part, beside.name, "part.rename")
+    except (OSError, StoreFailed):
+        folder.remove(beside.part)
+        raise
+    return digest.hexdigest()
+
+
+def _there(folder: Folder, each: Wanted, source: Path, told: Told, stop: Callable[[], bool]) -> Imported:
+    """The place is taken: well, when by the same bytes."""
+    here = folder.path / Path(each.path).name
+    if source.exists() and here.exists() and source.stat().st_size == here.stat().st_size:
+        digest = hashed(source, told, stop)[0]
+        if os.path.samefile(source, here) or hashed(here, told, stop)[0] == digest:
+            return Imported(each, "there", digest)
+    raise Conflict(f"{each.path} is in the store already, and is another file.", hint="Give another --name.")
+
+
+def source_size(folder: Folder, name: str) -> int:
+    """Of what lies there now, behind a link too. Raises OSError."""
+    return os.stat(name, dir_fd=folder.fd).st_size
+
+
+def _refuse_links(wanted: Sequence[Wanted]) -> None:
+    for each in wanted:
+        if each.source.is_symlink():
+            raise Conflict(f"{each.source} is a link: the file belongs to whoever made it.", hint="Link or copy it.")
+
+
+def _projector(model: ModelFiles) -> Path | None:
+    """The one beside it that is made for vectors of its length."""
+    width = model.header.number("embedding_length")
+    try:
+        names = sorted(each for each in os.listdir(model.path.parent) if "mmproj" in each.lower())
+    except OSError:
+        return None
+    for name in names:
+        path = model.path.with_name(name)
+        if path == model.path or not name.lower().endswith(".gguf"):
+            continue
+        try:
+            header = read_header(path)
+        except StoreFailed:
+            continue
+        keys = ("clip.vision.projection_dim", "clip.audio.projection_dim", "clip.projection_dim")
+        if header.architecture == "clip" and width in (header.metadata.get(key) for key in keys):
+            return path
+    return None
+
+
+def _stem(path: Path) -> str:
+    name = part_paths(path)[0].name
+    return re.sub(r"-00001-of-\d{5}$", "", re.sub(r"(?i)\.gguf$", "", name))
+
+
+def _clean(stem: str) -> str:
+    """A name that is one on every system, and does not begin with a dot."""
+    text = _UNUSUAL.sub("_", stem).lstrip(".")
+    while len(text.encode()) > _LONGEST:
+        text = text[:-1]
+    return text or "model"

@@ -1,0 +1,312 @@
+"""Models are taken in, looked at again and removed, and nothing outside the store is ever touched."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corral.contracts.fetching import Progress
+from corral.domain.errors import BadGguf, Conflict, FetchStopped, FileMissing, NoSpace, StoreFailed
+from corral.store.fetch.disk import Beside
+from corral.store.shelf import gc, importing, origin, removing
+from corral.store.shelf.importing import How
+from corral.store.shelf.index import Index
+from corral.store.shelf.items import Item
+from corral.store.shelf.verifying import Verdict, verify
+from corral.store.shelf.walk import walk
+from tests.models import ADA, BEN, model
+from tests.unit.store.shelf import kit
+
+DAY = 86400.0
+
+
+def quiet(progress: Progress) -> None:
+    """Nobody looks."""
+
+
+def item_of(root: Path, name: str) -> Item:
+    return next(item for item in Index(root).items() if item.name == name)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} - {".index"}
+
+
+def take_off(root: Path, name: str) -> None:
+    walked = walk(root)
+    items = Index(root).items_of(walked)
+    removing.remove(root, removing.planned(root, item_of(root, name), items, walked))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    lock = path.with_name(Beside.of(path.name).lock)
+    with open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+# removing
+
+
+def test_all_of_a_split_model_goes_with_what_came_with_it(tmp_path: Path) -> None:
+    for number, part in enumerate(kit.parts_of_split(), 1):
+        kit.put(tmp_path / f"hf/org/R/s-{number:05d}-of-00003.gguf", part)
+        kit.describe(tmp_path, f"hf/org/R/s-{number:05d}-of-00003.gguf")
+    kit.put(tmp_path / "hf/org/R/LICENSE", Path(__file__))
+    kit.describe(tmp_path, "hf/org/R/LICENSE")
+    kit.put(tmp_path / "hf/org/R/mine.txt", Path(__file__))
+    kit.put(tmp_path / "import/a.gguf", model(ADA))
+    take_off(tmp_path, "s")
+    assert names(tmp_path) == {"hf/org/R/mine.txt", "import/a.gguf"}  # what no fetch has brought is not ours
+    (tmp_path / "hf/org/R/mine.txt").unlink()
+    take_off(tmp_path, "a")
+    assert names(tmp_path) == set()
+    assert tmp_path.is_dir() and not (tmp_path / "import").exists()
+
+
+def test_what_another_model_of_the_folder_may_need_stays(tmp_path: Path) -> None:
+    for name in ("a.gguf", "b.gguf", "LICENSE"):
+        kit.put(tmp_path / "hf/o/R" / name, model(ADA))
+        kit.describe(tmp_path, f"hf/o/R/{name}")
+    take_off(tmp_path, "a")
+    assert {name for name in names(tmp_path) if "/." not in name} == {"hf/o/R/b.gguf", "hf/o/R/LICENSE"}
+
+
+def test_a_link_is_removed_as_a_link(tmp_path: Path) -> None:
+    outside = kit.put(tmp_path / "outside.gguf", model(ADA))
+    (tmp_path / "store/import").mkdir(parents=True)
+    (tmp_path / "store/import/a.gguf").symlink_to(outside)
+    take_off(tmp_path / "store", "a")
+    assert outside.exists() and names(tmp_path / "store") == set()
+
+
+def test_a_folder_that_became_a_link_stops_the_removal(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    kit.put(root / "import/a.gguf", model(ADA))
+    walked = walk(root)
+    items = Index(root).items_of(walked)
+    plan = removing.planned(root, items[0], items, walked)
+    (root / "import").rename(tmp_path / "elsewhere")
+    (root / "import").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreFailed, match="is a link"):
+        removing.remove(root, plan)
+    assert (tmp_path / "elsewhere/a.gguf").exists()
+
+
+def test_what_is_being_fetched_is_not_removed(tmp_path: Path) -> None:
+    path = kit.put(tmp_path / "import/a.gguf", model(ADA))
+    with locked(path), pytest.raises(Conflict, match="being fetched"):
+        take_off(tmp_path, "a")
+    assert path.exists()
+
+
+# verifying
+
+
+def test_bytes_that_changed_are_told_and_those_that_did_not(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        kit.put(tmp_path / f"import/{name}.gguf", model(ADA))
+        kit.describe(tmp_path, f"import/{name}.gguf")
+    path = tmp_path / "import/b.gguf"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    told: list[Progress] = []
+    (right,) = verify(tmp_path, item_of(tmp_path, "a"), told.append)
+    (wrong,) = verify(tmp_path, item_of(tmp_path, "b"), told.append)
+    assert (right.verdict, right.sha256) == (Verdict.RIGHT, kit.sha256(model(ADA)))
+    assert (wrong.verdict, wrong.why) == (Verdict.WRONG, "Its content has changed: the SHA-256 is another.")
+    assert told[-1].share == 1.0
+    path.write_bytes(data[:-4])
+    (short,) = verify(tmp_path, item_of(tmp_path, "b"), quiet)
+    assert f"{len(data) - 4} bytes instead of {len(data)}" in short.why
+
+
+def test_a_file_that_was_copied_in_by_hand_is_vouched_for_from_then_on(tmp_path: Path) -> None:
+    path = kit.put(tmp_path / "hf/o/R/a.gguf", model(ADA))
+    assert [each.verdict for each in verify(tmp_path, item_of(tmp_path, "a"), quiet)] == [Verdict.NEW]
+    assert [each.verdict for each in verify(tmp_path, item_of(tmp_path, "a"), quiet)] == [Verdict.RIGHT]
+    path.write_bytes(model(BEN).read_bytes())
+    assert [each.verdict for each in verify(tmp_path, item_of(tmp_path, "a"), quiet)] == [Verdict.WRONG]
+
+
+def test_what_is_no_model_and_what_is_gone_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "import").mkdir()
+    (tmp_path / "import/bad.gguf").write_bytes(b"no model" * 9)
+    (tmp_path / "import/gone.gguf").symlink_to(tmp_path / "nowhere")
+    for name in ("bad", "gone"):
+        (found,) = verify(tmp_path, item_of(tmp_path, name), quiet)
+        assert found.verdict is Verdict.WRONG and found.why
+    assert names(tmp_path) == {"import/bad.gguf", "import/gone.gguf"}
+
+
+def test_verifying_can_be_ended(tmp_path: Path) -> None:
+    kit.put(tmp_path / "import/a.gguf", model(ADA))
+    with pytest.raises(FetchStopped):
+        list(verify(tmp_path, item_of(tmp_path, "a"), quiet, stop=lambda: True))
+
+
+# importing
+
+
+def bring(root: Path, path: Path, how: How = How.LINK, name: str = "") -> list[str]:
+    done = importing.take_in(root, importing.planned(path, name=name, root=root), how, quiet)
+    assert all(each.sha256 == kit.sha256(root / each.wanted.path) for each in done)
+    return [each.done for each in done]
+
+
+@pytest.mark.parametrize(
+    ("how", "done", "stays", "same"),
+    [(How.LINK, "linked", True, True), (How.COPY, "copied", True, False), (How.MOVE, "moved", False, True)],
+)
+def test_a_file_is_linked_copied_or_moved(tmp_path: Path, how: How, done: str, stays: bool, same: bool) -> None:
+    path = kit.put(tmp_path / "there/ada.gguf", model(ADA))
+    inode = path.stat().st_ino
+    root = tmp_path / "store"
+    assert bring(root, path, how) == [done]
+    assert path.exists() == stays
+    assert ((root / "import/ada.gguf").stat().st_ino == inode) == same
+    assert names(root) == {"import/ada.gguf", "import/.ada.gguf.origin.json"}
+    said = origin.read(root, "import/ada.gguf")
+    assert said is not None and (said.reference, said.sha256) == (f"file:{path}", kit.sha256(model(ADA)))
+    assert [each.verdict for each in verify(root, item_of(root, "ada"), quiet)] == [Verdict.RIGHT]
+
+
+def test_on_another_disk_a_symbolic_link_stands_and_a_move_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = kit.put(tmp_path / "there/ada.gguf", model(ADA))
+    rename = os.rename
+
+    def elsewhere(source: Any, target: Any, **how: int) -> None:
+        if str(source) == str(path):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(source, target, **how)
+
+    monkeypatch.setattr(os, "link", elsewhere)
+    monkeypatch.setattr(os, "rename", elsewhere)
+    root = tmp_path / "store"
+    assert bring(root, path) == ["symlinked"]
+    assert (root / "import/ada.gguf").readlink() == path
+    assert bring(root, path, name="other") == ["symlinked"]
+    assert bring(root, path, How.MOVE, name="moved") == ["moved"]
+    assert not path.exists() and not (root / "import/moved.gguf").is_symlink()
+
+
+def test_a_split_model_comes_whole_whatever_part_is_named(tmp_path: Path) -> None:
+    for number, part in enumerate(kit.parts_of_split(), 1):
+        last = kit.put(tmp_path / f"there/s-{number:05d}-of-00003.gguf", part)
+    root = tmp_path / "store"
+    assert bring(root, last) == ["linked"] * 3
+    assert item_of(root, "s").problem == "" and len(item_of(root, "s").paths) == 3
+    assert bring(root, last, name="new") == ["linked"] * 3
+    assert item_of(root, "new").path.name == "new-00001-of-00003.gguf"
+
+
+def test_what_is_there_is_left_and_another_of_its_name_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    assert bring(root, kit.put(tmp_path / "a/x.gguf", model(ADA))) == ["linked"]
+    assert bring(root, kit.put(tmp_path / "b/x.gguf", model(ADA)), How.COPY) == ["there"]
+    with pytest.raises(Conflict, match="another file"):
+        bring(root, kit.put(tmp_path / "c/x.gguf", model(BEN)))
+    assert kit.sha256(root / "import/x.gguf") == kit.sha256(model(ADA))
+    with pytest.raises(Conflict, match="in the store already"):
+        bring(root, root / "import/x.gguf")
+
+
+def test_only_whole_models_come_in(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(model(ADA).read_bytes()[:-100])
+    with pytest.raises(BadGguf):
+        bring(tmp_path / "store", bad)
+    with pytest.raises(FileMissing):
+        bring(tmp_path / "store", tmp_path / "none.gguf")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_link_can_be_linked_and_copied_and_is_not_moved(tmp_path: Path) -> None:
+    path = kit.put(tmp_path / "blob", model(ADA))
+    (tmp_path / "name.gguf").symlink_to("blob")
+    root = tmp_path / "store"
+    assert bring(root, tmp_path / "name.gguf") == ["linked"]
+    assert os.path.samefile(root / "import/name.gguf", path) and not (root / "import/name.gguf").is_symlink()
+    with pytest.raises(Conflict, match="is a link"):
+        bring(root, tmp_path / "name.gguf", How.MOVE, name="n")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../x", "/abs", "..", ".hidden", "a/b", "a\\b", "new\nline", "\u202e", "ü" * 200, "-rf", "c:d", "a" * 250],
+)
+def test_hostile_names_stay_in_the_store(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "store"
+    path = kit.put(tmp_path / "a.gguf", model(ADA))
+    assert bring(root, path, name=name) == ["linked"]
+    (item,) = Index(root).items()
+    assert item.path.parent == root / "import" and item.problem == ""
+    assert {each.name for each in tmp_path.iterdir()} == {"a.gguf", "store"}
+
+
+def test_a_full_disk_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = kit.put(tmp_path / "a.gguf", model(ADA))
+    root = tmp_path / "store"
+    sync = os.fsync
+
+    def full(fd: int) -> None:
+        if os.readlink(f"/proc/self/fd/{fd}").endswith(".part"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NoSpace):
+        bring(root, path, How.COPY)
+    assert names(root) == set()
+
+
+# gc
+
+
+def test_only_what_nobody_needs_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "hf/o/R"
+    kept = kit.put(folder / "a.gguf", model(ADA))
+    kit.describe(tmp_path, "hf/o/R/a.gguf")
+    for name in (".old.gguf.part", ".old.gguf.part.json", ".gone.gguf.origin.json", ".x.lock", ".y.json.new",
+                 ".busy.gguf.part", ".busy.gguf.part.json"):  # fmt: skip
+        (folder / name).write_bytes(b"1")
+        os.utime(folder / name, (1, 1))
+    for name in (".new.gguf.part", ".new.gguf.part.json"):
+        (folder / name).write_bytes(b"1")
+    (tmp_path / "web/empty/inner").mkdir(parents=True)
+    (tmp_path / ".mine/empty").mkdir(parents=True)
+    now = (folder / ".new.gguf.part").stat().st_mtime + DAY
+    os.utime(folder / ".new.gguf.part.json", (1, 1))  # beside a part that came to the disk lately it is needed
+    litter = gc.find(tmp_path, older_s=7 * DAY, now=now)
+    assert {each.path.rpartition("/")[2] for each in litter} == {
+        ".old.gguf.part", ".old.gguf.part.json", ".gone.gguf.origin.json", ".x.lock", ".y.json.new",
+        ".busy.gguf.part", ".busy.gguf.part.json",
+    }  # fmt: skip
+    assert sorted(gc.empty_folders(tmp_path)) == ["web", "web/empty", "web/empty/inner"]
+    with locked(folder / "busy.gguf"):
+        gone = list(gc.sweep(tmp_path, litter))
+    gc.remove_folders(tmp_path, gc.empty_folders(tmp_path))
+    assert len(gone) == 5
+    assert {path.name for path in folder.iterdir()} - {".busy.gguf.lock"} == {
+        kept.name, ".a.gguf.origin.json", ".new.gguf.part", ".new.gguf.part.json", ".busy.gguf.part",
+        ".busy.gguf.part.json",
+    }  # fmt: skip
+    assert not (tmp_path / "web").exists() and (tmp_path / ".mine/empty").exists()
+
+
+def test_the_origin_of_a_very_long_name_is_no_orphan(tmp_path: Path) -> None:
+    name = f"{'y' * 250}.gguf"
+    kit.put(tmp_path / "import" / name, model(ADA))
+    kit.describe(tmp_path, f"import/{name}")
+    assert gc.find(tmp_path, older_s=0, now=4e9) == []
