@@ -93,7 +93,7 @@ def test_flipped_bits_are_found_and_nothing_is_kept(tmp_path: Path) -> None:
 
 
 def test_damage_in_what_came_earlier_costs_one_more_fetch_and_no_more(tmp_path: Path) -> None:
-    with FileServer(lambda ask: of_file(ask, DATA, per_s=20e6)) as server:
+    with FileServer(lambda ask: of_file(ask, DATA, per_s=5e6)) as server:
         begun(tmp_path, server)
         part = tmp_path / "web/files/.model.bin.part"
         with part.open("r+b") as file:
@@ -106,7 +106,7 @@ def test_damage_in_what_came_earlier_costs_one_more_fetch_and_no_more(tmp_path: 
 
 @pytest.mark.parametrize("journal", [b"", b"{", b"[1]", b'{"version":1}', b"\0" * 100])
 def test_a_torn_journal_is_none(tmp_path: Path, journal: bytes) -> None:
-    with FileServer(lambda ask: of_file(ask, DATA, per_s=20e6)) as server:
+    with FileServer(lambda ask: of_file(ask, DATA, per_s=5e6)) as server:
         begun(tmp_path, server)
         (tmp_path / "web/files/.model.bin.part.json").write_bytes(journal)
         assert whole(puller(tmp_path).fetch(plan_for(f"{server.origin}/model.bin")))
@@ -133,7 +133,7 @@ def test_another_etag_midway_begins_again(tmp_path: Path, polite: bool, known: b
 def test_another_file_of_another_size_since_it_was_begun(tmp_path: Path) -> None:
     url_plan = None
     data, etag = OTHER, '"old"'
-    with FileServer(lambda ask: of_file(ask, data, etag=etag, per_s=20e6)) as server:
+    with FileServer(lambda ask: of_file(ask, data, etag=etag, per_s=5e6)) as server:
         url_plan = plan_for(f"{server.origin}/model.bin", known=False)
         told = Told()
         with pytest.raises(FetchStopped):
@@ -213,7 +213,7 @@ def test_a_page_where_a_file_was_expected(tmp_path: Path, path: str) -> None:
 def test_a_page_midway_does_not_cost_what_has_come(tmp_path: Path) -> None:
     page = False
     login = Reply(200, {"Content-Type": "text/html"}, b"<p>Log in")
-    with FileServer(lambda ask: login if page else of_file(ask, DATA, per_s=20e6)) as server:
+    with FileServer(lambda ask: login if page else of_file(ask, DATA, per_s=5e6)) as server:
         begun(tmp_path, server)
         page = True
         with pytest.raises(WrongContent, match="a page for people"):
@@ -273,7 +273,7 @@ def test_a_server_that_allows_one_connection_at_a_time_gets_one(tmp_path: Path) 
 )
 def test_a_bad_day_that_does_not_end_is_told_and_what_came_is_kept(tmp_path: Path, reply: Reply) -> None:
     bad = False
-    with FileServer(lambda ask: reply if bad else of_file(ask, DATA, per_s=20e6)) as server:
+    with FileServer(lambda ask: reply if bad else of_file(ask, DATA, per_s=5e6)) as server:
         begun(tmp_path, server)
         bad = True
         with pytest.raises((TooBusy, Interrupted, WrongContent)):
