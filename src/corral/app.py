@@ -30,11 +30,11 @@ from corral.config.settings import Settings
 from corral.contracts.devices import Devices
 from corral.contracts.engine import Engine, Wished
 from corral.contracts.runtime import Runtime
-from corral.devices import HostBudgets, HostDevices, this_host
+from corral.devices import HostBudgets, HostDevices, budgets, charged, this_host
 from corral.devices.cpu import CpuReader
 from corral.devices.report import rows as device_rows
 from corral.devices.watch import DeviceWatch
-from corral.domain.devices import RAM, Snapshot
+from corral.domain.devices import RAM, DeviceMemory, MemorySpec, Snapshot
 from corral.domain.errors import CorralError, PlaceFailed
 from corral.domain.events import MemoryChanged, ShutdownWanted, StateChanged
 from corral.domain.facts import ModelFacts
@@ -65,6 +65,8 @@ from corral.scheduler.survey import Survey
 from corral.scheduler.surveying import Surveying
 from corral.store.details import ShownFiles
 from corral.store.facts import FileFacts
+from corral.store.fit.measured import RamBandwidth
+from corral.store.fit.service import Fitting
 from corral.store.footprints import LoadFootprints
 from corral.store.gguf.memory import FileFootprints
 from corral.store.gguf.reader import read_header
@@ -95,6 +97,22 @@ def engines(hidden_env: frozenset[str] = frozenset()) -> dict[str, Engine]:
         "command": CommandEngine(),
         "remote": RemoteEngine(),
     }
+
+
+def ram_bandwidth() -> RamBandwidth:
+    """Measured when it is first asked for, and remembered for the next time."""
+    return RamBandwidth(Path(cache_dir(os.environ)) / "bandwidth.json")
+
+
+def fitting(memory: MemorySpec) -> Fitting:
+    """For a host on which no Corral runs: what is free is what programs leave, what Models may have is by `memory`."""
+
+    def host() -> tuple[Sequence[DeviceMemory], Mapping[str, int]]:
+        devices = this_host().read()
+        return devices, budgets(memory, devices, {})
+
+    known = KnownFiles(Path(cache_dir(os.environ)) / "headers")
+    return Fitting(known, engines(), host=host, charges=charged, ram=ram_bandwidth())
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +156,11 @@ class Corral:
         files = FileFootprints(self._files)
         self._footprints = LoadFootprints(Path(settings.state_dir) / "loads.json", files=files)
         self._budgets = HostBudgets(settings.memory, lambda: self.watch.last)
-        charged = self._budgets.charged
         self._survey = Survey(
             self._engines,
             self._footprints,
             smaller=partial(smaller_ways, files),
-            charged=charged,
+            charged=self._budgets.charged,
             wall=self._clock.wall,
         )
         self._fleet = Fleet()
@@ -152,7 +169,11 @@ class Corral:
         self.metrics = Metrics(__version__, self._engine_of, (key.name for key in settings.server.keys))
         self.bus.subscribe(self.metrics)
         memory = HostMemory(
-            self.devices, self._survey.remember, clock=self._clock, estimate=self._survey.estimate, charged=charged
+            self.devices,
+            self._survey.remember,
+            clock=self._clock,
+            estimate=self._survey.estimate,
+            charged=self._budgets.charged,
         )
         self._instances = Instances(self._engines, self._runtimes, clock=self._clock, memory=memory)
         machine = Machine(id_prefix=secrets.token_hex(3))
@@ -191,6 +212,13 @@ class Corral:
             self.scheduler, self._instances, clock=self._clock, feed=self.bus.feed, facts=self._facts
         )
         self._details = ShownFiles(self._files, lambda model: self._engines[model.engine].resolved(model))
+        self.fits = Fitting(
+            self._files,
+            self._engines,
+            host=lambda: (self.watch.last.devices, self._budgets.in_force),
+            charges=charged,
+            ram=ram_bandwidth(),
+        )
         self._changes = ConfigChanges(settings.config_file, self._engines, reread, self.reload)
         self.gateway = Gateway(
             settings.server,
@@ -204,6 +232,7 @@ class Corral:
             own_fields=OWN_FIELDS,
             details=self._details,
             changes=self._changes,
+            fits=self.fits,
             wished=self._wished,
         )
         self.bus.subscribe(self.gateway.notice, StateChanged)

@@ -21,6 +21,7 @@ from corral.contracts.changes import Changes
 from corral.contracts.clock import Clock
 from corral.contracts.control import Control
 from corral.contracts.details import Details
+from corral.contracts.fitting import Fits
 from corral.contracts.leases import Leases
 from corral.dialects.anthropic import models as anthropic
 from corral.domain.errors import BadRequest, CorralError, UnknownRoute, WrongMethod
@@ -28,6 +29,7 @@ from corral.domain.fleet import ModelSpec
 from corral.domain.serving import Scope
 from corral.gateway import errors, views
 from corral.gateway.directory import ModelDirectory
+from corral.gateway.fitting import FitRoutes
 from corral.gateway.handling import answer as _json
 from corral.gateway.handling import read_body as _body
 from corral.gateway.handling import route as _route
@@ -80,6 +82,7 @@ class CorralRoutes:
         *,
         details: Details | None = None,
         changes: Changes | None = None,
+        fits: Fits | None = None,
     ) -> None:
         self._leases = leases
         self._directory = directory
@@ -89,6 +92,7 @@ class CorralRoutes:
         self._tasks = tasks
         self._draining = draining
         self._created = int(clock.wall())
+        self._fits = FitRoutes(directory, fits)
         self._ollama = OllamaRoutes(leases, directory, clock, details, changes)
 
     def app(self) -> Starlette:
@@ -110,6 +114,7 @@ class CorralRoutes:
                 _route("/api/corral/events", self.events, Scope.ADMIN),
                 _route("/api/corral/load", self.load, Scope.ADMIN, "POST"),
                 _route("/api/corral/unload", self.unload, Scope.ADMIN, "POST"),
+                *self._fits.routes(),
                 *self._ollama.routes(),
             ],
             exception_handlers={CorralError: _on_error, HTTPException: _on_http_error, Exception: _on_bug},

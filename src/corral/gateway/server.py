@@ -19,6 +19,7 @@ from corral.contracts.changes import Changes
 from corral.contracts.clock import Clock
 from corral.contracts.control import Control
 from corral.contracts.details import Details
+from corral.contracts.fitting import Fits
 from corral.contracts.events import Publisher
 from corral.contracts.keys import Keys
 from corral.contracts.leases import Leases
@@ -96,6 +97,7 @@ class Gateway:
         metrics: Callable[[], Awaitable[bytes]] = no_metrics,
         details: Details | None = None,
         changes: Changes | None = None,
+        fits: Fits | None = None,
         asgi_app: AsgiApp | None = None,
         request_headers: frozenset[bytes] = SENT_TO_ENGINES,
         own_fields: OwnFields | None = None,
@@ -133,6 +135,7 @@ class Gateway:
                 lambda: self.draining,
                 details=details,
                 changes=changes,
+                fits=fits,
             ).app()
         self._door = Door(spec, keys)
         self._connections: set[ClientConnection] = set()

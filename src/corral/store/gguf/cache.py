@@ -9,6 +9,7 @@ whatever the context; encoders keep nothing.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,11 +66,34 @@ def is_encoder(shape: ModelShape) -> bool:
 
 def cache_bytes(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:
     """Bytes for each layer."""
+    parts = cache_parts(shape, plan)
+    return tuple(map(sum, zip(*parts.values(), strict=True))) if parts else (0,) * shape.layers
+
+
+def cache_parts(shape: ModelShape, plan: ContextPlan) -> dict[str, tuple[int, ...]]:
+    """
+    The same by kind: keys and values of the whole context (`full`) or of a window (`window`), rows of compressed
+    attention (`compressed`), keys of an indexer (`index`), recurrent state (`state`). Kinds of other models are left out.
+    """
     if is_encoder(shape):
-        return (0,) * shape.layers
-    states = recurrent_bytes(shape, plan.slots, plan.rollback) if plan.trunk else (0,) * shape.layers
-    keys = _keys(shape, plan)
-    return tuple(state + key for state, key in zip(states, keys, strict=True))
+        return {}
+    narrow = windowed(shape)
+    keys, latent = _keys(shape, plan), _is_compressed(shape)
+    rows = _compressed_keys(shape, plan)
+    found = {
+        "full": _where(keys, [not latent and not each for each in narrow]),
+        "window": _where(keys, narrow),
+        "compressed": tuple(
+            row + (key if latent and not each else 0) for row, key, each in zip(rows, keys, narrow, strict=True)
+        ),
+        "index": tuple(row * plan.total_cells for row in indexer_rows(shape, plan.type_k, plan.type_v)),
+        "state": recurrent_bytes(shape, plan.slots, plan.rollback) if plan.trunk else (0,) * shape.layers,
+    }
+    return {kind: sizes for kind, sizes in found.items() if any(sizes)}
+
+
+def _where(sizes: Sequence[int], wanted: Sequence[bool]) -> tuple[int, ...]:
+    return tuple(size if each else 0 for size, each in zip(sizes, wanted, strict=True))
 
 
 def state_bytes(shape: ModelShape, plan: ContextPlan) -> int:
@@ -87,16 +111,18 @@ def state_bytes(shape: ModelShape, plan: ContextPlan) -> int:
 def _keys(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:
     window = window_of(shape)
     narrow_cells = plan.window_cells(window) if window else plan.cells
-    kept = [
+    return tuple(
         row * plan.streams * (narrow_cells if narrow else plan.cells)
         for row, narrow in zip(_rows_of(shape, plan), windowed(shape), strict=True)
-    ]
-    indexed = [row * plan.total_cells for row in indexer_rows(shape, plan.type_k, plan.type_v)]
-    compressed = [
+    )
+
+
+def _compressed_keys(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:
+    """DeepSeek V4: what stands for everything before its window."""
+    return tuple(
         row_bytes(length, plan.type_k) * plan.slots * padded(-(-plan.cells // ratio)) if ratio else 0
         for ratio, length in compressed_rows(shape)
-    ]
-    return tuple(map(sum, zip(kept, indexed, compressed, strict=True)))
+    )
 
 
 def _rows_of(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:

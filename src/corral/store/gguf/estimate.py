@@ -40,6 +40,7 @@ class Estimate:
     program: Counter[str] = field(default_factory=Counter)
     growth: int = 0  # of RAM, while it serves: finished prompts and context checkpoints
     context: ContextPlan | None = None
+    where: Placement | None = None
 
     def total(self) -> Counter[str]:
         """All of it."""
@@ -58,6 +59,7 @@ class Estimate:
             self.program | other.program,
             self.growth + other.growth,
             self.context,
+            self.where,
         )
 
     def footprint(self) -> Footprint:
@@ -100,11 +102,12 @@ def _estimate(shape: ModelShape, asked: Asked, gpus: Sequence[DeviceMemory], pla
     program = Counter({RAM: PROGRAM_BYTES}) + Counter({gpu.name: DRIVER_BYTES for gpu in gpus})
     return Estimate(
         _weights(shape, where),
-        _spread(cache, where) if asked.flag("kv_offload", True) else Counter({RAM: sum(cache)}),
+        spread(cache, where) if asked.flag("kv_offload", True) else Counter({RAM: sum(cache)}),
         _compute(shape, where, plan, compute) + _on_loan(shape, asked, gpus, where, compute),
         program,
         _growth(shape, asked, plan),
         plan,
+        where,
     )
 
 
@@ -148,18 +151,18 @@ def _shrunk(
 def _weights(shape: ModelShape, where: Placement) -> Counter[str]:
     weights = shape.weights
     found = Counter({RAM: weights.input_bytes})
-    found += _spread((*weights.layers, weights.output_bytes), where)
+    found += spread((*weights.layers, weights.output_bytes), where)
     for size, device in zip(weights.experts, where.experts, strict=True):
         found[device] += size
     if where.layers[-1] != RAM:
-        found += _spread((*(0 for _ in weights.layers), weights.tied_bytes), where)
+        found += spread((*(0 for _ in weights.layers), weights.tied_bytes), where)
     for name, size in weights.pinned.items():
         found[name if name in where.gpus else RAM] += size
     return found
 
 
-def _spread(sizes: Sequence[int], where: Placement) -> Counter[str]:
-    """By layer, or by share where every layer is on every GPU."""
+def spread(sizes: Sequence[int], where: Placement) -> Counter[str]:
+    """Bytes of layers by device: by layer, or by share where every layer is on every GPU."""
     found: Counter[str] = Counter()
     for size, device in zip(sizes, where.layers, strict=False):
         found[device] += size

@@ -1,0 +1,70 @@
+"""`POST /api/corral/fit`: does a model run here? It reads a file, or asks where the model is; nothing is loaded."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from corral.contracts.fitting import Fits, FitWanted
+from corral.domain.errors import UnknownRoute
+from corral.domain.fleet import OptionValue
+from corral.domain.references import is_reference
+from corral.domain.serving import Scope
+from corral.gateway.directory import ModelDirectory
+from corral.gateway.handling import answer, read_body, route
+
+
+class _Fit(msgspec.Struct, forbid_unknown_fields=True):
+    """`model` is a Model's name, a path on the server, or a reference. What is left out is the Model's, or open."""
+
+    model: str
+    ctx_size: int | None = None
+    parallel: int | None = None
+    cache_type_k: str | None = None
+    cache_type_v: str | None = None
+    n_gpu_layers: int | Literal["auto", "all"] | None = None
+    device: list[str] | None = None
+    memory: list[str] = []
+
+    def options(self) -> dict[str, OptionValue]:
+        given: dict[str, OptionValue | None] = {
+            "ctx_size": self.ctx_size,
+            "parallel": self.parallel,
+            "cache_type_k": self.cache_type_k,
+            "cache_type_v": self.cache_type_v,
+            "n_gpu_layers": self.n_gpu_layers,
+            "device": tuple(self.device) if self.device else None,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class FitRoutes:
+    """The handler and whom it asks."""
+
+    def __init__(self, directory: ModelDirectory, fits: Fits | None) -> None:
+        self._directory = directory
+        self._fits = fits
+
+    def routes(self) -> list[Route]:
+        """For the table."""
+        return [route("/api/corral/fit", self.fit, Scope.ADMIN, "POST")]
+
+    async def fit(self, request: Request) -> Response:
+        """Of a Model, a file or a reference."""
+        if self._fits is None:
+            raise UnknownRoute("This gateway has no store that could be asked.")
+        wanted = await read_body(request, _Fit)
+        spec = self._directory.find(wanted.model)
+        if spec is None and not (is_reference(wanted.model) or is_path(wanted.model)):
+            spec = self._directory.get(wanted.model)  # which says what there is instead
+        question = FitWanted(wanted.model, spec, wanted.options(), tuple(wanted.memory))
+        return answer(await self._fits.fit(question))
+
+
+def is_path(text: str) -> bool:
+    """Whether it can only be a file's."""
+    return text.startswith("/") or text.lower().endswith(".gguf")

@@ -1,0 +1,49 @@
+"""
+How many bytes a second a GPU's memory gives, by its name: what its maker says in the data sheet.
+
+Decoding reads all weights for every token, so this bounds it. Cards of one name have different memories here and
+there; where a name does not tell, the smaller figure is taken. GPUs of laptops are left out: they share names with cards
+that have twice their bandwidth.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+GB: Final = 10**9
+SHEETS: Final = "data sheet"
+
+_LAPTOPS: Final = re.compile(r"(?i)laptop|mobile|max-q")
+_TABLE: Final[tuple[tuple[str, float], ...]] = (  # GB/s; the first pattern that is found counts
+    (r"B200", 8000), (r"GH200", 4000), (r"H200", 4800), (r"H100 NVL", 3900), (r"H100 PCIe", 2000), (r"H100", 3350),
+    (r"A100.*PCIe.*80GB|A100 80GB PCIe", 1935), (r"A100.*80GB", 2039), (r"A100", 1555), (r"A30\b", 933),
+    (r"A40\b", 696), (r"A16\b", 200), (r"A10G?\b", 600), (r"A2\b", 200), (r"L40S?\b", 864), (r"L4\b", 300),
+    (r"V100", 900), (r"\bT4\b", 300), (r"P100", 549), (r"P40\b", 346), (r"GB10\b", 273),
+    (r"RTX PRO 6000", 1597), (r"RTX 6000 Ada", 960), (r"RTX 5000 Ada", 576), (r"RTX 4500 Ada", 432),
+    (r"RTX 4000 (SFF )?Ada", 280), (r"RTX A6000", 768), (r"RTX A5500", 768), (r"RTX A5000", 768),
+    (r"RTX A4500", 640), (r"RTX A4000", 448), (r"RTX A2000", 288), (r"Quadro RTX [68]000", 672),
+    (r"RTX 5090", 1792), (r"RTX 5080", 960), (r"RTX 5070 Ti", 896), (r"RTX 5070", 672), (r"RTX 5060", 448),
+    (r"RTX 4090", 1008), (r"RTX 4080 SUPER", 736), (r"RTX 4080", 717), (r"RTX 4070 Ti SUPER", 672),
+    (r"RTX 4070", 504), (r"RTX 4060 Ti", 288), (r"RTX 4060", 272),
+    (r"RTX 3090 Ti", 1008), (r"RTX 3090", 936), (r"RTX 3080 Ti", 912), (r"RTX 3080", 760), (r"RTX 3070 Ti", 608),
+    (r"RTX 3070", 448), (r"RTX 3060 Ti", 448), (r"RTX 3060", 240), (r"RTX 2080 Ti", 616), (r"RTX 2080 SUPER", 496),
+    (r"RTX 20[78]0", 448), (r"GTX 1080 Ti", 484),
+    (r"MI355X", 8000), (r"MI325X", 6000), (r"MI300[AX]", 5300), (r"MI2[15]0", 1638), (r"MI100", 1229),
+    (r"RX 7900 XTX", 960), (r"RX 7900 XT", 800), (r"RX 7900 GRE", 576), (r"RX 7800 XT", 624), (r"RX 7700 XT", 432),
+    (r"RX 7600", 288), (r"RX 9070", 640), (r"RX 9060", 320), (r"RX 6[89]00 XT", 512), (r"RX 6800", 512),
+    (r"RX 6700 XT", 384), (r"PRO W7900", 864), (r"PRO W7800", 576), (r"Radeon 80[56]0S", 256),
+    (r"Arc.* B580", 456), (r"Arc.* A770", 512), (r"Arc.* A750", 512),
+    (r"Apple M[12] Ultra", 800), (r"Apple M3 Ultra", 819), (r"Apple M[12] Max", 400), (r"Apple M3 Max", 300),
+    (r"Apple M4 Max", 410), (r"Apple M[12] Pro", 200), (r"Apple M3 Pro", 150), (r"Apple M4 Pro", 273),
+    (r"Apple M1\b", 68), (r"Apple M[23]\b", 100), (r"Apple M4\b", 120),
+)  # fmt: skip
+_PATTERNS: Final = tuple((re.compile(pattern, re.IGNORECASE), figure) for pattern, figure in _TABLE)
+
+
+def gpu_bandwidth(description: str) -> float | None:
+    """Bytes a second, by the name that a driver or llama.cpp gives; None for what is not in the table."""
+    if _LAPTOPS.search(description):
+        return None
+    figure = next((figure for pattern, figure in _PATTERNS if pattern.search(description)), None)
+    return None if figure is None else figure * GB

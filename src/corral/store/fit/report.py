@@ -1,0 +1,210 @@
+"""
+The answer: what a load takes, device by device and purpose by purpose, whether it fits, and what would be better.
+
+`dataclasses.asdict` of a `Fit` is the JSON of `corral models fit --json` and of the route.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from corral.domain.devices import RAM
+from corral.domain.fleet import OptionValue
+from corral.store.fit.advice import Advice, advise
+from corral.store.fit.rooms import Rooms, Verdict
+from corral.store.fit.speed import Bandwidth, Speed, speed
+from corral.store.fit.subject import Options, Subject, of_quant
+from corral.store.gguf.asked import Asked
+from corral.store.gguf.cache import cache_parts
+from corral.store.gguf.estimate import Estimate, spread
+
+PLAIN: Final = ("F32", "BF16", "F16")  # not quantised: twice the size of Q8_0 and no better
+USUAL_BYTES_SHARE: Final = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceNeed:
+    """One memory. `cache` is `cache_bytes` by kind: full, window, compressed, index, state."""
+
+    device: str
+    description: str
+    weights_bytes: int
+    cache_bytes: int
+    cache: Mapping[str, int]
+    compute_bytes: int
+    program_bytes: int
+    growth_bytes: int
+    needs_bytes: int
+    free_bytes: int
+    limit_bytes: int | None
+    total_bytes: int
+    fits: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one way to load it takes. `gpu_layers` counts the output as one."""
+
+    context_tokens: int | None
+    slots: int
+    layers: int
+    gpu_layers: int
+    fits: Verdict
+    devices: tuple[DeviceNeed, ...]
+    speed: Speed | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recommended:
+    """`options` as a config has them."""
+
+    options: Mapping[str, OptionValue]
+    why: str
+    most_context_tokens: int | None
+    load: Load
+
+
+@dataclass(frozen=True, slots=True)
+class QuantFit:
+    """One quantisation that is offered. `why` says where it would go; `fits` with the options recommended for it."""
+
+    quantisation: str
+    size_bytes: int
+    fits: Verdict
+    why: str
+    tokens_per_s: float | None
+    on_gpus: bool = False  # all of it
+    recommended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One model on one host."""
+
+    model: str
+    architecture: str
+    quantisation: str
+    parameters: int | None
+    size_bytes: int
+    trained_context_tokens: int | None
+    asked: Load
+    recommended: Recommended | None
+    quantisations: tuple[QuantFit, ...] = ()
+
+
+def fit(subject: Subject, rooms: Rooms, bandwidth: Bandwidth) -> Fit:
+    """Estimate it as it is asked for, and look for what is best. Raises BadGguf for sizes that no machine has."""
+    found = subject.estimate(subject.options, rooms.devices)
+    found.footprint()  # raises for the impossible
+    advice = advise(subject, rooms)
+    return Fit(
+        subject.name,
+        subject.shape.architecture,
+        subject.quantisation,
+        subject.parameters,
+        subject.size_bytes,
+        subject.shape.whole("context_length") or None,
+        _load(subject, subject.options, found, rooms, bandwidth),
+        _recommended(subject, advice, rooms, bandwidth) if advice else None,
+        _quantisations(subject, rooms, bandwidth),
+    )
+
+
+def _recommended(subject: Subject, advice: Advice, rooms: Rooms, bandwidth: Bandwidth) -> Recommended:
+    options = {**subject.options, **advice.options}
+    load = _load(subject, options, advice.estimate, rooms, bandwidth)
+    return Recommended(advice.options, advice.why, advice.most_context_tokens, load)
+
+
+def _load(subject: Subject, options: Options, found: Estimate, rooms: Rooms, bandwidth: Bandwidth) -> Load:
+    asked = Asked(options, subject.slots)
+    layers = found.where.layers if found.where else ()
+    return Load(
+        found.context.cells if found.context else None,
+        found.context.slots if found.context else 1,
+        subject.shape.layers,
+        sum(name != RAM for name in layers),
+        rooms.verdict(found),
+        _needs(subject, asked, found, rooms),
+        speed(subject, found, asked, rooms, bandwidth),
+    )
+
+
+def _needs(subject: Subject, asked: Asked, found: Estimate, rooms: Rooms) -> tuple[DeviceNeed, ...]:
+    kinds = _kinds(subject, asked, found)
+    total, charged = found.total(), rooms.charged(found.total())
+    needs = []
+    for room in rooms.all:
+        name = room.device.name
+        if name != RAM and not total[name]:
+            continue
+        needs.append(
+            DeviceNeed(
+                name,
+                room.device.description,
+                found.weights[name],
+                found.cache[name],
+                {kind: sizes[name] for kind, sizes in kinds.items() if sizes[name]},
+                found.compute[name],
+                found.program[name],
+                found.growth if name == RAM else 0,
+                total[name],
+                room.device.free_bytes,
+                room.limit_bytes,
+                room.device.total_bytes,
+                room.verdict(charged.get(name, 0)),
+            )
+        )
+    return tuple(needs)
+
+
+def _kinds(subject: Subject, asked: Asked, found: Estimate) -> dict[str, Counter[str]]:
+    """The cache of the model itself; that of a draft model beside it is in the sum alone."""
+    if found.context is None or found.where is None:
+        return {}
+    parts = cache_parts(subject.shape, found.context)
+    if not asked.flag("kv_offload", True):
+        return {kind: Counter({RAM: sum(sizes)}) for kind, sizes in parts.items()}
+    return {kind: spread(sizes, found.where) for kind, sizes in parts.items()}
+
+
+def _quantisations(subject: Subject, rooms: Rooms, bandwidth: Bandwidth) -> tuple[QuantFit, ...]:
+    found = [_quant(subject, name, size, rooms, bandwidth) for name, size in subject.offered.items()]
+    best = best_quant(found, gpus=bool(rooms.gpus))
+    ordered = sorted(found, key=lambda each: each.size_bytes)
+    return tuple(dataclasses.replace(each, recommended=each is best) for each in ordered)
+
+
+def _quant(subject: Subject, name: str, size: int, rooms: Rooms, bandwidth: Bandwidth) -> QuantFit:
+    other = of_quant(subject, name, size)
+    advice = advise(other, rooms)
+    if advice is None:
+        return QuantFit(name, size, Verdict.NEVER, "It fits nowhere here.", None)
+    asked = Asked({**other.options, **advice.options}, other.slots)
+    fast = speed(other, advice.estimate, asked, rooms, bandwidth)
+    where = advice.estimate.where
+    on_gpus = where is not None and RAM not in (*where.layers, *where.experts)
+    return QuantFit(name, size, advice.verdict, advice.why, fast.empty_per_s if fast else None, on_gpus)
+
+
+def best_quant(offered: list[QuantFit], *, gpus: bool) -> QuantFit | None:
+    """
+    The one to take: with GPUs the largest up to Q8_0 that is on them whole; in RAM, where every byte costs speed, the
+    largest up to Q4_K_M, or the smallest that fits where none is so small.
+    """
+    there = [each for each in offered if each.fits is not Verdict.NEVER]
+    if not there:
+        return None
+    good = [each for each in there if each.quantisation.upper() not in PLAIN] or there
+    whole = [each for each in good if each.on_gpus]
+    if gpus and whole:
+        return max(whole, key=lambda each: each.size_bytes)
+    named = next((each for each in offered if each.quantisation.upper() in ("Q4_K_M", "UD-Q4_K_XL")), None)
+    if named is None:
+        return min(good, key=lambda each: each.size_bytes)
+    usual = [each for each in good if each.size_bytes <= named.size_bytes * USUAL_BYTES_SHARE]
+    return max(usual, key=lambda each: each.size_bytes) if usual else min(good, key=lambda each: each.size_bytes)

@@ -1,0 +1,132 @@
+"""
+Fitting for those who ask: finds the model, the memories and what its program can use, and has the rest computed.
+
+Files are read, and RAM is measured once, in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from corral.contracts.engine import Engine
+from corral.contracts.fitting import FitWanted
+from corral.domain.devices import RAM, DeviceMemory
+from corral.domain.errors import BadRequest
+from corral.domain.fleet import ModelSpec, Source
+from corral.domain.units import parse_bytes
+from corral.store.fit.bandwidths import gpu_bandwidth
+from corral.store.fit.measured import RamBandwidth
+from corral.store.fit.report import Fit, fit
+from corral.store.fit.rooms import Rooms, rooms_of
+from corral.store.fit.subject import of_model
+from corral.store.gguf.memory import FileFootprints
+from corral.store.known import KnownFiles
+
+Host = Callable[[], tuple[Sequence[DeviceMemory], Mapping[str, int]]]
+"""The memories now, RAM first, and what Models may have of each."""
+Charges = Callable[[Mapping[str, int], Sequence[DeviceMemory]], Mapping[str, int]]
+
+ENGINE: Final = "llamacpp"
+_MOST_MEMORIES: Final = 64
+
+
+class Fitting:
+    """Implements `contracts.fitting.Fits`."""
+
+    def __init__(
+        self, known: KnownFiles, engines: Mapping[str, Engine], *, host: Host, charges: Charges, ram: RamBandwidth
+    ) -> None:
+        self._known = known
+        self._files = FileFootprints(known)
+        self._engines = engines
+        self._host = host
+        self._charges = charges
+        self._ram = ram
+
+    async def fit(self, wanted: FitWanted) -> Mapping[str, object]:
+        """See `contracts.fitting.Fits.fit`."""
+        found = await self.found(wanted)
+        plain: dict[str, object] = msgspec.to_builtins(found)
+        return plain
+
+    async def found(self, wanted: FitWanted) -> Fit:
+        """The same as values."""
+        model = wanted.spec or ModelSpec(Path(wanted.model).stem, Source(str(Path(wanted.model).expanduser())))
+        if model.engine != ENGINE or not model.source.path:
+            raise BadRequest(
+                f"{model.name} has no model file that Corral could fit.",
+                hint="Say in its config what it takes: options.memory." if model.engine == "command" else "",
+            )
+        model = dataclasses.replace(model, options={**model.options, **wanted.options})
+        engine = self._engines[ENGINE]
+        problems = engine.problems(model)
+        if problems:
+            raise BadRequest(problems[0], hint=" ".join(problems[1:]))
+        usable = await engine.devices(model)
+        return await asyncio.to_thread(self._fit, engine, model, usable, wanted.memory)
+
+    def _fit(self, engine: Engine, model: ModelSpec, usable: Sequence[DeviceMemory], memory: Sequence[str]) -> Fit:
+        resolved = engine.resolved(model)
+        usual = engine.resolved(ModelSpec(model.name)).options
+        said = {name for name, value in resolved.options.items() if name not in usual or usual[name] != value}
+        chosen = frozenset(said | set(model.options))
+        subject = of_model(resolved, chosen, self._files, self._known, resolved.options)
+        return fit(subject, self._rooms(usable, memory), self._bandwidth)
+
+    def _rooms(self, usable: Sequence[DeviceMemory], memory: Sequence[str]) -> Rooms:
+        devices, limits = self._host()
+        now = {device.name: device for device in devices}
+        there = [now[RAM], *(now.get(each.name, each) for each in usable)]
+        if memory:
+            there, limits = imagined(there, memory), {RAM: limits[RAM]} if RAM in limits else {}
+            if any(each.partition("=")[0].strip() == RAM for each in memory):
+                limits = {}
+        return rooms_of(there, limits, charged=partial(self._charged, tuple(there)))
+
+    def _charged(self, devices: Sequence[DeviceMemory], needs: Mapping[str, int]) -> Mapping[str, int]:
+        return self._charges(needs, devices)
+
+    def _bandwidth(self, device: DeviceMemory) -> float | None:
+        if device.name == RAM:
+            return self._ram.bytes_per_s()
+        known = gpu_bandwidth(device.description)
+        return self._ram.bytes_per_s() if known is None and device.part_of == RAM else known
+
+
+def imagined(there: Sequence[DeviceMemory], memory: Sequence[str]) -> list[DeviceMemory]:
+    """The host with other memories, empty ones. Raises BadRequest for what is no size."""
+    ram, gpus = there[0], list(there[1:])
+    by_name = {device.name: device for device in gpus}
+    sizes: dict[str, int] = {}
+    for text in memory[:_MOST_MEMORIES]:
+        name, equals, size = text.rpartition("=")
+        place = len([each for each in sizes if each != RAM])
+        usual = gpus[place].name if place < len(gpus) else f"CUDA{place}"
+        sizes[name.strip() if equals else usual] = _size(text, size)
+    if RAM in sizes:
+        total = sizes.pop(RAM)
+        ram = dataclasses.replace(ram, total_bytes=total, free_bytes=total)
+    if not sizes:
+        return [ram, *gpus]
+    empty = DeviceMemory("", 0, 0)
+    return [
+        ram,
+        *(
+            dataclasses.replace(by_name.get(name, empty), name=name, total_bytes=size, free_bytes=size)
+            for name, size in sizes.items()
+        ),
+    ]
+
+
+def _size(text: str, size: str) -> int:
+    try:
+        return parse_bytes(size)
+    except ValueError:
+        raise BadRequest(f"{text!r} is no memory: write 24GiB, or NAME=24GiB.") from None

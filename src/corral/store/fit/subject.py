@@ -1,0 +1,137 @@
+"""
+What is fitted: a model that lies here, one that is configured, or one elsewhere of which only the header was read.
+
+`estimate` answers for any options, so whoever looks for better ones need not know where the model is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from corral.domain.devices import DeviceMemory
+from corral.domain.fleet import ModelSpec, OptionValue
+from corral.store.gguf.asked import Asked
+from corral.store.gguf.estimate import Estimate, estimate
+from corral.store.gguf.facts import says
+from corral.store.gguf.header import Header, TensorInfo
+from corral.store.gguf.memory import FileFootprints
+from corral.store.gguf.shape import ModelShape, shape_of
+from corral.store.gguf.weights import Weights
+from corral.store.known import KnownFiles
+
+Options = Mapping[str, OptionValue]
+Estimator = Callable[[Options, Sequence[DeviceMemory]], Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """
+    One model. `options` are all that it would be loaded with, `chosen` those of them that somebody has asked for: the
+    others may be changed. `offered` are sizes by quantisation, where there are several to choose from.
+    """
+
+    name: str
+    shape: ModelShape
+    estimate: Estimator
+    options: Options
+    chosen: frozenset[str]
+    slots: int = 1
+    quantisation: str = ""
+    parameters: int | None = None
+    size_bytes: int = 0
+    offered: Mapping[str, int] = field(default_factory=dict)
+
+
+def of_model(
+    model: ModelSpec, chosen: frozenset[str], files: FileFootprints, known: KnownFiles, options: Options
+) -> Subject:
+    """A Model whose file is here; `options` are its own, resolved. Raises StoreFailed."""
+    found = known.of(model.source.path)
+
+    def estimated(asked: Options, devices: Sequence[DeviceMemory]) -> Estimate:
+        return files.estimate(dataclasses.replace(model, options=asked), devices)
+
+    base = found.says.base
+    return Subject(
+        model.name,
+        found.shape,
+        estimated,
+        options,
+        chosen,
+        model.slots,
+        base.quantisation,
+        base.parameters,
+        base.size_bytes or 0,
+    )
+
+
+def of_header(
+    name: str,
+    header: Header,
+    tensors: Sequence[TensorInfo],
+    *,
+    options: Options,
+    chosen: frozenset[str],
+    slots: int = 1,
+    size_bytes: int = 0,
+    offered: Mapping[str, int] | None = None,
+) -> Subject:
+    """A model elsewhere, by what its headers say. Raises BadGguf for what no model can be."""
+    said = says(header, tensors, size_bytes=size_bytes).base
+    shape = shape_of(header, tensors)
+    return Subject(
+        name,
+        shape,
+        _by_shape(shape, slots),
+        options,
+        chosen,
+        slots,
+        said.quantisation,
+        said.parameters,
+        size_bytes or sum(tensor.n_bytes for tensor in tensors),
+        offered or {},
+    )
+
+
+def of_quant(subject: Subject, quant: str, size_bytes: int) -> Subject:
+    """
+    The same model in another quantisation of which only the size is known: every tensor as much larger or smaller.
+
+    Quantisations differ a little in what they do to which tensor, so a layer may be some percent off; the sum is not.
+    """
+    shape = subject.shape
+    share = Fraction(size_bytes, max(1, subject.size_bytes))
+    scaled = ModelShape(
+        shape.architecture, shape.layers, shape.numbers, shape.vocabulary, _scaled(shape.weights, share)
+    )
+    return dataclasses.replace(
+        subject,
+        shape=scaled,
+        estimate=_by_shape(scaled, subject.slots),
+        quantisation=quant,
+        size_bytes=size_bytes,
+        offered={},
+    )
+
+
+def _by_shape(shape: ModelShape, slots: int) -> Estimator:
+    def estimated(options: Options, devices: Sequence[DeviceMemory]) -> Estimate:
+        return estimate(shape, Asked(options, slots), devices)
+
+    return estimated
+
+
+def _scaled(weights: Weights, share: Fraction) -> Weights:
+    def of(size: int) -> int:
+        return int(size * share)
+
+    return Weights(
+        of(weights.input_bytes),
+        of(weights.output_bytes),
+        tuple(map(of, weights.layers)),
+        tuple(map(of, weights.experts)),
+        of(weights.tied_bytes),
+    )
