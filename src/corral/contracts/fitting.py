@@ -1,4 +1,4 @@
-"""What is asked before a model is loaded or fetched: does it fit here? `app` provides it, the gateway and the CLI ask."""
+"""What is asked before a model is loaded or fetched: does it fit here? `app` provides it; gateway and CLI ask."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from corral.domain.fleet import ModelSpec, OptionValue
+from corral.domain.fleet import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +14,14 @@ class FitWanted:
     """
     A question. `model` is a path or a reference; `spec` the Model where it is the name of one.
 
-    `options` go before those of the Model. `memory` are sizes to reckon with in the place of this host's: `24GiB` for
-    a GPU, in the order in which programs count them, `NAME=24GiB` for a memory by its name, `ram` among them.
+    `options` go before those of the Model and are checked here. `memory` are sizes to reckon with in the place of this
+    host's: `24GiB` for a GPU, in the order in which programs count them, `NAME=24GiB` for a memory by its name, `ram`
+    among them.
     """
 
     model: str
     spec: ModelSpec | None = None
-    options: Mapping[str, OptionValue] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
     memory: tuple[str, ...] = ()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -11,7 +11,6 @@ from starlette.routing import Route
 
 from corral.contracts.fitting import Fits, FitWanted
 from corral.domain.errors import UnknownRoute
-from corral.domain.fleet import OptionValue
 from corral.domain.references import is_reference
 from corral.domain.serving import Scope
 from corral.gateway.directory import ModelDirectory
@@ -19,27 +18,11 @@ from corral.gateway.handling import answer, read_body, route
 
 
 class _Fit(msgspec.Struct, forbid_unknown_fields=True):
-    """`model` is a Model's name, a path on the server, or a reference. What is left out is the Model's, or open."""
+    """`model` is a Model's name, a path on the server, or a reference; `options` go before those of the Model."""
 
     model: str
-    ctx_size: int | None = None
-    parallel: int | None = None
-    cache_type_k: str | None = None
-    cache_type_v: str | None = None
-    n_gpu_layers: int | Literal["auto", "all"] | None = None
-    device: list[str] | None = None
+    options: dict[str, Any] = {}
     memory: list[str] = []
-
-    def options(self) -> dict[str, OptionValue]:
-        given: dict[str, OptionValue | None] = {
-            "ctx_size": self.ctx_size,
-            "parallel": self.parallel,
-            "cache_type_k": self.cache_type_k,
-            "cache_type_v": self.cache_type_v,
-            "n_gpu_layers": self.n_gpu_layers,
-            "device": tuple(self.device) if self.device else None,
-        }
-        return {name: value for name, value in given.items() if value is not None}
 
 
 class FitRoutes:
@@ -61,7 +44,7 @@ class FitRoutes:
         spec = self._directory.find(wanted.model)
         if spec is None and not (is_reference(wanted.model) or is_path(wanted.model)):
             spec = self._directory.get(wanted.model)  # which says what there is instead
-        question = FitWanted(wanted.model, spec, wanted.options(), tuple(wanted.memory))
+        question = FitWanted(wanted.model, spec, wanted.options, tuple(wanted.memory))
         return answer(await self._fits.fit(question))
 
 

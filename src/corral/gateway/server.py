@@ -19,8 +19,8 @@ from corral.contracts.changes import Changes
 from corral.contracts.clock import Clock
 from corral.contracts.control import Control
 from corral.contracts.details import Details
-from corral.contracts.fitting import Fits
 from corral.contracts.events import Publisher
+from corral.contracts.fitting import Fits
 from corral.contracts.keys import Keys
 from corral.contracts.leases import Leases
 from corral.contracts.requests import OwnFields, Wanted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from corral.cli.models import inspect, keeping, listing, preparing, pulling, searching, splitting
+from corral.cli.models import fit, inspect, keeping, listing, preparing, pulling, searching, splitting
 
 
 def build() -> typer.Typer:
@@ -22,6 +22,7 @@ def build() -> typer.Typer:
     app.command("search")(searching.search)
     app.command("suggest")(searching.suggest)
     app.command("inspect")(inspect.inspect)
+    app.command("fit")(fit.fit)
     app.command("split")(splitting.split)
     app.command("merge")(splitting.merge)
     app.command("fetch")(preparing.fetch)

@@ -53,6 +53,7 @@ class _Way:
     options: dict[str, OptionValue]
     why: str
     least: int = ENOUGH  # context
+    alone: bool = False  # on one of several GPUs, whose name stands in `why`
 
 
 class _Search:
@@ -72,15 +73,15 @@ class _Search:
         for way in self.ways():
             for tokens in self.contexts(way.least):
                 sized: dict[str, OptionValue] = {} if tokens is None else {"ctx_size": tokens}
-                for placed in self.placed({**way.options, **sized}):
+                for placed in self.placed({**way.options, **sized}, alone=way.alone):
                     if self.fits(placed):
-                        return self.with_slots(placed), way.why
+                        return self.with_slots(placed), way.why.format(device=_first(placed))
         return None
 
     # --- what to try ----------------------------------------------------------------------------------------------
 
     def ways(self) -> Iterator[_Way]:
-        caches = [({}, "")]
+        caches: list[tuple[dict[str, OptionValue], str]] = [({}, "")]
         if self.small_cache_works():
             caches.append((_SMALL_CACHE, ", with its cache in 8 bits"))
         gpus = self.rooms.gpus
@@ -91,10 +92,8 @@ class _Search:
                     yield _Way(dict(cache), f"{where}{words}.", least)
             return
         for cache, words in caches:
-            for room in sorted(gpus, key=lambda each: each.most_bytes):
-                if len(gpus) > 1:
-                    only = {"n_gpu_layers": "all", "device": (room.device.name,)}
-                    yield _Way({**cache, **only}, f"All of it fits on {room.device.name} alone{words}.")
+            if len(gpus) > 1:
+                yield _Way({**cache, "n_gpu_layers": "all"}, f"All of it fits on {{device}} alone{words}.", alone=True)
             yield _Way({**cache, "n_gpu_layers": "all"}, f"All layers are on {_named(gpus)}{words}.")
         for cache, words in caches:
             yield _Way({**cache, "n_gpu_layers": "all"}, f"All layers are on {_named(gpus)}{words}.", LEAST)
@@ -105,8 +104,12 @@ class _Search:
         yield _Way({"n_gpu_layers": 0}, f"The last layers are on {_named(gpus)}, the others in RAM.", LEAST)
         yield _Way({"device": ("none",)}, "The GPUs are too small to help: it runs in RAM.", LEAST)
 
-    def placed(self, options: dict[str, OptionValue]) -> Iterator[dict[str, OptionValue]]:
+    def placed(self, options: dict[str, OptionValue], *, alone: bool) -> Iterator[dict[str, OptionValue]]:
         """The same with layers counted out, as far as that is left open."""
+        if alone:  # the smallest that is enough: the larger ones are left to larger models
+            for room in sorted(self.rooms.gpus, key=lambda each: each.most_bytes):
+                yield {**options, "device": (room.device.name,)}
+            return
         placing = not (_PLACING & self.subject.chosen) and bool(self.rooms.gpus)
         layers = self.subject.shape.layers
         if placing and "n_cpu_moe" in options:
@@ -211,6 +214,11 @@ def _least(most: int, way: Callable[[int], dict[str, OptionValue] | None]) -> It
     found = way(place + 1) if place < most else None
     if found is not None:
         yield found
+
+
+def _first(options: Options) -> str:
+    device = options.get("device")
+    return device[0] if isinstance(device, tuple) and device else ""
 
 
 def _by_name(gpus: Sequence[Room]) -> list[tuple[Room, str]]:

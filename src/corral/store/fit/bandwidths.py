@@ -2,8 +2,8 @@
 How many bytes a second a GPU's memory gives, by its name: what its maker says in the data sheet.
 
 Decoding reads all weights for every token, so this bounds it. Cards of one name have different memories here and
-there; where a name does not tell, the smaller figure is taken. GPUs of laptops are left out: they share names with cards
-that have twice their bandwidth.
+there; where a name does not tell, the smaller figure is taken. GPUs of laptops are left out: they share names with
+cards that have twice their bandwidth.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import re
 from typing import Final
 
 GB: Final = 10**9
-SHEETS: Final = "data sheet"
 
 _LAPTOPS: Final = re.compile(r"(?i)laptop|mobile|max-q")
 _TABLE: Final[tuple[tuple[str, float], ...]] = (  # GB/s; the first pattern that is found counts

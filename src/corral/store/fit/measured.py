@@ -1,7 +1,7 @@
 """
 How many bytes a second this host's RAM gives, measured once by reading through more of it than caches hold.
 
-`memchr` looks for a byte that is not there: it only reads, as fast as the CPU can, and lets other threads run meanwhile.
+`memchr` looks for a byte that is not there: it only reads, as fast as the CPU can, and other threads run meanwhile.
 The result is kept in the cache folder; another number of CPUs is another machine, or another share of one.
 """
 

@@ -17,9 +17,11 @@ import msgspec
 
 from corral.contracts.engine import Engine
 from corral.contracts.fitting import FitWanted
+from corral.contracts.options import OptionTable
 from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.errors import BadRequest
-from corral.domain.fleet import ModelSpec, Source
+from corral.domain.fleet import ModelSpec, OptionValue, Source
+from corral.domain.names import near_names
 from corral.domain.units import parse_bytes
 from corral.store.fit.bandwidths import gpu_bandwidth
 from corral.store.fit.measured import RamBandwidth
@@ -58,14 +60,14 @@ class Fitting:
 
     async def found(self, wanted: FitWanted) -> Fit:
         """The same as values."""
-        model = wanted.spec or ModelSpec(Path(wanted.model).stem, Source(str(Path(wanted.model).expanduser())))
+        model = wanted.spec or _of_path(wanted.model)
         if model.engine != ENGINE or not model.source.path:
             raise BadRequest(
                 f"{model.name} has no model file that Corral could fit.",
                 hint="Say in its config what it takes: options.memory." if model.engine == "command" else "",
             )
-        model = dataclasses.replace(model, options={**model.options, **wanted.options})
         engine = self._engines[ENGINE]
+        model = dataclasses.replace(model, options={**model.options, **checked(engine.options, wanted.options)})
         problems = engine.problems(model)
         if problems:
             raise BadRequest(problems[0], hint=" ".join(problems[1:]))
@@ -98,6 +100,28 @@ class Fitting:
             return self._ram.bytes_per_s()
         known = gpu_bandwidth(device.description)
         return self._ram.bytes_per_s() if known is None and device.part_of == RAM else known
+
+
+def checked(table: OptionTable, options: Mapping[str, object]) -> dict[str, OptionValue]:
+    """The options in their plain form. Raises BadRequest."""
+    known = {spec.name: spec for spec in table}
+    found = {}
+    for name, value in options.items():
+        if name not in known:
+            near = near_names(name, known)
+            raise BadRequest(
+                f"There is no option {name[:100]!r}.", hint=f"Did you mean {' or '.join(near)}?" if near else ""
+            )
+        try:
+            found[name] = known[name].check(value)
+        except ValueError as error:
+            raise BadRequest(f"{error}.") from None
+    return found
+
+
+def _of_path(text: str) -> ModelSpec:
+    path = Path(text).expanduser()
+    return ModelSpec(path.stem, Source(str(path)))
 
 
 def imagined(there: Sequence[DeviceMemory], memory: Sequence[str]) -> list[DeviceMemory]:

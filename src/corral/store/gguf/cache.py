@@ -73,7 +73,8 @@ def cache_bytes(shape: ModelShape, plan: ContextPlan) -> tuple[int, ...]:
 def cache_parts(shape: ModelShape, plan: ContextPlan) -> dict[str, tuple[int, ...]]:
     """
     The same by kind: keys and values of the whole context (`full`) or of a window (`window`), rows of compressed
-    attention (`compressed`), keys of an indexer (`index`), recurrent state (`state`). Kinds of other models are left out.
+    attention (`compressed`), keys of an indexer (`index`), recurrent state (`state`). Kinds that are not there are
+    left out.
     """
     if is_encoder(shape):
         return {}

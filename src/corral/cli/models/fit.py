@@ -1,0 +1,125 @@
+"""`corral models fit`: does it run here, with what, and how fast?"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+
+from corral.cli import connect, options, output, reading
+from corral.cli.usage import UsageError
+
+
+def fit(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A Model's name, a path to a .gguf file, or a reference.")
+    ],
+    ctx: Annotated[
+        int | None, typer.Option("--ctx", metavar="N", min=0, show_default=False, help="Tokens of context.")
+    ] = None,
+    parallel: Annotated[
+        int | None, typer.Option("--parallel", metavar="N", min=1, show_default=False, help="Slots.")
+    ] = None,
+    cache_type_k: Annotated[
+        str, typer.Option("--cache-type-k", metavar="TYPE", show_default=False, help="Type of the cached keys.")
+    ] = "",
+    cache_type_v: Annotated[
+        str, typer.Option("--cache-type-v", metavar="TYPE", show_default=False, help="Type of the cached values.")
+    ] = "",
+    n_gpu_layers: Annotated[
+        str,
+        typer.Option("--n-gpu-layers", metavar="N", show_default=False, help="Layers on GPUs: a number, auto or all."),
+    ] = "",
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--device", metavar="NAME", show_default=False, help="Use this GPU. May be repeated; none for RAM."
+        ),
+    ] = None,
+    memory: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--memory",
+            metavar="SIZE",
+            show_default=False,
+            help="Reckon with other memory than this host's: 24GiB,8GiB are two GPUs, NAME=SIZE is one by its name "
+            "(ram=64GiB).",
+        ),
+    ] = None,
+    state_dir: options.StateDir = "",
+    server: options.Server = "",
+    key: options.Key = "",
+    config: options.Config = "",
+    as_json: options.Json = False,
+) -> None:
+    """
+    Show what a model takes and whether that fits: weights, cache and buffers, by device; what is recommended, how fast.
+
+    What is not said is taken from the Model's config; what that leaves open is recommended. Asks the Corral that runs
+    here, or looks for itself. Nothing is loaded, and of a file only its header is read. Exit code 1: it fits nowhere.
+    """
+    from corral.cli.models.fitted import show
+
+    given = _options(ctx, parallel, cache_type_k, cache_type_v, n_gpu_layers, device or [])
+    sizes = [word.strip() for text in memory or [] for word in text.split(",") if word.strip()]
+    corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
+    path = (
+        os.path.abspath(os.path.expanduser(model))
+        if not server and os.path.exists(os.path.expanduser(model))
+        else model
+    )
+    if server or corral.running():
+        found = corral.ask("POST", "/api/corral/fit", {"model": path, "options": given, "memory": sizes})
+    else:
+        found = _here(path, config, given, sizes)
+    if not isinstance(found, dict) or "asked" not in found:
+        raise connect.NotRunning(f"{corral.place} is not a Corral that can fit models: it has no /api/corral/fit.")
+    if as_json:
+        output.print_json(found)
+    else:
+        show(found)
+    if found["asked"]["fits"] == "never" and found["recommended"] is None:
+        raise typer.Exit(1)
+
+
+def _options(
+    ctx: int | None, parallel: int | None, type_k: str, type_v: str, layers: str, device: list[str]
+) -> dict[str, Any]:
+    count: int | str = layers
+    if layers and layers not in ("auto", "all"):
+        if not layers.isdecimal():
+            raise UsageError(f"--n-gpu-layers {layers!r} must be a number, auto or all.")
+        count = int(layers)
+    names = [name.strip() for text in device for name in text.split(",") if name.strip()]
+    given = {
+        "ctx_size": ctx,
+        "parallel": parallel,
+        "cache_type_k": type_k or None,
+        "cache_type_v": type_v or None,
+        "n_gpu_layers": count if layers else None,
+        "device": names or None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _here(model: str, config: str, given: dict[str, Any], sizes: list[str]) -> Any:
+    """Without a Corral that could be asked."""
+    import asyncio
+
+    from corral import app
+    from corral.contracts.fitting import FitWanted
+    from corral.domain import names as naming
+    from corral.domain.devices import MemorySpec
+    from corral.domain.references import is_reference
+
+    spec, memory = None, MemorySpec()
+    if reading.find_file(config):
+        settings = reading.read(config).settings
+        known = naming.directory(settings.fleet.models.values())
+        memory = settings.memory
+        if model in known:
+            spec = settings.fleet.models[known[model]]
+        elif not is_reference(model) and not os.path.exists(model) and not model.lower().endswith(".gguf"):
+            naming.resolve(model, known)
+    return asyncio.run(app.fitting(memory).fit(FitWanted(model, spec, given, tuple(sizes))))

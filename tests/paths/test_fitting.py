@@ -1,0 +1,111 @@
+"""`corral models fit` as people type it, and the route: with a Corral that runs, and without one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from corral.domain.fleet import ModelSpec, Source
+from tests.architectures import architecture
+from tests.corrals import corral
+from tests.paths.relay_kit import stage
+from tests.paths.shell_kit import Shell, shell
+from tests.paths.test_relay_control import FakeControl
+from tests.paths.test_relay_doors import KEYS
+
+__all__ = ["shell"]
+
+
+def device(load: dict[str, Any], name: str) -> dict[str, Any]:
+    """One row."""
+    (found,) = [each for each in load["devices"] if each["device"] == name]
+    return dict(found)
+
+
+def test_of_a_file_without_a_corral(shell: Shell) -> None:
+    ran = shell.run("models", "fit", str(architecture("gemma3")), "--ctx", "8192", "--parallel", "4")
+    assert ran.returncode == 0, ran.stderr
+    assert "As asked: 8192 tokens of context, 4 slots, 0 of 13 layers on GPUs." in ran.stdout
+    assert "The cache is 8 MiB keys and values of the whole context, 22.5 MiB of sliding windows." in ran.stdout
+    assert "Speed, an estimate: at most" in ran.stdout and "ram" in ran.stdout
+
+
+def test_of_gpus_that_are_not_here(shell: Shell) -> None:
+    file = str(architecture("qwen3moe"))
+    ran = shell.run("models", "fit", file, "--memory", "600MiB,1GiB", "--memory", "ram=8GiB", "--json")
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["recommended"]["options"]["n_gpu_layers"] == "all"
+    load = found["recommended"]["load"]
+    assert device(load, "ram")["total_bytes"] == 8 * 1024**3
+    assert all(each["fits"] == "now" for each in load["devices"])
+    small = shell.run("models", "fit", file, "--memory", "ram=100MiB,64MiB")
+    assert small.returncode == 1
+    assert "Nothing fits here" in small.stdout
+
+
+def test_of_a_model_of_the_config(shell: Shell) -> None:
+    text = {
+        "models": {"coder": {"source": f"path:{architecture('llama')}", "options": {"ctx_size": 4096, "parallel": 2}}}
+    }
+    (Path(shell.home) / "corral.yaml").write_text(json.dumps(text))
+    ran = shell.run("models", "fit", "coder", "--json")
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert (found["model"], found["asked"]["context_tokens"], found["asked"]["slots"]) == ("coder", 4096, 2)
+    assert not {"ctx_size", "parallel"} & found["recommended"]["options"].keys(), "what the config says is not changed"
+    longer = json.loads(shell.run("models", "fit", "coder", "--ctx", "16384", "--json").stdout)
+    assert longer["asked"]["context_tokens"] == 16384
+
+
+def test_mistakes_are_sentences(shell: Shell, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"no model at all, whatever its name says")
+    file = str(architecture("llama"))
+    for words, code, sentence in (
+        ([str(bad)], 1, "is not a GGUF file"),
+        ([str(tmp_path / "none.gguf")], 1, "There is no file"),
+        ([file, "--n-gpu-layers", "many"], 2, "must be a number, auto or all"),
+        ([file, "--memory", "much"], 1, "'much' is no memory"),
+        ([file, "--cache-type-k", "q8"], 1, "cache_type_k"),
+    ):
+        ran = shell.run("models", "fit", *words)
+        assert (ran.returncode, sentence in ran.stderr) == (code, True), (words, ran.stderr)
+        assert len(ran.stderr.strip().splitlines()) == 1
+
+
+async def test_a_running_corral_says_the_same_by_its_route(tmp_path: Path) -> None:
+    path = str(architecture("llama"))
+    model = ModelSpec("coder", Source(path), aliases=("c",), options={"ctx_size": 8192, "parallel": 2})
+    async with corral({"coder": model}) as running:
+        answer = await running.http.post("/api/corral/fit", json={"model": "c"})
+        assert answer.status_code == 200, answer.text
+        named = answer.json()
+        assert (named["model"], named["asked"]["context_tokens"]) == ("coder", 8192)
+        assert named["asked"]["fits"] == "now"
+        by_path = (
+            await running.http.post(
+                "/api/corral/fit", json={"model": path, "options": {"ctx_size": 8192, "parallel": 2}}
+            )
+        ).json()
+        assert by_path["asked"]["devices"][0]["needs_bytes"] == named["asked"]["devices"][0]["needs_bytes"]
+        for body, status in (
+            ({"model": "nobody"}, 404),
+            ({"model": "/no/such/file.gguf"}, 503),
+            ({"model": "c", "ctx_size": 5}, 400),
+            ({"model": "c", "options": {"ctx_sise": 5}}, 400),
+            ({"model": "c", "options": {"ctx_size": -5}}, 400),
+            ({"model": "c", "options": {"cache_type_v": "q8_0", "flash_attn": "off"}}, 400),
+            ({"model": "c", "memory": ["x"]}, 400),
+        ):
+            answer = await running.http.post("/api/corral/fit", json=body)
+            assert answer.status_code == status, (body, answer.text)
+
+
+async def test_the_route_needs_the_admin_scope_and_a_store() -> None:
+    async with stage(control=FakeControl(), keys=KEYS) as scene:
+        for headers, status in (((), 401), (("Authorization: Bearer sk-user",), 403)):
+            assert (await scene.post("/api/corral/fit", {"model": "m"}, *headers)).status == status
+        got = await scene.post("/api/corral/fit", {"model": "m"}, "Authorization: Bearer sk-boss")
+        assert (got.status, got.code) == (404, "not_found")

@@ -1,0 +1,130 @@
+"""What is recommended, host by host: the best way that fits, and nothing that was asked for is changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from corral.domain.devices import RAM
+from corral.store.fit.advice import Advice, advise
+from corral.store.fit.rooms import Rooms, Verdict
+from corral.store.fit.subject import Subject
+from tests.unit.store.fit.kit import GIB, LAYERS, host, llama, subject
+
+
+def advised(model: Subject, rooms: Rooms) -> Advice:
+    found = advise(model, rooms)
+    assert found is not None
+    assert found.verdict is not Verdict.NEVER
+    return found
+
+
+def test_one_large_gpu_takes_all_of_it() -> None:
+    found = advised(subject(), host(32, 24))
+    assert found.options == {"n_gpu_layers": "all", "ctx_size": 32768, "parallel": 4}
+    assert found.why == "All layers are on CUDA0."
+    assert found.most_context_tokens == 131072
+    assert found.estimate.where is not None and set(found.estimate.where.layers) == {"CUDA0"}
+
+
+def test_a_smaller_one_gets_less_context_before_a_layer_leaves() -> None:
+    found = advised(subject(), host(32, 6.5))
+    assert found.options["n_gpu_layers"] == "all"
+    assert found.options["ctx_size"] == 8192
+    assert found.most_context_tokens is not None and 8192 <= found.most_context_tokens < 16384
+
+
+def test_the_cache_shrinks_to_8_bits_before_the_context_is_too_short() -> None:
+    found = advised(subject(), host(32, 5.6))
+    assert found.options["n_gpu_layers"] == "all"
+    assert (found.options["cache_type_k"], found.options["cache_type_v"]) == ("q8_0", "q8_0")
+    assert found.options["ctx_size"] == 8192
+
+
+def test_heads_that_are_no_whole_blocks_keep_their_cache() -> None:
+    found = advised(subject(llama(attention__key_length=80, attention__value_length=80)), host(32, 5.5))
+    assert "cache_type_k" not in found.options
+
+
+def test_layers_stay_in_ram_where_nothing_else_helps() -> None:
+    found = advised(subject(), host(32, 4))
+    layers = found.options["n_gpu_layers"]
+    assert isinstance(layers, int) and 10 < layers < LAYERS
+    one_more = subject().estimate(
+        {**subject().options, **found.options, "n_gpu_layers": layers + 1}, host(32, 4).devices
+    )
+    assert host(32, 4).verdict(one_more) is Verdict.NEVER, "as many as fit"
+
+
+def test_experts_stay_in_ram_before_whole_layers_do() -> None:
+    model = subject(llama("qwen3moe", layer=32, expert=512, expert_count=64, expert_used_count=8))
+    found = advised(model, host(32, 12))
+    assert found.options["n_gpu_layers"] == "all"
+    cold = found.options["n_cpu_moe"]
+    assert isinstance(cold, int) and 0 < cold < LAYERS
+    warmer = model.estimate({**model.options, **found.options, "n_cpu_moe": cold - 1}, host(32, 12).devices)
+    assert host(32, 12).verdict(warmer) is Verdict.NEVER, "no more than must"
+
+
+def test_one_gpu_that_is_enough_is_better_than_two() -> None:
+    found = advised(subject(), host(32, 8, 24))
+    assert found.options["device"] == ("CUDA1",)
+    assert found.why == "All of it fits on CUDA1 alone."
+
+
+def test_unequal_gpus_get_as_many_layers_as_they_have_room_for() -> None:
+    rooms = host(32, 5.5, 1.6)
+    found = advised(subject(ctx_size=8192), rooms)
+    split = found.options["tensor_split"]
+    assert isinstance(split, tuple)
+    first, second = map(int, split)
+    assert first + second == LAYERS + 1 and first > second
+    total = found.estimate.total()
+    assert total["CUDA0"] <= 5.5 * GIB and total["CUDA1"] <= 1.6 * GIB
+    unasked = subject(ctx_size=8192).estimate(
+        {**subject().options, "ctx_size": 8192, "n_gpu_layers": "all"}, rooms.devices
+    )
+    assert rooms.verdict(unasked) is Verdict.NEVER, "by what is free it would not have fitted"
+
+
+def test_a_gpu_that_is_nearly_full_is_left_out() -> None:
+    found = advised(subject(ctx_size=8192), host(32, 5, (24, 0.6), 4))
+    assert found.options["device"] == ("CUDA0", "CUDA2")
+    assert found.estimate.total()["CUDA1"] == 0
+
+
+def test_without_a_gpu_it_runs_in_ram() -> None:
+    found = advised(subject(), host(16))
+    assert found.options == {"ctx_size": 32768, "parallel": 4}
+    assert found.estimate.total().keys() == {RAM}
+
+
+def test_a_gpu_that_is_too_small_to_help_is_named_as_such() -> None:
+    found = advised(subject(), host(16, 0.5))
+    assert found.options["device"] == ("none",)
+
+
+def test_nothing_fits() -> None:
+    assert advise(subject(), host(2)) is None
+    assert advise(subject(), host(2, 1)) is None
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [{"ctx_size": 65536}, {"parallel": 1}, {"cache_type_k": "f16"}, {"n_gpu_layers": 7}, {"device": ("CUDA0",)}],
+)
+def test_what_was_asked_for_is_not_changed(chosen: dict[str, Any]) -> None:
+    found = advised(subject(**chosen), host(32, 7))
+    assert not found.options.keys() & chosen.keys()
+
+
+def test_a_short_training_context_is_not_exceeded() -> None:
+    found = advised(subject(llama(context_length=2048)), host(32, 24))
+    assert found.options["ctx_size"] == 2048
+
+
+def test_an_encoder_has_no_context_to_recommend() -> None:
+    found = advised(subject(llama("bert")), host(32, 24))
+    assert found.options == {"n_gpu_layers": "all"}
+    assert found.most_context_tokens is None
