@@ -67,7 +67,7 @@ def test_a_dry_run_tells_what_would_come(home: Shell, server: HubServer) -> None
     ran = home.run("models", "pull", REPO, "--dry-run")
     assert ran.returncode == 0 and "hf/org/ada-GGUF/ada-Q4_K_M.gguf" in ran.stdout and "apache-2.0" in ran.stdout
     rows = json.loads(home.run("models", "pull", REPO, "--dry-run", "--json").stdout)
-    assert rows["reference"] == f"{REPO}:Q4_K_M"
+    assert rows["reference"] == REPO
     assert [each["here"] for each in rows["files"]] == [False]
     assert not store(home).exists() and server.paths("storage") == []
 
@@ -237,3 +237,37 @@ def test_suggestions_need_no_network(shell: Shell) -> None:
     assert ran.returncode == 1 and "offline" in ran.stderr
     assert shell.run("models", "suggest", "--pull", stdin="99\n").returncode == 2
     assert shell.run("models", "suggest", "--pull", stdin="\n").returncode == 0
+
+
+def test_what_another_program_has_fetched_is_linked(home: Shell, server: HubServer) -> None:
+    data = model(ADA).read_bytes()
+    cache = home.home / ".cache/huggingface/hub/models--org--ada-GGUF"
+    blob, link = cache / "blobs" / sha256(data), cache / "snapshots" / "abc" / "ada-Q8_0.gguf"
+    for path in (blob, link, cache / "refs" / "main"):
+        path.parent.mkdir(parents=True)
+    blob.write_bytes(data)
+    link.symlink_to(os.path.relpath(blob, link.parent))
+    (cache / "refs" / "main").write_text("abc")
+    ran = home.run("models", "pull", f"{REPO}:Q8_0")
+    assert ran.returncode == 0, ran.stderr
+    assert os.path.samefile(ran.stdout.strip(), blob) and not Path(ran.stdout.strip()).is_symlink()
+    assert server.paths("storage") == []
+    assert home.run("models", "pull", f"{REPO}:Q8_0").returncode == 0 and server.paths("storage") == []
+
+
+def test_what_is_damaged_elsewhere_is_fetched(home: Shell, server: HubServer) -> None:
+    data = model(ADA).read_bytes()
+    blob = home.home / ".ollama/models/blobs" / f"sha256-{sha256(data)}"
+    manifest = home.home / ".ollama/models/manifests/registry.ollama.ai/library/ada/latest"
+    for path in (blob, manifest):
+        path.parent.mkdir(parents=True)
+    blob.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    kind, digest = "application/vnd.ollama.image.model", f"sha256:{sha256(data)}"
+    layers = [{"mediaType": kind, "digest": digest, "size": len(data)}]
+    manifest.write_text(json.dumps({"schemaVersion": 2, "config": {}, "layers": layers}))
+    place = Path(home.run("models", "pull", f"{REPO}:Q8_0").stdout.strip())
+    assert place.read_bytes() == data and not os.path.samefile(place, blob) and server.paths("storage")
+    blob.write_bytes(data)
+    place.unlink()
+    again = Path(home.run("models", "pull", f"{REPO}:Q8_0").stdout.strip())
+    assert os.path.samefile(again, blob), "by its hash, whoever has it"

@@ -22,7 +22,7 @@ from corral.domain.references import HubReference, parse
 from corral.domain.storage import StoreSpec
 from corral.store.sources.access import access
 from corral.store.sources.ollama import check_realm
-from corral.store.sources.planning import Sources
+from corral.store.sources.planning import Sources, exact
 from tests.hub_server import COMMIT, HubServer, sha256
 
 LARGE = b"GGUF" + bytes(1000)
@@ -275,10 +275,15 @@ def test_what_only_a_repository_has_cannot_be_asked_of_others(server: HubServer)
     assert "names of their own" in refused(BadRequest, server, "hf.co/a/b", name="x")
 
 
-def test_a_plan_says_exactly_what_was_chosen(server: HubServer) -> None:
+def test_a_plan_says_what_was_asked_and_exactly_what_was_chosen(server: HubServer) -> None:
     server.repo("org/tiny", {"tiny-Q4_K_M.gguf": LARGE, "tiny-Q8_0.gguf": OTHER, "x/odd.gguf": OTHER})
-    assert str(plan(server, "hf.co/org/tiny").reference) == "hf.co/org/tiny:Q4_K_M"
-    assert str(plan(server, "hf.co/org/tiny", quant="q80").reference) == "hf.co/org/tiny:Q8_0"
-    assert str(plan(server, "hf.co/org/tiny", file="odd.gguf").reference) == "hf.co/org/tiny/x/odd.gguf"
+
+    def both(reference: str, **wanted: str) -> tuple[str, str]:
+        found = sources(server).plan(parse(reference), **wanted)
+        return str(found.reference), str(exact(found))
+
+    assert both("hf.co/org/tiny") == ("hf.co/org/tiny", "hf.co/org/tiny:Q4_K_M")
+    assert both("hf.co/org/tiny", quant="q80") == ("hf.co/org/tiny:Q8_0", "hf.co/org/tiny:Q8_0")
+    assert both("hf.co/org/tiny", file="odd.gguf") == ("hf.co/org/tiny/x/odd.gguf", "hf.co/org/tiny/x/odd.gguf")
     server.repo("org/one", {"one.gguf": LARGE})
-    assert str(plan(server, "hf.co/org/one").reference) == "hf.co/org/one"
+    assert both("hf.co/org/one") == ("hf.co/org/one", "hf.co/org/one")

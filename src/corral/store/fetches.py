@@ -10,9 +10,11 @@ from urllib.request import url2pathname
 from corral.contracts.fetching import Fetched, Plan, Told
 from corral.domain.references import FileReference, OllamaReference, Reference
 from corral.domain.storage import StoreSpec
+from corral.store.borrowing import borrow
 from corral.store.fetch.patience import never
 from corral.store.fetch.pulling import Pulling, quiet
 from corral.store.fetch.web import Web
+from corral.store.shelf.caches.finding import Caches
 from corral.store.sources import ollama
 from corral.store.sources.access import access
 from corral.store.sources.planning import Sources
@@ -31,15 +33,20 @@ class StoreFetches:
         self.root = Path(spec.path)
         self.sources = Sources(access(spec, env, insecure=insecure, private=private))
         self._connections = spec.connections
+        self._caches = Caches(env)
 
     def plan(self, reference: Reference, *, quant: str = "", file: str = "", sha256: str = "", name: str = "") -> Plan:
         """See `contracts.fetching.Fetches.plan`; `name` is the file's in the store, for an https:// address."""
         return self.sources.plan(reference, quant=quant, file=file, sha256=sha256, name=name)
 
     def fetch(self, plan: Plan, told: Told = quiet, *, stop: Callable[[], bool] = never) -> Fetched:
-        """See `contracts.fetching.Fetches.fetch`. Files of this machine stay where they are."""
+        """
+        See `contracts.fetching.Fetches.fetch`. Files of this machine stay where they are; what another program has
+        fetched already is linked and not fetched again.
+        """
         if isinstance(plan.reference, FileReference):
             return Fetched(plan, tuple(Path(url2pathname(urlsplit(each.url).path)) for each in plan.files))
+        borrow(self.root, plan, self._caches.found, told, stop)
         web = self.sources.web
         if isinstance(plan.reference, OllamaReference):
             web = Web(ollama.admitted(web.rules, plan.reference))

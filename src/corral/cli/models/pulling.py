@@ -71,7 +71,9 @@ def pull(
     if dry_run:
         show(fetches, plan, as_json=as_json)
         return
-    label = name or suggested_name(plan.reference)
+    from corral.store.sources.planning import exact
+
+    label = name or suggested_name(exact(plan))
     fetched = fetch(fetches, plan, label)
     if add:
         from corral.cli.models.adding import add_model

@@ -17,7 +17,7 @@ from corral.store.sources.choosing import Chosen, choose, role_of
 from corral.store.sources.hub import Repository
 from corral.store.sources.listing import ListedFile
 from corral.store.sources.places import hub_place
-from corral.store.sources.quants import normal, same
+from corral.store.sources.quants import normal, quant_of, same
 
 
 class Sources:
@@ -70,7 +70,7 @@ class Sources:
         files = [self._remote(repository, each, chosen) for each in chosen.model.files]
         if chosen.projector is not None:
             files.append(self._remote(repository, chosen.projector, chosen))
-        return Plan(_exact(reference, chosen), tuple(files), repository.licence)
+        return Plan(_asked(reference, chosen, quant=bool(quant or reference.quant)), tuple(files), repository.licence)
 
     def _remote(self, repository: Repository, each: ListedFile, chosen: Chosen) -> RemoteFile:
         role = Role.PROJECTOR if each is chosen.projector else chosen.model.role
@@ -78,12 +78,19 @@ class Sources:
         return RemoteFile(self.url(repository, each), place, role, each.size_bytes, each.sha256)
 
 
-def _exact(reference: HubReference, chosen: Chosen) -> HubReference:
-    """The reference that means these files whatever else is uploaded: with the quantisation, or the file."""
-    if reference.file or chosen.by_file or not chosen.model.quant:
-        file = chosen.model.files[0].path if reference.file or chosen.by_file else ""
-        return dataclasses.replace(reference, quant="", file=file)
-    return dataclasses.replace(reference, quant=chosen.model.quant)
+def _asked(reference: HubReference, chosen: Chosen, *, quant: bool) -> HubReference:
+    """The reference with what else was asked for. What was chosen without a word is not in it: see `exact`."""
+    if chosen.by_file:
+        return dataclasses.replace(reference, quant="", file=chosen.model.files[0].path)
+    return dataclasses.replace(reference, quant=chosen.model.quant) if quant else reference
+
+
+def exact(plan: Plan) -> Reference:
+    """The reference that means these files whatever else is uploaded later: with the quantisation that was chosen."""
+    reference = plan.reference
+    if not isinstance(reference, HubReference) or reference.file or reference.quant:
+        return reference
+    return dataclasses.replace(reference, quant=quant_of(plan.files[0].path))
 
 
 def _here(reference: FileReference) -> Plan:
