@@ -52,7 +52,7 @@ _SECONDS: Final = 30
 
 @dataclass(frozen=True)
 class Fitted:
-    """One load: bytes by purpose, as they are told before and as they were. `printed` None: there is no such program."""
+    """One load: bytes by purpose, as they are told before and as they were. `printed` None: no such program."""
 
     name: str
     settings: str
