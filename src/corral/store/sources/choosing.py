@@ -159,8 +159,8 @@ def _ways(wanted: str) -> tuple[Callable[[str], bool], ...]:
 
 
 def _one(found: list[Choice], there: tuple[Choice, ...], where: str) -> Choice:
-    if len(found) == 1:
-        return found[0]
+    if len({each.name for each in found}) == 1:  # one file, and the same in parts
+        return min(found, key=lambda each: (bool(each.missing), len(each.files)))
     several = f"several models of {found[0].quant}" if found[0].quant else "several models"
     shown = found if found[0].quant else there
     raise NotThere(f"{where} has {several}: {_listed(shown)}.", hint="Say which: --file NAME.")

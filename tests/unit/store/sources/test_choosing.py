@@ -104,6 +104,13 @@ def test_two_models_of_one_quantisation_are_not_clear() -> None:
     assert chosen(files, file="a-4b-q4_k_m.gguf") == ["A-4B-Q4_K_M.gguf"]
 
 
+def test_one_file_goes_before_the_same_in_parts() -> None:
+    parts = ["m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00002-of-00002.gguf"]
+    assert chosen(listed(*parts, "m-Q8_0.gguf")) == ["m-Q8_0.gguf"]
+    assert chosen(listed(*parts, "m-Q8_0-00001-of-00003.gguf"), quant="Q8_0") == parts
+    assert chosen(listed(*parts, "m-Q8_0.gguf"), file=parts[1]) == parts
+
+
 def test_a_quantisation_that_is_not_there_lists_what_is() -> None:
     files = [ListedFile("a-Q4_K_M.gguf", 5 * GIB // 2), ListedFile("a-Q5_K_M.gguf")]
     assert refused(files, quant="q5_k_s") == (
