@@ -8,17 +8,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Final
+from typing import Final, TypeVar
 
 import typer
 
 from corral.cli import output
-from corral.contracts.fetching import Fetched, Fetches, Plan, Progress, Told
+from corral.contracts.fetching import Progress, Told
 from corral.domain.errors import FetchStopped
 from corral.domain.units import format_duration
 
 EVERY_S: Final = 5.0
 MB: Final = 1_000_000
+T = TypeVar("T")
+Stop = Callable[[], bool]
 
 
 def megabytes(count: int) -> str:
@@ -46,16 +48,16 @@ def line(progress: Progress) -> str:
     )
 
 
-def carried_out(fetches: Fetches, plan: Plan, name: str) -> Fetched:
+def watched(name: str, work: Callable[[Told, Stop], T]) -> T:
     """
-    The plan, carried out while people watch on standard error; `name` stands before each line.
+    The result of `work` while people watch it on standard error; `name` stands before each line.
 
     Ctrl-C and SIGTERM end it with what to do next, and what has come stays. A second Ctrl-C ends it at once.
     """
     with _stoppable() as stop:
         try:
             with _bar() if output.styled(sys.stderr) else _lines(name) as told:
-                return fetches.fetch(plan, told, stop=lambda: stop() != 0)
+                return work(told, lambda: stop() != 0)
         except FetchStopped:
             if not stop():
                 raise

@@ -8,7 +8,7 @@ import typer
 
 from corral.cli import options, output
 from corral.cli.models import asking
-from corral.cli.models.progress import carried_out, megabytes
+from corral.cli.models.progress import megabytes, watched
 from corral.cli.usage import UsageError
 from corral.contracts.fetching import Fetched, Plan, Role
 from corral.domain.errors import BadRequest
@@ -108,7 +108,7 @@ def fetch(fetches: StoreFetches, plan: Plan, label: str) -> Fetched:
     there = all(path.exists() for path in places)
     if not there:
         output.note(f"[{label}] Downloading model from {plan.reference} to {places[0]}")
-    fetched = carried_out(fetches, plan, label)
+    fetched = watched(label, lambda told, stop: fetches.fetch(plan, told, stop=stop))
     size = sum(path.stat().st_size for path in fetched.paths)
     if there:
         output.note(f"[{label}] Model already exists at {fetched.model}")
