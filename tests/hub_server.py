@@ -272,7 +272,7 @@ class _Hub(_Handler):
         found = [
             {**_summary(name, repo), "siblings": [{"rfilename": path} for path in repo.files]}
             for name, repo in self.hub.repos.items()
-            if not repo.token and all(word in name.lower() for word in words)
+            if (repo.gated or not repo.token) and all(word in name.lower() for word in words)
         ]
         found.sort(key=lambda each: -each["downloads"])
         self.send_json(found[: int(self.query.get("limit", 100))])

@@ -216,13 +216,13 @@ def test_for_an_init_container(home: Shell, server: HubServer) -> None:
 
 
 def test_search_tells_what_fits_here(home: Shell, server: HubServer) -> None:
-    server.repo("other/ada-70b-GGUF", {"m-Q4_K_M.gguf": b"GGUF" + bytes(200)}, downloads=5, gated=True)
+    server.repo("other/ada-70b-GGUF", {"m-Q4_K_M.gguf": b"GGUF" + bytes(200)}, downloads=5, gated=True, token="x")
     ran = home.run("models", "search", "ada", "gguf")
     assert ran.returncode == 0, ran.stderr
     head, first, second = ran.stdout.splitlines()
     assert head.split() == ["REPOSITORY", "DOWNLOADS", "LIKES", "CHANGED", "QUANTISATIONS", "FITS"]
     assert first.split()[:4] == ["org/ada-GGUF", "1.2M", "89", "2026-05-01"] and "Q4_K_M" in first and "Q8_0" in first
-    assert "(gated)" in second
+    assert "(gated)" in second and second.endswith(" ?"), "its files are shown to nobody without leave"
     rows = json.loads(home.run("models", "search", "ada", "--json").stdout)
     assert rows[0]["default"] == "Q4_K_M" and {each["fits"] for each in rows[0]["quantisations"]} <= {"gpu", "ram"}
     assert home.run("models", "search", "nothing-like-it").returncode == 1
@@ -271,3 +271,12 @@ def test_what_is_damaged_elsewhere_is_fetched(home: Shell, server: HubServer) ->
     place.unlink()
     again = Path(home.run("models", "pull", f"{REPO}:Q8_0").stdout.strip())
     assert os.path.samefile(again, blob), "by its hash, whoever has it"
+
+
+def test_a_suggestion_is_picked_and_pulled(home: Shell, server: HubServer) -> None:
+    rows = json.loads(home.run("models", "suggest", "--json").stdout)["models"]
+    repo, _, quant = rows[0]["reference"].removeprefix("hf.co/").partition(":")
+    server.repo(repo, {f"m-{quant or 'Q4_K_M'}.gguf": model(ADA).read_bytes()})
+    ran = home.run("models", "suggest", "--pull", stdin="1\n")
+    assert ran.returncode == 0, ran.stderr
+    assert Path(ran.stdout.splitlines()[-1]).read_bytes() == model(ADA).read_bytes()

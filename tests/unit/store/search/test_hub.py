@@ -1,0 +1,63 @@
+"""What the hub's search says, read with suspicion: no sockets here."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from corral.domain.errors import NotThere, WrongContent
+from corral.domain.references import HubReference
+from corral.store.fetch.rules import WebRules
+from corral.store.fetch.web import Web
+from corral.store.search.hub import MOST, search
+from corral.store.sources.access import Access
+from corral.store.sources.planning import Sources
+
+
+class Said:
+    """A client that has the answers already."""
+
+    rules = WebRules()
+
+    def __init__(self, listing: Any, **repos: Any) -> None:
+        self.listing, self.repos, self.asked = listing, repos, list[str]()
+
+    def json(self, url: str) -> Any:
+        self.asked.append(url)
+        if "/api/models?" in url:
+            return self.listing
+        name = url.split("/")[6]
+        if name not in self.repos:
+            raise NotThere("it is closed")
+        return self.repos[name]
+
+
+def found(said: Said, words: str = "x", limit: int = 10) -> list[Any]:
+    sources = Sources(Access("https://hub.lan", WebRules()), cast(Web, said))
+    return search(sources, words, limit=limit)
+
+
+def test_words_are_sent_and_nothing_but_names_comes_back() -> None:
+    said = Said([{"id": "o/a", "downloads": -5, "likes": 2, "lastModified": "2026-05-01T\x1b[31m", "gated": "manual"}])
+    (hit,) = found(said, "big & small", limit=500)
+    assert "search=big+%26+small" in said.asked[0] and f"limit={MOST}" in said.asked[0]
+    assert (hit.reference, hit.downloads, hit.gated) == (HubReference("o/a"), 0, True)
+    assert set(hit.changed) <= set("0123456789-") and hit.sizes == {} and hit.usual == ""
+
+
+def test_sizes_by_quantisation_come_from_each_repository() -> None:
+    repo = {"siblings": [{"rfilename": "a-Q8_0.gguf", "size": 8}, {"rfilename": "a-Q4_K_M.gguf", "size": 4}]}
+    (hit,) = found(Said([{"id": "o/a"}], a=repo))
+    assert (hit.sizes, hit.usual) == ({"Q4_K_M": 4, "Q8_0": 8}, "Q4_K_M")
+
+
+@pytest.mark.parametrize("name", ["../x", "o", "o/a/b", "o/a:Q4", "o/\x1b[2J", "", "o/a@main/x.gguf"])
+def test_names_that_are_none_are_left_out(name: str) -> None:
+    assert found(Said([{"id": name}])) == []
+
+
+@pytest.mark.parametrize("listing", [{}, [3], [{}], "x", None, [{"id": 3}], [{"id": "o/a", "likes": "many"}]])
+def test_what_no_hub_says(listing: Any) -> None:
+    with pytest.raises(WrongContent):
+        found(Said(listing))
