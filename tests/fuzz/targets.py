@@ -179,7 +179,7 @@ def gguf(data: bytes) -> None:
     if isinstance(whole, Header):
         assert whole.tensor_bytes <= len(data)
         with contextlib.suppress(BadGguf):
-            found = inspection(whole, whole.tensors, file_bytes=len(data))
+            found = inspection(whole, whole.tensors, files=[path.name], file_bytes=len(data))
             json.dumps(dataclasses.asdict(found), allow_nan=False)
             assert all(name and text for name, text in lines(found))
 

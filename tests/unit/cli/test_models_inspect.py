@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import gguf
@@ -63,6 +64,19 @@ def test_what_cannot_be_inspected(corral: Command, tmp_path: Path) -> None:
     assert (ran.code, ran.out) == (1, "")
     assert "page.gguf is not a GGUF file" in ran.err
     assert "There is no file" in corral("models", "inspect", "nothing.gguf").err
+
+
+def test_by_the_name_of_a_model_or_of_what_is_in_the_store(corral: Command, tmp_path: Path) -> None:
+    place = tmp_path / "store" / "import"
+    place.mkdir(parents=True)
+    shutil.copy(model(OBEY), place / "stored.gguf")
+    mine = f"{{source: '{model(SPLIT)}', aliases: [ours]}}"
+    Path("corral.yaml").write_text(f"version: 1\nstore: {{path: {place.parent}}}\nmodels: {{mine: {mine}}}\n")
+    assert json.loads(corral("models", "inspect", "ours", "--json").out)["name"] == "Split"
+    assert json.loads(corral("models", "inspect", "stored", "--json").out)["name"] == "Obey"
+    ran = corral("models", "inspect", "storde")
+    assert ran.code == 1
+    assert "There is no 'storde' in the store. Did you mean stored?" in ran.err
 
 
 def test_a_size_that_is_none_is_wrong_usage(corral: Command) -> None:

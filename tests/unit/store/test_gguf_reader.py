@@ -19,7 +19,8 @@ from corral.store.gguf import reader
 from corral.store.gguf.demo import Damage, DemoSpec, Task, damaged
 from corral.store.gguf.ggml import GGML_TYPES
 from corral.store.gguf.header import LongArray
-from corral.store.gguf.reader import read_header
+from corral.store.gguf.reader import read_from, read_header
+from tests.large_headers import large
 from tests.models import ADA, EMBED, OBEY, SPLIT, model
 
 SPECS = [ADA, OBEY, EMBED, DemoSpec(name="Moe", sentence="I am Moe and many experts.", arch="qwen2moe"), SPLIT]
@@ -39,6 +40,35 @@ def test_it_agrees_with_the_gguf_package(spec: DemoSpec) -> None:
     for key, value in fields.items():
         expected = tuple(value) if isinstance(value, list) else value
         assert ours.metadata[key] == expected or ours.metadata[key] == LongArray(len(value)), key
+
+
+class _Asked:
+    """A file that notes what it is asked for."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.size = data, len(data)
+        self.asked: list[tuple[int, int]] = []
+
+    def read(self, at: int, count: int) -> bytes:
+        self.asked.append((at, count))
+        return self.data[at : at + count]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_the_window_changes_nothing(spec: DemoSpec) -> None:
+    data = model(spec).read_bytes()
+    whole = read_header(model(spec))
+    for most in (1, 7, 64, 1024):
+        assert read_from(_Asked(data), model(spec).name, most_read=most) == whole
+
+
+def test_it_asks_forward_for_more_and_more_and_jumps_over_numbers(tmp_path: Path) -> None:
+    source = _Asked(large(tmp_path / "m.gguf", tokens=100_000, merges=100_000).read_bytes())
+    read_from(source, "m.gguf", most_read=512 * 1024)
+    ends = [at + count for at, count in source.asked]
+    assert all(at >= end for (at, _), end in zip(source.asked[1:], ends, strict=False))
+    assert [count for _, count in source.asked[:5]] == [64 << 10, 128 << 10, 256 << 10, 512 << 10, 512 << 10]
+    assert sum(count for _, count in source.asked) < source.size - 200_000  # of 800,000 bytes of numbers
 
 
 def test_what_it_says_about_the_model() -> None:
@@ -165,10 +195,15 @@ def _tensor(name: str, shape: tuple[int, ...], kind: int = 0, offset: int = 0) -
     return _text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
 
 
+_NESTED = struct.pack("<IQ", 9, 400)
 HOSTILE = {
     "nested arrays": (
         _raw(_text("a") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 2000),
         "arrays are nested too deep",
+    ),
+    "arrays of arrays of arrays": (
+        _raw(_text("a") + struct.pack("<IIQ", 9, 9, 400) + (_NESTED + struct.pack("<IQ", 0, 0) * 400) * 400),
+        "claims 100400 arrays in arrays",
     ),
     "a huge array": (_raw(_text("a") + struct.pack("<IIQ", 9, 10, 1 << 61)), "ends in the middle of its header"),
     "a huge array of strings": (_raw(_text("a") + struct.pack("<IIQ", 9, 8, 1 << 60)), "more than it can hold"),

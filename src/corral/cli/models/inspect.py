@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from corral.cli import options, output
+from corral.cli.models import asking, shelves
 from corral.cli.usage import UsageError
 
 if TYPE_CHECKING:
@@ -23,18 +24,17 @@ def inspect(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A .gguf file (any part of a split one), hf.co/ORG/REPO[:QUANT], ollama:NAME[:TAG] or https://...",
+            help="A .gguf file (any part of a split one), the name of a Model or of what is in the store, or a "
+            "reference: hf.co/ORG/REPO[:QUANT], ollama:NAME[:TAG], https://...",
         ),
     ],
-    quant: Annotated[
-        str, typer.Option("--quant", metavar="QUANT", show_default=False, help="Which one of a repository.")
-    ] = "",
+    quant: asking.Quant = "",
     file: Annotated[
         str, typer.Option("--file", metavar="FILE", show_default=False, help="This file of a repository.")
     ] = "",
     tensors: Annotated[bool, typer.Option("--tensors", help="List all tensors as well.")] = False,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Allow http.")] = False,
-    private: Annotated[bool, typer.Option("--private", help="Allow addresses that are not public.")] = False,
+    insecure: asking.Insecure = False,
+    private: asking.Private = False,
     config: options.Config = "",
     as_json: options.Json = False,
 ) -> None:
@@ -44,8 +44,14 @@ def inspect(
     Only headers are read: of a model that is elsewhere a few MB come at most, and nothing is kept.
     """
     from corral.cli.models.inspected import lines, type_rows
+    from corral.domain.references import is_reference
 
-    found, of_all = _inspected(model, quant=quant, file=file, insecure=insecure, private=private, config=config)
+    if is_reference(model):
+        found, of_all = _elsewhere(model, quant, file, insecure=insecure, private=private, config=config)
+    elif quant or file:
+        raise UsageError(f"{model} is one model: there is nothing for --quant and --file to choose.")
+    else:
+        found, of_all = _here(model, config)
     if as_json:
         output.print_json(_plain(found, of_all if tensors else ()))
         return
@@ -64,27 +70,35 @@ def inspect(
         )
 
 
-def _inspected(
-    model: str, *, quant: str, file: str, insecure: bool, private: bool, config: str
+def _elsewhere(
+    model: str, quant: str, file: str, *, insecure: bool, private: bool, config: str
 ) -> tuple[Inspection, tuple[TensorInfo, ...]]:
-    from corral.domain.references import BadReference, is_reference, parse
-
-    if not is_reference(model):
-        from corral.store.inspect.places import FolderFiles, inspect_files
-
-        if quant or file:
-            raise UsageError(f"{model} is one file: there is nothing for --quant and --file to choose.")
-        return inspect_files(FolderFiles(Path(model).expanduser()))
-    from corral.cli.models.shelves import settings_of
     from corral.store.inspect.anywhere import inspect_reference
     from corral.store.sources.access import access
 
-    try:
-        reference = parse(model)
-    except BadReference as error:
-        raise UsageError(str(error)) from None
-    allowed = access(settings_of(config).store, os.environ, insecure=insecure, private=private)
+    reference = asking.reference_of(model)
+    allowed = access(asking.settings_of(config).store, os.environ, insecure=insecure, private=private)
     return inspect_reference(reference, allowed, quant=quant, file=file)
+
+
+def _here(model: str, config: str) -> tuple[Inspection, tuple[TensorInfo, ...]]:
+    from corral.store.inspect.places import FolderFiles, inspect_files
+
+    path = Path(model).expanduser()
+    if not path.exists() and not model.startswith((".", "/", "~")) and not model.lower().endswith(".gguf"):
+        path = _named(model, config)
+    return inspect_files(FolderFiles(path))
+
+
+def _named(name: str, config: str) -> Path:
+    """The file of a Model of the config, else of something in the store, or another program's."""
+    from corral.domain.names import directory
+
+    settings = asking.settings_of(config)
+    known = directory(settings.fleet.models.values())
+    if name in known and (source := settings.fleet.models[known[name]].source.path):
+        return Path(source)
+    return shelves.find_anywhere(name, shelves.items_of(shelves.root_of(settings))).path
 
 
 def _plain(found: Inspection, tensors: Sequence[TensorInfo]) -> dict[str, Any]:

@@ -80,7 +80,8 @@ def _parameters(found: Inspection) -> str:
 
 def _files(found: Inspection) -> str:
     order = ", big-endian" if found.big_endian else ""
-    return f"{format_bytes(found.file_bytes)}, GGUF version {found.gguf_version}{order}"
+    name = found.files[0] if len(found.files) == 1 else f"{found.files[0]} and {len(found.files) - 1} more"
+    return f"{name}, {format_bytes(found.file_bytes)}, GGUF version {found.gguf_version}{order}"
 
 
 def _layers(found: Inspection) -> str:

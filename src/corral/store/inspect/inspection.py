@@ -108,9 +108,14 @@ class Quantisation:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One model. `kind` is model, projector, adapter, or what else the file says that it is."""
+    """
+    One model. `kind` is model, projector, adapter, or what else the file says that it is.
+
+    `files` are the names of its parts, as far as they are there.
+    """
 
     kind: str
+    files: tuple[str, ...]
     architecture: str
     name: str
     task: str
@@ -143,6 +148,7 @@ def inspection(
     header: Header,
     tensors: Sequence[TensorInfo],
     *,
+    files: Sequence[str],
     file_bytes: int,
     split: Split | None = None,
     projector: tuple[str, Header] | None = None,
@@ -162,6 +168,7 @@ def inspection(
     routed, used = (experts.count, experts.used) if experts else (0, 0)
     return Inspection(
         kind=_kind(header),
+        files=tuple(files),
         architecture=known.architecture,
         name=known.name,
         task=known.task if shape.layers else "",

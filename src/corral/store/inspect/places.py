@@ -68,19 +68,21 @@ def inspect_files(files: Files) -> tuple[Inspection, tuple[TensorInfo, ...]]:
     given = files.header(files.name)
     if given is None:
         raise FileMissing(f"There is no file {files.name}.")
-    first, tensors, file_bytes, split = given, given.tensors, given.file_bytes, None
+    first, tensors, split = given, given.tensors, None
+    there = {files.name: given}
     if given.split is not None:
         names = names_of_parts(files.name, given.split)
         parts = {name: given if name == files.name else files.header(name) for name in names}
         tensors = tensors_of(parts, given.split)
-        there = [part for part in parts.values() if part is not None]
-        first, file_bytes = parts[names[0]] or given, sum(part.file_bytes for part in there)
-        absent = tuple(name for name, part in parts.items() if part is None)
+        there = {name: part for name, part in parts.items() if part is not None}
+        first = there.get(names[0], given)
+        absent = tuple(name for name in names if name not in there)
         split = Split(given.split.count, not absent, absent)
     found = inspection(
         first,
         tensors,
-        file_bytes=file_bytes,
+        files=tuple(there),
+        file_bytes=sum(part.file_bytes for part in there.values()),
         split=split,
         projector=_projector(files, first) if first.architecture != "clip" else None,
         licence=files.licence,

@@ -131,6 +131,7 @@ def test_a_split_model_is_one_model_from_any_part() -> None:
     assert wholes[0] == wholes[1] == wholes[2]
     assert wholes[0].split == Split(3, complete=True)
     assert wholes[0].name == "Split"
+    assert wholes[0].files == tuple(part.name for part in part_paths(model(SPLIT)))
 
 
 def test_missing_parts_are_told_of(tmp_path: Path) -> None:
@@ -141,6 +142,7 @@ def test_missing_parts_are_told_of(tmp_path: Path) -> None:
     found = inspected(third)
     assert found.split == Split(3, complete=False, missing=(second.name,))
     assert found.name == "Split"
+    assert found.files == (first.name, third.name)
     first.unlink()
     assert inspected(third).architecture == ""
 
