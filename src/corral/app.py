@@ -71,6 +71,7 @@ from corral.store.footprints import LoadFootprints
 from corral.store.gguf.memory import FileFootprints
 from corral.store.gguf.reader import read_header
 from corral.store.known import KnownFiles
+from corral.store.shelf.serving import StoreWatch
 from corral.store.variants import smaller_ways
 from corral.version import __version__
 
@@ -220,6 +221,7 @@ class Corral:
             ram=ram_bandwidth(),
         )
         self._changes = ConfigChanges(settings.config_file, self._engines, reread, self.reload)
+        self._reread = reread
         self.gateway = Gateway(
             settings.server,
             self.scheduler,
@@ -315,6 +317,10 @@ class Corral:
             await self.gateway.start()
         self._tasks.start(self.watch.run(), name="watch the devices")
         self._tasks.start(self._warn(self.settings.fleet), name="warn of what this host has")
+        if self.settings.store.serve and self._reread is not None:
+            known = {model.source.path for model in self._fleet.models.values()}
+            again = partial(self.reload, self._reread)
+            self._tasks.start(StoreWatch(self.settings.store.path, again, known=known).run(), name="watch the store")
         return AppInfo(self.address, self.control_socket, self.settings, self.ollama_address)
 
     async def _warn(self, fleet: Fleet) -> None:

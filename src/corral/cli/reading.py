@@ -34,10 +34,12 @@ def read(
     files: Sequence[str] = (),
     command_line: Mapping[str, Any] | None = None,
     options: Sequence[str] = (),
+    with_store: bool = False,
 ) -> Loaded:
     """
     The whole configuration. With model files no config file is looked for, unless `config` names one.
 
+    `with_store`: with the models that stand in the store, where `store.serve` says so.
     Raises ConfigErrors with every problem, UsageError where all of them are on the command line.
     """
     from corral.config import adhoc
@@ -46,6 +48,7 @@ def read(
     from corral.config.load import load_document
     from corral.config.overrides import COMMAND_LINE
     from corral.config.problems import ConfigErrors
+    from corral.store.shelf.serving import stored_models
 
     file = "" if files and not config else find_file(config)
     document = read_file(file) if file else Document()
@@ -54,7 +57,14 @@ def read(
         document = adhoc.document_for(files, cwd=os.getcwd(), onto=document)
     over = {**(command_line or {}), **engine_options(options, document.data)}
     try:
-        loaded = load_document(document, engines=engines(), env=os.environ, command_line=over, cwd=os.getcwd())
+        loaded = load_document(
+            document,
+            engines=engines(),
+            env=os.environ,
+            command_line=over,
+            cwd=os.getcwd(),
+            stored=stored_models if with_store else None,
+        )
     except ConfigErrors as error:
         if all(problem.file == COMMAND_LINE for problem in error.problems):
             raise UsageError(error.message) from None

@@ -77,7 +77,9 @@ def serve(
         command_line.update(_private())
 
     def read() -> Settings:
-        return reading.read(config, files=files or (), command_line=command_line, options=option or ()).settings
+        return reading.read(
+            config, files=files or (), command_line=command_line, options=option or (), with_store=True
+        ).settings
 
     if not files and not reading.find_file(config):
         from corral.config.paths import TOML_NAME

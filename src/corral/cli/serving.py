@@ -55,7 +55,7 @@ def serving(
             f"No Corral runs here, and there is no config that could say what {wanted[0]!r} is.",
             hint="Give a .gguf file, or start one: corral serve.",
         )
-    models = reading.read(config).settings.fleet.models
+    models = reading.read(config, with_store=True).settings.fleet.models
     own = [naming.resolve(name, naming.directory(models.values())) for name in wanted]
     with private.started(["--config", file]) as corral:
         yield Serving(corral, own, models)

@@ -112,15 +112,21 @@ def _memory(section: Memory) -> MemorySpec:
     )
 
 
+def store_path(section: Store, base: Base) -> str:
+    """The store's folder."""
+    return base.resolve(section.path, ("store", "path")) if section.path else paths.store_dir(base.env)
+
+
 def _store(section: Store, base: Base) -> StoreSpec:
     return StoreSpec(
-        path=base.resolve(section.path, ("store", "path")) if section.path else paths.store_dir(base.env),
+        path=store_path(section, base),
         endpoint=section.endpoint,
         tokens=section.tokens,
         trusted=frozenset(section.trusted),
         connections=section.connections,
         auto_download=section.auto_download,
         offline=section.offline,
+        serve=section.serve,
     )
 
 

@@ -124,7 +124,9 @@ def _told(error: CorralError) -> CorralError:
 def _entry(data: Mapping[str, Any], model: str) -> Keys:
     """Where the Model stands. Raises Conflict for one that came with the command line."""
     if model not in (data.get("models") or {}):
-        raise Conflict(f"The Model {model!r} is not in the config file.", hint="It came with the command line.")
+        raise Conflict(
+            f"The Model {model!r} is not in the config file.", hint="It came with the command line, or from the store."
+        )
     return ("models", model)
 
 

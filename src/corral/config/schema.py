@@ -299,6 +299,8 @@ class Store(Section):
     """A Model whose files are not there is fetched when it is needed first. `false`: only by `corral models pull`."""
     offline: Switch = False
     """Nothing is fetched and no hub is asked; so also with `HF_HUB_OFFLINE=1`."""
+    serve: Switch = False
+    """Every whole model in the store is served by its name there, with the defaults; see docs/models.md."""
 
 
 class LimitsSection(Section):

@@ -22,3 +22,14 @@ class StoreSpec:
     connections: int = 4  # for one file
     auto_download: bool = True
     offline: bool = False
+    serve: bool = False  # models in the store that no Model of the config names
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model in the store that may be served without an entry in the config, by its name and its aliases."""
+
+    name: str
+    path: str
+    aliases: tuple[str, ...] = ()
+    projector: str = ""

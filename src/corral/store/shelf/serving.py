@@ -1,0 +1,110 @@
+"""The store as something to be served from: which of its models can be, and when that changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from pathlib import Path
+from typing import Final
+
+from corral.domain.errors import CorralError
+from corral.domain.storage import StoredModel
+from corral.store.shelf.index import Index
+from corral.store.shelf.items import Kind, model_name
+from corral.store.shelf.walk import Walked, walk
+
+logger = logging.getLogger(__name__)
+
+POLL_S: Final = 2.0
+COST_FACTOR: Final = 50.0  # a look that took long is not made often
+SETTLED_S: Final = 2.0  # a folder that changed so lately may change again without another time of change
+
+Stamp = tuple[int, int]
+"""Size and mtime in ns."""
+
+
+def stored_models(root: str) -> list[StoredModel]:
+    """Those that are whole, in the order of their names."""
+    return _servable(Index(Path(root)), walk(Path(root)))
+
+
+def _servable(index: Index, walked: Walked) -> list[StoredModel]:
+    found = []
+    for item in index.items_of(walked):
+        if item.kind is Kind.MODEL and not item.problem:
+            place = model_name(item.key)
+            aliases = (place,) if place != item.name else ()
+            found.append(StoredModel(item.name, str(item.path), aliases, str(item.projector or "")))
+    return sorted(found, key=lambda each: each.name)
+
+
+class StoreWatch:
+    """
+    Calls `changed` when models have come or gone, whoever brought or took them.
+
+    Only folders are looked at, and files that are not whole; the store is walked when one of them is another. `known`
+    are the files that are served to begin with.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        changed: Callable[[], Awaitable[object]],
+        *,
+        known: Collection[str] = (),
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._root, self._changed, self._now = Path(root), changed, now
+        self._known = frozenset(known)
+        self._seen: list[StoredModel] | None = None
+        self._paths: list[str] = []
+        self._look: list[Stamp] = []
+        self._cost_s = 0.0
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await self.step()
+            await asyncio.sleep(max(POLL_S, COST_FACTOR * self._cost_s))
+
+    async def step(self) -> None:
+        """Look once."""
+        if not await asyncio.to_thread(self._differs):
+            return
+        try:
+            await self._changed()
+        except CorralError as error:
+            logger.error("the store has changed, and its models were not taken up: %s", error.sentence())
+
+    def _differs(self) -> bool:
+        """Whether the models are others than at the look before."""
+        began = time.perf_counter()
+        try:
+            if self._seen is not None and self._look == [self._stamp(path) for path in self._paths]:
+                return False
+            walked = walk(self._root)
+            found, before = _servable(Index(self._root), walked), self._seen
+            self._seen, self._paths = found, _watched(walked, found, self._root)
+            self._look = [self._stamp(path) for path in self._paths]
+        finally:
+            self._cost_s = time.perf_counter() - began
+        if before is None:
+            return any(each.path not in self._known for each in found)
+        return found != before
+
+    def _stamp(self, path: str) -> Stamp:
+        """A folder that has just changed is no folder yet: it may change again at the same time of its clock."""
+        try:
+            status = (self._root / path).stat()
+        except OSError:
+            return -1, -1
+        fresh = 0 <= self._now() - status.st_mtime < SETTLED_S
+        return status.st_size, -2 if fresh else status.st_mtime_ns
+
+
+def _watched(walked: Walked, found: Sequence[StoredModel], root: Path) -> list[str]:
+    whole = {each.path for each in found}
+    parts = (seen.path for seen in walked.models if str(root / seen.path) not in whole)
+    return ["", *(folder for folder in walked.folders if folder), *parts]

@@ -1,0 +1,119 @@
+"""What can be served of a store, and when somebody hears that it has changed."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from corral.domain.errors import Conflict
+from corral.store.shelf import removing, serving
+from corral.store.shelf.index import Index
+from corral.store.shelf.serving import SETTLED_S, StoreWatch, stored_models
+from corral.store.shelf.walk import Walked, walk
+from tests.models import ADA, BEN, model
+from tests.unit.store.shelf import kit
+
+
+class Told:
+    """Counts how often the store has changed, with a clock that goes on by hand."""
+
+    def __init__(self, root: Path, known: tuple[str, ...] = ()) -> None:
+        self.times, self.late_s, self.error = 0, 0.0, False
+        self.watch = StoreWatch(str(root), self.changed, known=known, now=lambda: time.time() + self.late_s)
+
+    async def changed(self) -> None:
+        self.times += 1
+        if self.error:
+            raise Conflict("No.")
+
+    async def look(self) -> int:
+        """Now, and when what is new now has become old."""
+        before = self.times
+        await self.watch.step()
+        self.late_s += SETTLED_S + 1
+        await self.watch.step()
+        return self.times - before
+
+
+def test_only_whole_models_are_served(tmp_path: Path) -> None:
+    ada = kit.put(tmp_path / "hf/o/R/ada.gguf", model(ADA))
+    kit.put(tmp_path / "import/cut.gguf", model(BEN)).write_bytes(b"GGUF")
+    kit.put(tmp_path / "import/s-00001-of-00003.gguf", kit.parts_of_split()[0])
+    (found,) = stored_models(str(tmp_path))
+    assert (found.name, found.path, found.aliases, found.projector) == ("ada", str(ada), ("hf/o/R/ada",), "")
+    assert stored_models(str(tmp_path / "none")) == []
+
+
+async def test_models_that_come_and_go_are_told_once(tmp_path: Path) -> None:
+    kit.put(tmp_path / "import/a.gguf", model(ADA))
+    told = Told(tmp_path, known=(str(tmp_path / "import/a.gguf"),))
+    assert await told.look() == 0
+    kit.put(tmp_path / "hf/o/R/ben.gguf", model(BEN))
+    assert [await told.look(), await told.look()] == [1, 0]
+    walked = walk(tmp_path)
+    items = Index(tmp_path).items_of(walked)
+    removing.remove(tmp_path, removing.planned(tmp_path, next(i for i in items if i.name == "ben"), items, walked))
+    assert [await told.look(), await told.look()] == [1, 0]
+
+
+async def test_what_came_between_the_start_and_the_first_look_is_told(tmp_path: Path) -> None:
+    kit.put(tmp_path / "import/a.gguf", model(ADA))
+    assert await Told(tmp_path).look() == 1
+
+
+async def test_a_store_that_comes_later_is_seen(tmp_path: Path) -> None:
+    told = Told(tmp_path / "store")
+    assert await told.look() == 0
+    kit.put(tmp_path / "store/import/a.gguf", model(ADA))
+    assert await told.look() == 1
+
+
+async def test_a_file_that_is_still_being_copied_is_told_when_it_is_whole(tmp_path: Path) -> None:
+    path = kit.put(tmp_path / "import/a.gguf", model(ADA))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    os.utime(path, (1, 1))
+    told = Told(tmp_path)
+    assert await told.look() == 0
+    with open(path, "r+b") as file:  # the folder has nothing new
+        file.write(whole)
+    assert await told.look() == 1
+
+
+async def test_what_is_being_fetched_is_no_news(tmp_path: Path) -> None:
+    kit.put(tmp_path / "import/a.gguf", model(ADA))
+    told = Told(tmp_path, known=(str(tmp_path / "import/a.gguf"),))
+    await told.look()
+    for number in range(3):
+        (tmp_path / "import/.b.gguf.part.json").write_text(str(number))
+        (tmp_path / "import/.b.gguf.part").write_bytes(model(ADA).read_bytes()[: 100 * number])
+        assert await told.look() == 0
+
+
+async def test_a_store_that_stays_as_it_is_is_walked_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kit.put(tmp_path / "import/a.gguf", model(ADA))
+    told = Told(tmp_path, known=(str(tmp_path / "import/a.gguf"),))
+    walks: list[Path] = []
+
+    def counted(root: Path) -> Walked:
+        walks.append(root)
+        return walk(root)
+
+    monkeypatch.setattr(serving, "walk", counted)
+    await told.look()
+    first = len(walks)
+    for _ in range(3):
+        await told.look()
+    assert (first, len(walks)) == (2, 2)
+
+
+async def test_a_config_that_is_bad_by_then_does_not_end_the_watch(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    told.error = True
+    kit.put(tmp_path / "import/a.gguf", model(ADA))
+    assert await told.look() == 1
+    kit.put(tmp_path / "import/b.gguf", model(BEN))
+    assert await told.look() == 1
