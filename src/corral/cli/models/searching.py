@@ -108,8 +108,8 @@ def _print_starters(found: list[tuple[Starter, Fits]], date: str, memory: HostMe
 
 def _pick(there: list[Starter], config: str) -> None:
     """Ask which one, and pull it."""
-    answer = typer.prompt(f"Which one shall be pulled? 1 to {len(there)}, or nothing", default="", err=True)
-    text = str(answer).strip()
+    print(f"Which one shall be pulled? 1 to {len(there)}, or nothing: ", end="", file=sys.stderr, flush=True)
+    text = sys.stdin.readline().strip()
     if not text:
         return
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= len(there):
