@@ -247,6 +247,26 @@ def test_a_text_without_measure_is_refused(tmp_path: Path, monkeypatch: pytest.M
         read_header(path)
 
 
+def test_many_texts_without_measure_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MAX_TEXTS_BYTES", 5000)
+    path = tmp_path / "texts.gguf"
+    path.write_bytes(_raw(*[_text(f"k{n}") + struct.pack("<I", 8) + _text("x" * 1000) for n in range(9)]))
+    with pytest.raises(BadGguf, match=r"its texts are longer than 4.9 KiB together"):
+        read_header(path)
+
+
+def test_the_most_tensors_take_a_few_seconds_at_most(tmp_path: Path) -> None:
+    tensors = tuple(_tensor(f"t{number}", (1,)) for number in range(reader.MAX_TENSORS))
+    path = tmp_path / "many.gguf"
+    path.write_bytes(_raw(tensors=tensors) + b"\0" * 64)
+    began = time.perf_counter()
+    assert len(read_header(path).tensors) == len(tensors)
+    assert time.perf_counter() - began < 5
+    path.write_bytes(_raw(tensors=(*tensors, _tensor("one more", (1,)))) + b"\0" * 64)
+    with pytest.raises(BadGguf, match="claims 100001 tensors"):
+        read_header(path)
+
+
 def test_a_tensor_type_of_tomorrow_is_let_through(tmp_path: Path) -> None:
     path = tmp_path / "tomorrow.gguf"
     path.write_bytes(_raw(tensors=(_tensor("t", (256,), kind=99),)) + b"\0" * 100)

@@ -26,8 +26,9 @@ from corral.store.gguf.header import Header, LongArray, TensorInfo, Value
 MAX_HEADER_BYTES: Final = 128 * 1024 * 1024  # the largest vocabulary of today (262,000 tokens) needs 16 MB
 MAX_KEY_BYTES: Final = 65_535  # the specification's own limit
 MAX_STRING_BYTES: Final = 16 * 1024 * 1024  # chat templates reach 100 KB
+MAX_TEXTS_BYTES: Final = 32 * 1024 * 1024  # of all that is kept; in memory a letter may take four times its bytes
 MAX_METADATA: Final = 100_000
-MAX_TENSORS: Final = 1_000_000
+MAX_TENSORS: Final = 100_000  # a second's work; the largest models of today have 2,000
 MAX_DIMENSIONS: Final = 4
 MAX_NESTING: Final = 3  # arrays of arrays: allowed by the format, used by nobody
 MAX_KEPT: Final = 512  # longer arrays keep only their length
@@ -108,6 +109,7 @@ class _Reader:
         self.order = "<"
         self.next_read, self.most_read = min(FIRST_READ, most_read), most_read
         self.nested = 0
+        self.texts_bytes = 0
 
     def header(self) -> Header:
         self.need(24)
@@ -207,6 +209,9 @@ class _Reader:
             raise self.bad(f"a text claims {length} bytes, {self.size - self.at} are left", at=at, hint=_AGAIN)
         if length > limit:
             raise self.bad(f"a text of {format_bytes(length)} is longer than the {format_bytes(limit)} allowed", at=at)
+        self.texts_bytes += length
+        if self.texts_bytes > MAX_TEXTS_BYTES:
+            raise self.bad(f"its texts are longer than {format_bytes(MAX_TEXTS_BYTES)} together", at=at)
         self.need(length)
         begin = self.at - self.base
         raw = self.data[begin : begin + length]
