@@ -34,7 +34,7 @@ from corral.devices import HostBudgets, HostDevices, budgets, charged, this_host
 from corral.devices.cpu import CpuReader
 from corral.devices.report import rows as device_rows
 from corral.devices.watch import DeviceWatch
-from corral.domain.devices import RAM, DeviceMemory, MemorySpec, Snapshot
+from corral.domain.devices import RAM, DeviceMemory, Snapshot
 from corral.domain.errors import CorralError, PlaceFailed
 from corral.domain.events import MemoryChanged, ShutdownWanted, StateChanged
 from corral.domain.facts import ModelFacts
@@ -72,6 +72,7 @@ from corral.store.gguf.memory import FileFootprints
 from corral.store.gguf.reader import read_header
 from corral.store.known import KnownFiles
 from corral.store.shelf.serving import StoreWatch
+from corral.store.sources.access import access
 from corral.store.variants import smaller_ways
 from corral.version import __version__
 
@@ -105,15 +106,22 @@ def ram_bandwidth() -> RamBandwidth:
     return RamBandwidth(Path(cache_dir(os.environ)) / "bandwidth.json")
 
 
-def fitting(memory: MemorySpec) -> Fitting:
-    """For a host on which no Corral runs: what is free is what programs leave, what Models may have is by `memory`."""
+def fitting(settings: Settings) -> Fitting:
+    """For a host on which no Corral runs: what Models may have is what programs leave, as far as `memory` allows."""
 
     def host() -> tuple[Sequence[DeviceMemory], Mapping[str, int]]:
         devices = this_host().read()
-        return devices, budgets(memory, devices, {})
+        return devices, budgets(settings.memory, devices, {})
 
     known = KnownFiles(Path(cache_dir(os.environ)) / "headers")
-    return Fitting(known, engines(), host=host, charges=charged, ram=ram_bandwidth())
+    return Fitting(
+        known,
+        engines(settings.hidden_env),
+        host=host,
+        charges=charged,
+        ram=ram_bandwidth(),
+        access=lambda: access(settings.store, os.environ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +227,7 @@ class Corral:
             host=lambda: (self.watch.last.devices, self._budgets.in_force),
             charges=charged,
             ram=ram_bandwidth(),
+            access=lambda: access(self.settings.store, os.environ),
         )
         self._changes = ConfigChanges(settings.config_file, self._engines, reread, self.reload)
         self._reread = reread

@@ -9,10 +9,12 @@ from typing import Any
 from corral.domain.fleet import ModelSpec, Source
 from tests.architectures import architecture
 from tests.corrals import corral
+from tests.hub_server import HubServer
 from tests.paths.relay_kit import stage
 from tests.paths.shell_kit import Shell, shell
 from tests.paths.test_relay_control import FakeControl
 from tests.paths.test_relay_doors import KEYS
+from tests.second_files import projector
 
 __all__ = ["shell"]
 
@@ -109,3 +111,35 @@ async def test_the_route_needs_the_admin_scope_and_a_store() -> None:
             assert (await scene.post("/api/corral/fit", {"model": "m"}, *headers)).status == status
         got = await scene.post("/api/corral/fit", {"model": "m"}, "Authorization: Bearer sk-boss")
         assert (got.status, got.code) == (404, "not_found")
+
+
+def test_of_a_repository_of_the_hub(shell: Shell) -> None:
+    whole = architecture("qwen3moe")
+    first, second = whole.read_bytes(), architecture("gpt-oss-mxfp4").read_bytes()
+    files = {"Tiny-Q4_K_M.gguf": first, "Tiny-Q8_0.gguf": first + bytes(len(first)), "Tiny-Q2_K.gguf": second}
+    with HubServer() as hub:
+        hub.repo("org/Tiny-GGUF", {**files, "mmproj-F16.gguf": projector().read_bytes()})
+        settings = {"store": {"endpoint": hub.endpoint, "trusted": [*hub.trusted]}}
+        (shell.home / "corral.yaml").write_text(json.dumps(settings))
+        words = ("models", "fit", "hf.co/org/Tiny-GGUF", "--memory", "900MiB", "--ctx", "8192")
+        ran = shell.run(*words, "--json")
+        assert ran.returncode == 0, ran.stderr
+        text = shell.run(*words).stdout
+        bodies = [each for each in hub.asked if each.where == "storage"]
+    assert bodies and all("range" in each.headers for each in bodies), "only headers are read"
+    found = json.loads(ran.stdout)
+    assert (found["architecture"], found["size_bytes"]) == ("qwen3moe", len(first))
+    here = json.loads(shell.run("models", "fit", str(whole), "--memory", "900MiB", "--ctx", "8192", "--json").stdout)
+    gpu, own = device(found["recommended"]["load"], "CUDA0"), device(here["recommended"]["load"], "CUDA0")
+    assert own["cache_bytes"] == gpu["cache_bytes"]
+    assert gpu["weights_bytes"] > own["weights_bytes"], "its projector comes with it"
+    sizes = {each["quantisation"]: each["size_bytes"] for each in found["quantisations"]}
+    assert sizes == {"Q2_K": len(second), "Q4_K_M": len(first), "Q8_0": 2 * len(first)}
+    assert [each["quantisation"] for each in found["quantisations"] if each["recommended"]] == ["Q8_0"]
+    assert "Q8_0 *" in text and "* recommended" in text
+
+
+def test_a_reference_that_is_none_is_a_sentence(shell: Shell) -> None:
+    ran = shell.run("models", "fit", "hf.co/only-one-part")
+    assert ran.returncode == 1
+    assert "is no repository of the hub" in ran.stderr

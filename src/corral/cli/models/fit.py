@@ -110,16 +110,12 @@ def _here(model: str, config: str, given: dict[str, Any], sizes: list[str]) -> A
     from corral import app
     from corral.contracts.fitting import FitWanted
     from corral.domain import names as naming
-    from corral.domain.devices import MemorySpec
     from corral.domain.references import is_reference
 
-    spec, memory = None, MemorySpec()
-    if reading.find_file(config):
-        settings = reading.read(config).settings
-        known = naming.directory(settings.fleet.models.values())
-        memory = settings.memory
-        if model in known:
-            spec = settings.fleet.models[known[model]]
-        elif not is_reference(model) and not os.path.exists(model) and not model.lower().endswith(".gguf"):
-            naming.resolve(model, known)
-    return asyncio.run(app.fitting(memory).fit(FitWanted(model, spec, given, tuple(sizes))))
+    settings = reading.read(config).settings
+    models = settings.fleet.models
+    known = naming.directory(models.values())
+    if not (model in known or is_reference(model) or os.path.exists(model) or model.lower().endswith(".gguf")):
+        naming.resolve(model, known)  # which says what there is instead
+    spec = models[known[model]] if model in known else None
+    return asyncio.run(app.fitting(settings).fit(FitWanted(model, spec, given, tuple(sizes))))

@@ -22,14 +22,17 @@ from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.errors import BadRequest
 from corral.domain.fleet import ModelSpec, OptionValue, Source
 from corral.domain.names import near_names
+from corral.domain.references import BadReference, FileReference, Reference, is_reference, parse, suggested_name
 from corral.domain.units import parse_bytes
 from corral.store.fit.bandwidths import gpu_bandwidth
 from corral.store.fit.measured import RamBandwidth
+from corral.store.fit.remote import of_reference
 from corral.store.fit.report import Fit, fit
 from corral.store.fit.rooms import Rooms, rooms_of
 from corral.store.fit.subject import of_model
 from corral.store.gguf.memory import FileFootprints
 from corral.store.known import KnownFiles
+from corral.store.sources.access import Access
 
 Host = Callable[[], tuple[Sequence[DeviceMemory], Mapping[str, int]]]
 """The memories now, RAM first, and what Models may have of each."""
@@ -43,14 +46,23 @@ class Fitting:
     """Implements `contracts.fitting.Fits`."""
 
     def __init__(
-        self, known: KnownFiles, engines: Mapping[str, Engine], *, host: Host, charges: Charges, ram: RamBandwidth
+        self,
+        known: KnownFiles,
+        engines: Mapping[str, Engine],
+        *,
+        host: Host,
+        charges: Charges,
+        ram: RamBandwidth,
+        access: Callable[[], Access],
     ) -> None:
+        """`access` is how models elsewhere are asked about."""
         self._known = known
         self._files = FileFootprints(known)
         self._engines = engines
         self._host = host
         self._charges = charges
         self._ram = ram
+        self._access = access
 
     async def fit(self, wanted: FitWanted) -> Mapping[str, object]:
         """See `contracts.fitting.Fits.fit`."""
@@ -60,7 +72,8 @@ class Fitting:
 
     async def found(self, wanted: FitWanted) -> Fit:
         """The same as values."""
-        model = wanted.spec or _of_path(wanted.model)
+        reference = None if wanted.spec else _reference(wanted.model)
+        model = wanted.spec or _named(wanted.model, reference)
         if model.engine != ENGINE or not model.source.path:
             raise BadRequest(
                 f"{model.name} has no model file that Corral could fit.",
@@ -72,15 +85,21 @@ class Fitting:
         if problems:
             raise BadRequest(problems[0], hint=" ".join(problems[1:]))
         usable = await engine.devices(model)
-        return await asyncio.to_thread(self._fit, engine, model, usable, wanted.memory)
+        rooms = await asyncio.to_thread(self._rooms, usable, wanted.memory)
+        return await asyncio.to_thread(self._fit, engine, model, reference, rooms)
 
-    def _fit(self, engine: Engine, model: ModelSpec, usable: Sequence[DeviceMemory], memory: Sequence[str]) -> Fit:
+    def _fit(self, engine: Engine, model: ModelSpec, reference: Reference | None, rooms: Rooms) -> Fit:
         resolved = engine.resolved(model)
         usual = engine.resolved(ModelSpec(model.name)).options
         said = {name for name, value in resolved.options.items() if name not in usual or usual[name] != value}
         chosen = frozenset(said | set(model.options))
-        subject = of_model(resolved, chosen, self._files, self._known, resolved.options)
-        return fit(subject, self._rooms(usable, memory), self._bandwidth)
+        if reference is None:
+            subject = of_model(resolved, chosen, self._files, self._known, resolved.options)
+        else:
+            subject = of_reference(
+                reference, self._access(), options=resolved.options, chosen=chosen, slots=resolved.slots
+            )
+        return fit(subject, rooms, self._bandwidth)
 
     def _rooms(self, usable: Sequence[DeviceMemory], memory: Sequence[str]) -> Rooms:
         devices, limits = self._host()
@@ -119,8 +138,22 @@ def checked(table: OptionTable, options: Mapping[str, object]) -> dict[str, Opti
     return found
 
 
-def _of_path(text: str) -> ModelSpec:
-    path = Path(text).expanduser()
+def _reference(text: str) -> Reference | None:
+    """None for a path. Raises BadRequest."""
+    if not is_reference(text):
+        return None
+    try:
+        found = parse(text)
+    except BadReference as error:
+        raise BadRequest(str(error)) from None
+    return None if isinstance(found, FileReference) else found
+
+
+def _named(text: str, reference: Reference | None) -> ModelSpec:
+    """A Model of one's own for a file or a reference: engines want a source, wherever it is."""
+    if reference is not None:
+        return ModelSpec(suggested_name(reference), Source(str(reference)))
+    path = Path(text.removeprefix("file:")).expanduser()
     return ModelSpec(path.stem, Source(str(path)))
 
 

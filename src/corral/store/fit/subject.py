@@ -7,17 +7,19 @@ What is fitted: a model that lies here, one that is configured, or one elsewhere
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from corral.domain.devices import DeviceMemory
+from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.fleet import ModelSpec, OptionValue
 from corral.store.gguf.asked import Asked
 from corral.store.gguf.estimate import Estimate, estimate
 from corral.store.gguf.facts import says
 from corral.store.gguf.header import Header, TensorInfo
 from corral.store.gguf.memory import FileFootprints
+from corral.store.gguf.placement import gpus_of
 from corral.store.gguf.shape import ModelShape, shape_of
 from corral.store.gguf.weights import Weights
 from corral.store.known import KnownFiles
@@ -43,6 +45,7 @@ class Subject:
     parameters: int | None = None
     size_bytes: int = 0
     offered: Mapping[str, int] = field(default_factory=dict)
+    projector_bytes: int = 0  # of the file that comes with one elsewhere; of one here `estimate` knows it
 
 
 def of_model(
@@ -78,6 +81,7 @@ def of_header(
     slots: int = 1,
     size_bytes: int = 0,
     offered: Mapping[str, int] | None = None,
+    projector_bytes: int = 0,
 ) -> Subject:
     """A model elsewhere, by what its headers say. Raises BadGguf for what no model can be."""
     said = says(header, tensors, size_bytes=size_bytes).base
@@ -85,7 +89,7 @@ def of_header(
     return Subject(
         name,
         shape,
-        _by_shape(shape, slots),
+        _by_shape(shape, slots, projector_bytes),
         options,
         chosen,
         slots,
@@ -93,6 +97,7 @@ def of_header(
         said.parameters,
         size_bytes or sum(tensor.n_bytes for tensor in tensors),
         offered or {},
+        projector_bytes,
     )
 
 
@@ -110,16 +115,21 @@ def of_quant(subject: Subject, quant: str, size_bytes: int) -> Subject:
     return dataclasses.replace(
         subject,
         shape=scaled,
-        estimate=_by_shape(scaled, subject.slots),
+        estimate=_by_shape(scaled, subject.slots, subject.projector_bytes),
         quantisation=quant,
         size_bytes=size_bytes,
         offered={},
     )
 
 
-def _by_shape(shape: ModelShape, slots: int) -> Estimator:
+def _by_shape(shape: ModelShape, slots: int, projector_bytes: int) -> Estimator:
     def estimated(options: Options, devices: Sequence[DeviceMemory]) -> Estimate:
-        return estimate(shape, Asked(options, slots), devices)
+        asked = Asked(options, slots)
+        found = estimate(shape, asked, devices)
+        if not projector_bytes:
+            return found
+        gpus = gpus_of(asked, devices) if asked.flag("mmproj_offload", True) else []
+        return found.plus(Estimate(weights=Counter({gpus[0].name if gpus else RAM: projector_bytes})))
 
     return estimated
 

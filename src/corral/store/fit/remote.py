@@ -1,0 +1,67 @@
+"""
+Models that are elsewhere: the hub's list says what there is and how large, the header of one file says the rest.
+
+Only headers are read, by ranges. Of the other quantisations of a repository sizes are enough: they have the same shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from corral.contracts.fetching import Plan, Role
+from corral.domain.errors import FileMissing
+from corral.domain.references import HubReference, OllamaReference, Reference, suggested_name
+from corral.store.fetch.web import Web
+from corral.store.files import names_of_parts, tensors_of
+from corral.store.fit.subject import Options, Subject, of_header
+from corral.store.gguf.header import Header, TensorInfo
+from corral.store.inspect.remote import PlannedFiles
+from corral.store.sources.access import Access
+from corral.store.sources.choosing import quants
+from corral.store.sources.ollama import admitted
+from corral.store.sources.planning import Sources
+
+
+def of_reference(
+    reference: Reference, access: Access, *, options: Options, chosen: frozenset[str], slots: int
+) -> Subject:
+    """The model that a reference names, with what its repository offers. Blocks on the network. Raises StoreFailed."""
+    sources = Sources(access)
+    plan = sources.plan(reference)
+    rules = admitted(access.rules, reference) if isinstance(reference, OllamaReference) else access.rules
+    web = Web(rules)
+    with web.line() as line:
+        header, tensors = _headers(PlannedFiles(plan, web, line))
+    return of_header(
+        suggested_name(reference),
+        header,
+        tensors,
+        options=options,
+        chosen=chosen,
+        slots=slots,
+        size_bytes=_size(plan, Role.MODEL),
+        projector_bytes=_size(plan, Role.PROJECTOR),
+        offered=_offered(sources, reference) if isinstance(reference, HubReference) else {},
+    )
+
+
+def _headers(files: PlannedFiles) -> tuple[Header, tuple[TensorInfo, ...]]:
+    """Of the first part, and the tensors of all."""
+    first = files.header(files.name)
+    if first is None:
+        raise FileMissing(f"There is no file {files.name}.")
+    if first.split is None:
+        return first, first.tensors
+    names = names_of_parts(files.name, first.split)
+    parts = {name: first if name == files.name else files.header(name) for name in names}
+    return parts[names[0]] or first, tensors_of(parts, first.split)
+
+
+def _size(plan: Plan, role: Role) -> int:
+    """0 where it is not said: then the tensors say it."""
+    return sum(each.size_bytes or 0 for each in plan.files if each.role is role)
+
+
+def _offered(sources: Sources, reference: HubReference) -> Mapping[str, int]:
+    found = quants(sources.repository(reference).files)
+    return {name: size for name, size in found.items() if size}
