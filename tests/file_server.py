@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 CERTIFICATE = Path(__file__).parent / "certificates" / "localhost.pem"  # of localhost, 127.0.0.1 and files.example
 PIECE = 16 * 1024
@@ -117,7 +118,7 @@ class FileServer:
                 with self._lock:
                     self._open.add(sock)
             with sock, sock.makefile("rb") as reader:
-                while (ask := _read(reader)) is not None:
+                while (ask := read_ask(reader)) is not None:
                     with self._lock:
                         self.asked.append(ask)
                     if not self._send(sock, ask, self._handle(ask)):
@@ -170,12 +171,13 @@ def _reset(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def _read(reader: object) -> Ask | None:
-    first = reader.readline(65536).decode("latin-1").split()  # type: ignore[attr-defined]
+def read_ask(reader: IO[bytes]) -> Ask | None:
+    """The next request of a connection; None at its end."""
+    first = reader.readline(65536).decode("latin-1").split()
     if len(first) < 2:
         return None
     headers = {}
-    while line := reader.readline(65536).strip():  # type: ignore[attr-defined]
+    while line := reader.readline(65536).strip():
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.strip().lower()] = value.strip()
     return Ask(first[0], first[1], headers)

@@ -1,0 +1,28 @@
+"""Spans against a plain set of numbers."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corral.store.fetch.spans import Spans
+
+SPAN = st.tuples(st.integers(0, 30), st.integers(0, 30))
+
+
+@given(st.lists(SPAN, max_size=12), st.integers(0, 35))
+def test_they_are_a_set_of_bytes(spans: list[tuple[int, int]], size: int) -> None:
+    found = Spans.of(spans)
+    plain = {byte for first, end in spans for byte in range(first, end)}
+    assert found.count == len(plain)
+    assert {byte for first, end in found.spans for byte in range(first, end)} == plain
+    assert all(a[1] < b[0] for a, b in zip(found.spans, found.spans[1:], strict=False))  # disjoint, joined, in order
+    assert found.frontier == next(byte for byte in range(40) if byte not in plain)
+    assert found.end == max(plain, default=-1) + 1
+    absent = [byte for byte in range(size) if byte not in plain]
+    gap = found.gap(size)
+    if not absent:
+        assert gap is None
+    else:
+        end = next((byte for byte in range(absent[0], size) if byte in plain), size)
+        assert gap == (absent[0], end)
