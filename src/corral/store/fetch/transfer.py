@@ -50,6 +50,10 @@ class _Changed(Exception):
     """The server has another file now, or gives no parts of it after all: from the beginning."""
 
 
+class _Broken(Exception):
+    """An answer broke off: its segment is asked for again. (One that never began has been asked for often enough.)"""
+
+
 @dataclass(frozen=True, slots=True)
 class Arrived:
     """What lies in the part now, flushed."""
@@ -293,14 +297,14 @@ class Transfer:
                 try:
                     self._segment(segment, answer, mine, buffer)
                     failures = 0
-                except (Interrupted, TooBusy) as error:
-                    logger.info("%s", error.message)
+                except (_Broken, Interrupted, TooBusy) as error:
+                    logger.info("%s", error)
                     failures = 1 if segment.at - began >= _WORTH_A_TRY else failures + 1
-                    if isinstance(error, TooBusy) or failures > self.web.rules.retries:
+                    if not isinstance(error, _Broken) or failures > self.web.rules.retries:
                         self._board.give_back(segment)
                         if self._board.retire():
                             return
-                        raise
+                        raise error.__cause__ if isinstance(error, _Broken) and error.__cause__ else error from None
                 self._board.give_back(segment)
                 segment = answer = None
                 if failures:
@@ -311,9 +315,12 @@ class Transfer:
             self._check_part(answer, segment)
             assert segment.end is not None
             while segment.at < segment.end:
-                count = answer.readinto(buffer[: segment.end - segment.at])
+                try:
+                    count = answer.readinto(buffer[: segment.end - segment.at])
+                except Interrupted as error:
+                    raise _Broken(error.message) from error
                 if not count:
-                    raise Interrupted(f"{answer.target.shown} sent less than was asked for.")
+                    self._odd(f"{answer.target.shown} sent less than was asked for")
                 self._write(buffer[:count], segment)
 
     def _check_part(self, answer: Answer, segment: Segment) -> None:
@@ -322,9 +329,12 @@ class Transfer:
         if answer.whole_bytes not in (None, self._identity.size):
             raise _Changed("its size is another one")
         if answer.first_byte != segment.at:
-            raise Interrupted(f"{answer.target.shown} sent another part than was asked for.")
+            self._odd(f"{answer.target.shown} sent another part than was asked for")
         if self._etags and answer.etag != self._identity.etag:
             raise _Changed("its ETag is another one")
+
+    def _odd(self, what: str) -> None:
+        raise _Broken(what) from Interrupted(f"{what}.", hint="Try again later.")
 
     def _stream(self, answer: Answer, segment: Segment) -> None:
         """A server without ranges: all of it by one connection, and from the beginning if that breaks."""
