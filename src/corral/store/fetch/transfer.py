@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -84,6 +85,7 @@ class Transfer:
     _worthless: bool = False  # what has come
     _digest: str = ""
     _settled: Spans = field(default_factory=Spans)
+    _writing: threading.Lock = field(default_factory=threading.Lock)  # in the kernel they would wait by spinning
     _pool: ThreadPoolExecutor = field(init=False)
     _fd: int = -1
 
@@ -361,7 +363,7 @@ class Transfer:
     def _write(self, data: memoryview, segment: Segment) -> None:
         if segment.at == 0 and self.file.path.endswith(".gguf") and bytes(data[:4]) != b"GGUF"[: len(data)]:
             self._refuse(f"it begins with {bytes(data[:4])!r}, so it is no GGUF file")
-        with self._errors():
+        with self._errors(), self._writing:
             self.disk.write(self._fd, data, segment.at)
         self._board.wrote(segment, len(data))
 
