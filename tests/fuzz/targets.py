@@ -46,7 +46,7 @@ from corral.kit.http_heads import (
 from corral.kit.sse import payloads, take_whole, whole_events
 from corral.store.gguf.header import Header
 from corral.store.gguf.reader import read_from, read_header
-from corral.store.inspect.inspection import inspection
+from corral.store.inspect.describing import described
 from tests.fuzz.anthropic import talk as speak
 from tests.fuzz.ollama import talk as ask_all
 from tests.fuzz.responses import talk as respond
@@ -179,7 +179,7 @@ def gguf(data: bytes) -> None:
     if isinstance(whole, Header):
         assert whole.tensor_bytes <= len(data)
         with contextlib.suppress(BadGguf):
-            found = inspection(whole, whole.tensors, files=[path.name], file_bytes=len(data))
+            found = described(whole, whole.tensors, files=[path.name], file_bytes=len(data))
             json.dumps(dataclasses.asdict(found), allow_nan=False)
             assert all(name and text for name, text in lines(found))
 

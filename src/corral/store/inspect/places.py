@@ -13,7 +13,8 @@ from corral.domain.errors import FileMissing, StoreFailed
 from corral.store.files import missing, names_of_parts, tensors_of
 from corral.store.gguf.header import Header, TensorInfo
 from corral.store.gguf.reader import read_header
-from corral.store.inspect.inspection import Inspection, Split, inspection
+from corral.store.inspect.describing import described
+from corral.store.inspect.inspection import Inspection, Split
 
 _PROJECTOR: Final = "mmproj"
 
@@ -78,7 +79,7 @@ def inspect_files(files: Files) -> tuple[Inspection, tuple[TensorInfo, ...]]:
         first = there.get(names[0], given)
         absent = tuple(name for name in names if name not in there)
         split = Split(given.split.count, not absent, absent)
-    found = inspection(
+    found = described(
         first,
         tensors,
         files=tuple(there),
