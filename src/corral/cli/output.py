@@ -47,6 +47,8 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Se
 
 def printable(text: str) -> str:
     """Without control characters: what a model or a log says must not steer the terminal."""
+    if text.isprintable():  # nearly always
+        return text
     return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 

@@ -148,6 +148,8 @@ def with_projectors(
         if item.kind is Kind.PROJECTOR and not item.problem:
             beside.setdefault(group(item), []).append(item)
     beside.pop(None, None)
+    if not beside:
+        return list(items)
     return [
         replace(item, projector=_projector(item, beside.get(group(item), []))) if item.kind is Kind.MODEL else item
         for item in items

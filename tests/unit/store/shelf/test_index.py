@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,3 +202,47 @@ def test_a_name_of_255_bytes_has_its_origin(tmp_path: Path) -> None:
     kit.describe(tmp_path, f"import/{'y' * 250}.gguf", reference="https://h/y.gguf")
     (item,) = Index(tmp_path).items()
     assert item.reference == "https://h/y.gguf"
+
+
+def test_thousands_of_files_cost_little_when_nothing_has_changed(tmp_path: Path) -> None:
+    first = put(tmp_path, "hf/o/first/a.gguf")
+    for number in range(2_000):
+        folder = tmp_path / f"hf/o/repo{number}"
+        folder.mkdir()
+        os.link(first, folder / f"m{number}.gguf")
+    reads = Counting()
+    assert len(Index(tmp_path, read=reads).items()) == len(reads.read) == 2_001
+    began = time.process_time()
+    assert len(Index(tmp_path, read=reads).items()) == 2_001
+    cost_s = time.process_time() - began
+    assert len(reads.read) == 2_001
+    assert cost_s < 0.5, "0.07 s as measured: ten thousand would take more than a second"
+
+
+_LISTER = """
+import sys, pathlib
+from corral.store.shelf.index import Index
+for _ in range(30):
+    items = Index(pathlib.Path(sys.argv[1])).items()
+    assert "keep" in [item.name for item in items], items
+"""
+
+
+def test_two_processes_and_files_that_come_and_go(tmp_path: Path) -> None:
+    put(tmp_path, "import/keep.gguf")
+    argv = [sys.executable, "-c", _LISTER, str(tmp_path)]
+    others = [subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    number = 0
+    while any(other.poll() is None for other in others):
+        path = put(tmp_path, f"import/n{number % 5}.gguf")
+        Index(tmp_path).items()
+        if number % 2:
+            path.unlink()
+        number += 1
+    for other in others:
+        _, error = other.communicate(timeout=30)
+        assert other.returncode == 0, error
+    reads = Counting()
+    there = {path.name for path in (tmp_path / "import").glob("*.gguf")}
+    assert {item.path.name for item in Index(tmp_path, read=reads).items()} == there
+    assert not list(tmp_path.glob("*.tmp"))
