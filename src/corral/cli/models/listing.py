@@ -36,7 +36,7 @@ def list_(
     """
     Show the models in the store: size, quantisation, parameters, context, parts, age, and who uses them.
 
-    What other programs have fetched can be used where it lies: by its path in the config.
+    What other programs have fetched can be used where it lies, by its path in the config; `pull` finds it, too.
     """
     from corral.store.shelf.items import STORE, Kind
 
