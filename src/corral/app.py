@@ -30,11 +30,11 @@ from corral.config.settings import Settings
 from corral.contracts.devices import Devices
 from corral.contracts.engine import Engine, Wished
 from corral.contracts.runtime import Runtime
-from corral.devices import HostBudgets, HostDevices, budgets, charged, this_host
+from corral.devices import HostBudgets, HostDevices, charged, this_host
 from corral.devices.cpu import CpuReader
 from corral.devices.report import rows as device_rows
 from corral.devices.watch import DeviceWatch
-from corral.domain.devices import RAM, DeviceMemory, Snapshot
+from corral.domain.devices import RAM, Snapshot
 from corral.domain.errors import CorralError, PlaceFailed
 from corral.domain.events import MemoryChanged, ShutdownWanted, StateChanged
 from corral.domain.facts import ModelFacts
@@ -99,29 +99,6 @@ def engines(hidden_env: frozenset[str] = frozenset()) -> dict[str, Engine]:
         "command": CommandEngine(),
         "remote": RemoteEngine(),
     }
-
-
-def ram_bandwidth() -> RamBandwidth:
-    """Measured when it is first asked for, and remembered for the next time."""
-    return RamBandwidth(Path(cache_dir(os.environ)) / "bandwidth.json")
-
-
-def fitting(settings: Settings) -> Fitting:
-    """For a host on which no Corral runs: what Models may have is what programs leave, as far as `memory` allows."""
-
-    def host() -> tuple[Sequence[DeviceMemory], Mapping[str, int]]:
-        devices = this_host().read()
-        return devices, budgets(settings.memory, devices, {})
-
-    known = KnownFiles(Path(cache_dir(os.environ)) / "headers")
-    return Fitting(
-        known,
-        engines(settings.hidden_env),
-        host=host,
-        charges=charged,
-        ram=ram_bandwidth(),
-        access=lambda: access(settings.store, os.environ),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +203,7 @@ class Corral:
             self._engines,
             host=lambda: (self.watch.last.devices, self._budgets.in_force),
             charges=charged,
-            ram=ram_bandwidth(),
+            ram=RamBandwidth(Path(cache_dir(os.environ)) / "bandwidth.json"),
             access=lambda: access(self.settings.store, os.environ),
         )
         self._changes = ConfigChanges(settings.config_file, self._engines, reread, self.reload)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from corral.cli import connect, options, output, reading
 from corral.cli.usage import UsageError
+
+if TYPE_CHECKING:
+    from corral.config.settings import Settings
+    from corral.domain.devices import DeviceMemory
+    from corral.store.fit.service import Fitting
 
 
 def fit(
@@ -107,7 +113,6 @@ def _here(model: str, config: str, given: dict[str, Any], sizes: list[str]) -> A
     """Without a Corral that could be asked."""
     import asyncio
 
-    from corral import app
     from corral.contracts.fitting import FitWanted
     from corral.domain import names as naming
     from corral.domain.references import is_reference
@@ -118,4 +123,30 @@ def _here(model: str, config: str, given: dict[str, Any], sizes: list[str]) -> A
     if not (model in known or is_reference(model) or os.path.exists(model) or model.lower().endswith(".gguf")):
         naming.resolve(model, known)  # which says what there is instead
     spec = models[known[model]] if model in known else None
-    return asyncio.run(app.fitting(settings).fit(FitWanted(model, spec, given, tuple(sizes))))
+    return asyncio.run(_fitting(settings).fit(FitWanted(model, spec, given, tuple(sizes))))
+
+
+def _fitting(settings: Settings) -> Fitting:
+    """For a host on which no Corral runs: what Models may have is what programs leave, as far as `memory` allows."""
+    from pathlib import Path
+
+    from corral.config.paths import cache_dir
+    from corral.devices import budgets, charged, this_host
+    from corral.store.fit.measured import RamBandwidth
+    from corral.store.fit.service import Fitting
+    from corral.store.known import KnownFiles
+    from corral.store.sources.access import access
+
+    def host() -> tuple[Sequence[DeviceMemory], Mapping[str, int]]:
+        devices = this_host().read()
+        return devices, budgets(settings.memory, devices, {})
+
+    cache = Path(cache_dir(os.environ))
+    return Fitting(
+        KnownFiles(cache / "headers"),
+        reading.engines(),
+        host=host,
+        charges=charged,
+        ram=RamBandwidth(cache / "bandwidth.json"),
+        access=lambda: access(settings.store, os.environ),
+    )

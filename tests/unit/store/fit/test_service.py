@@ -1,0 +1,52 @@
+"""Memories that are not here, and options as they come from outside."""
+
+from __future__ import annotations
+
+import pytest
+
+from corral.domain.devices import RAM, DeviceMemory
+from corral.domain.errors import BadRequest
+from corral.engines.llamacpp.options import OPTIONS
+from corral.store.fit.service import checked, imagined
+from tests.unit.store.fit.kit import GIB
+
+HERE = (DeviceMemory(RAM, 64 * GIB, 60 * GIB), DeviceMemory("CUDA0", 80 * GIB, 9 * GIB, "NVIDIA H100 80GB HBM3"))
+
+
+def sizes(*memory: str) -> dict[str, tuple[int, int]]:
+    return {each.name: (each.total_bytes // GIB, each.free_bytes // GIB) for each in imagined(HERE, memory)}
+
+
+def test_gpus_in_their_order() -> None:
+    assert sizes("24GiB", "8GiB") == {RAM: (64, 60), "CUDA0": (24, 24), "CUDA1": (8, 8)}
+
+
+def test_memories_by_name() -> None:
+    assert sizes("ram=16GiB") == {RAM: (16, 16), "CUDA0": (80, 9)}
+    assert sizes("Vulkan3=8GiB", "ram=16GiB") == {RAM: (16, 16), "Vulkan3": (8, 8)}
+
+
+def test_a_gpu_that_is_here_keeps_what_is_known_of_it() -> None:
+    assert [each.description for each in imagined(HERE, ["24GiB"])][1:] == ["NVIDIA H100 80GB HBM3"]
+    assert [each.description for each in imagined(HERE, ["ROCm0=24GiB"])][1:] == [""]
+
+
+@pytest.mark.parametrize("text", ["", "much", "CUDA0=", "=x", "-5GiB"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(BadRequest):
+        imagined(HERE, [text])
+
+
+def test_options_are_checked_by_the_engines_table() -> None:
+    assert checked(OPTIONS, {"ctx_size": 4096, "n_gpu_layers": "all", "device": ["CUDA0"]}) == {
+        "ctx_size": 4096, "n_gpu_layers": "all", "device": ("CUDA0",),
+    }  # fmt: skip
+    for options, words in (
+        ({"ctx_sise": 4096}, "ctx_size"),
+        ({"ctx_size": -1}, "ctx_size must be"),
+        ({"cache_type_k": "q9"}, "cache_type_k must be one of"),
+        ({"parallel": "many"}, "parallel must be"),
+    ):
+        with pytest.raises(BadRequest) as caught:
+            checked(OPTIONS, options)
+        assert words in caught.value.sentence()
