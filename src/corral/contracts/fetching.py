@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from corral.domain.fetching import Progress as Progress
+from corral.domain.fleet import Source
 from corral.domain.references import Reference
 
 
@@ -56,31 +58,6 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a fetch is. `per_s` bytes a second over the last few seconds; `done_bytes` counts what was there."""
-
-    done_bytes: int
-    total_bytes: int | None
-    per_s: float = 0.0
-    files_done: int = 0
-    files: int = 1
-    file: str = ""  # its name, of the one that is coming
-    doing: str = "fetching"  # waiting (for another process), fetching, verifying
-
-    @property
-    def share(self) -> float | None:
-        """From 0 to 1; None where the end is not known."""
-        return min(1.0, self.done_bytes / self.total_bytes) if self.total_bytes else None
-
-    @property
-    def left_s(self) -> float | None:
-        """Seconds until it is there at this speed; None where that cannot be told."""
-        if self.total_bytes is None or self.per_s <= 0:
-            return None
-        return max(0.0, (self.total_bytes - self.done_bytes) / self.per_s)
-
-
-@dataclass(frozen=True, slots=True)
 class Fetched:
     """Where the files of a plan are now: whole, and checked against what their source says. In the plan's order."""
 
@@ -111,4 +88,20 @@ class Fetches(Protocol):
         Who asks for files that somebody fetches already, in this process or another, follows that. `stop` is asked
         now and then; where it says True, FetchStopped is raised.
         """
+        ...
+
+
+class Supply(Protocol):
+    """
+    Where Models get their files from. Both block: call them in a thread.
+
+    `source` is one that has a `reference`; what is returned is the same with the paths of its files.
+    """
+
+    def here(self, source: Source) -> Source | None:
+        """Where all of it is here already. Asks nobody; None where it is not."""
+        ...
+
+    def bring(self, source: Source, told: Told, stop: Callable[[], bool]) -> Source:
+        """Fetch what is missing. Raises StoreFailed; `stop` as in Fetches."""
         ...

@@ -18,6 +18,23 @@ class Survey(msgspec.Struct, frozen=True):
     model: ModelSpec
 
 
+class Fetch(msgspec.Struct, frozen=True):
+    """
+    Bring the files of a Model that is wanted and has none here -> FetchProgressed, then FilesCame | FilesFailed.
+
+    `fetch` names it in those events.
+    """
+
+    fetch: str
+    model: ModelSpec
+
+
+class EndFetch(msgspec.Struct, frozen=True):
+    """Nobody wants it any more. What has come so far is kept; no event of it counts from here on."""
+
+    fetch: str
+
+
 class Start(msgspec.Struct, frozen=True):
     """
     Plan and start an instance -> InstanceReady | InstanceFailed.
@@ -84,4 +101,4 @@ class Finished(msgspec.Struct, frozen=True):
     """The shutdown is complete: no instance is left."""
 
 
-Command = Survey | Start | Stop | Check | Grant | Refuse | Wake | Tell | Finished
+Command = Survey | Fetch | EndFetch | Start | Stop | Check | Grant | Refuse | Wake | Tell | Finished

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 import msgspec
 
 from corral.domain.errors import CorralError
-from corral.domain.fleet import Fleet, ModelSpec, OptionValue
+from corral.domain.fetching import Progress
+from corral.domain.fleet import Fleet, ModelSpec, OptionValue, Source
 from corral.domain.instance import InstanceState
 from corral.domain.launch import Endpoint, ExitStatus, Footprint, LoadWish, Remembered, Variant
 from corral.domain.serving import Caller
@@ -101,6 +102,31 @@ class LeaseReleased(msgspec.Struct, frozen=True, gc=False):
 
     request: int
     broken: bool = False
+
+
+class FetchProgressed(msgspec.Struct, frozen=True):
+    """How far a fetch is. For people, and for what is told of the wait."""
+
+    fetch: str
+    progress: Progress
+
+
+class FilesCame(msgspec.Struct, frozen=True):
+    """A fetch is over: `source` is the Model's, with the paths of its files. `fetched_bytes` came over the network."""
+
+    fetch: str
+    source: Source
+    fetched_bytes: int = 0
+    seconds: float = 0.0
+
+
+class FilesFailed(msgspec.Struct, frozen=True):
+    """A fetch is over, and the files are not here."""
+
+    fetch: str
+    error: CorralError
+    fetched_bytes: int = 0
+    seconds: float = 0.0
 
 
 class InstanceReady(msgspec.Struct, frozen=True):
@@ -200,6 +226,9 @@ SchedulerEvent = (
     | Requested
     | RequestsLeft
     | LeaseReleased
+    | FetchProgressed
+    | FilesCame
+    | FilesFailed
     | InstanceReady
     | InstanceProgressed
     | InstanceFailed
@@ -235,6 +264,17 @@ class LoadFinished(msgspec.Struct, frozen=True):
     outcome: str
     seconds: float
     waiters: int = 0
+
+
+class FetchFinished(msgspec.Struct, frozen=True):
+    """
+    The files of a Model came, or did not. `outcome` is `fetched`, `there` (nothing had to come), `failed` or `ended`.
+    """
+
+    model: str
+    outcome: str
+    fetched_bytes: int = 0
+    seconds: float = 0.0
 
 
 class Evicted(msgspec.Struct, frozen=True):
@@ -297,4 +337,6 @@ class RequestFinished(msgspec.Struct, frozen=True, gc=False):
     slot_s: float = 0.0
 
 
-Notice = StateChanged | LoadFinished | Evicted | Shrunk | LeaseGranted | RequestRefused | RequestFinished
+Notice = (
+    StateChanged | LoadFinished | FetchFinished | Evicted | Shrunk | LeaseGranted | RequestRefused | RequestFinished
+)

@@ -18,9 +18,25 @@ ArgValue = str | int | float | bool | tuple[str | int | float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a Model's weights come from: a local path, or nothing for an engine that already runs."""
+    """
+    Where a Model's weights come from: a file of this machine, a place to fetch them from, or nothing for an engine that
+    already runs.
+
+    With a `reference` the `path` is "" until the files are here, and so is that of their `projector`.
+    """
 
     path: str = ""
+    reference: str = ""  # as domain.references.parse reads it
+    place: str = ""  # the file that it shall become; "" = where the store puts it
+    sha256: str = ""
+    pictures: bool = True  # its projector is wanted too, where there is one
+    projector: str = ""
+    auto_download: bool = True
+
+    @property
+    def wanting(self) -> bool:
+        """Whether its files would have to be fetched before a start."""
+        return bool(self.reference) and not self.path
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from corral.domain.fetching import Progress
 from corral.domain.fleet import OptionValue
 from corral.domain.units import FOREVER, to_millisecond
 
@@ -57,6 +58,7 @@ class InstanceView(msgspec.Struct, frozen=True):
     load_s: float | None = None  # seconds of its last load
     ready_at: float | None = None  # when that load ended
     progress: float | None = None  # while it loads: how much of it is done, from 0 to 1, where the engine says so
+    fetching: Progress | None = None  # in `starting` before there is an engine: its files are being fetched
     service_s: float | None = None  # slot-seconds that its requests take, as measured
     failures: int = 0  # failed starts in a row
     retry_at: float | None = None  # failed: when the next start is allowed
@@ -78,7 +80,7 @@ class InstanceView(msgspec.Struct, frozen=True):
             "slots": self.slots,
             "waiting": self.waiting,
             "expected_wait_s": to_millisecond(expected_wait_s),
-            "for_s": round(now - self.since, 3) if self.instance else None,
+            "for_s": round(now - self.since, 3) if self.instance or self.fetching else None,
             "ttl_s": self.ttl_s,
             "ttl_left_s": _left(self.expires_at, now),
             "ram_bytes": self.ram_bytes,
@@ -87,6 +89,7 @@ class InstanceView(msgspec.Struct, frozen=True):
             "options": dict(self.options),
             "load_s": self.load_s,
             "progress": self.progress,
+            "fetching": self.fetching.row() if self.fetching is not None else None,
             "service_s": to_millisecond(self.service_s),
             "pinned": self.pinned,
             "error": self.error,

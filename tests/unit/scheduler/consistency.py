@@ -45,8 +45,11 @@ def check_books(machine: Machine) -> None:
             assert not current.suspect
             assert not model.light, "a lease without a slot is never waited for on a ready instance"
             assert not model.queue or current.used >= current.slots, "someone waits beside a free slot"
-        assert (model in world.line) == (model.wants_start() and model.surveyed)
-        assert model.surveyed or model.asked_about or not model.wants_start(), "nobody finds out what its start takes"
+        wanting, root = model.spec.source.wanting, model.parent or model
+        assert (model in world.line) == (model.wants_start() and model.surveyed and not wanting)
+        assert wanting or model.surveyed or model.asked_about or not model.wants_start(), "nobody looks what it takes"
+        assert root.fetch is not None or not (wanting and model.wants_start()), "nobody fetches its files"
+        assert model.fetch is None or world.fetches[model.fetch.id] is model
         in_line = [*model.queue.values(), *model.light.values()]
         for waiter in (*in_line, *model.parked.values()):
             assert world.waiting[waiter.request] is waiter
@@ -58,6 +61,7 @@ def check_books(machine: Machine) -> None:
         for caller in model.callers if model in world.line else ():
             assert world.line.wants(model, caller)
         assert model.retry_at is None or not model.waiting, "nobody waits through a back-off"
+    assert len(world.fetches) == sum(model.fetch is not None for model in world.every())
     _check_ways(machine)
     line = [model for _, model in world.line.in_order()]
     _check_in_line(machine, line)

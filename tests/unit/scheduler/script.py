@@ -5,7 +5,7 @@ Transcripts of the machine: things happen at times, and short lines say what it 
     assert s.ask(1, "a") == ["start a"]
     assert s.ready("a") == ["grant 1 a"]
 
-Lines: `survey a`, `start a`, `stop a (why)`, `stop a (why, force)`, `check a`, `grant 1 a`, `refuse 1 code`,
+Lines: `fetch a`, `end fetch a`, `survey a`, `start a`, `stop a (why)`, `stop a (why, force)`, `check a`, `grant 1 a`, `refuse 1 code`,
 `finished`. Notices are kept in `told`, the last Wake in `wake`. `wait` moves the clock and sends the Ticks that the
 machine asked for.
 """
@@ -18,6 +18,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from corral.domain import commands, events
 from corral.domain.errors import CorralError, StartFailed
+from corral.domain.fetching import Progress
 from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec, OptionValue
 from corral.domain.instance import InstanceState, InstanceView
 from corral.domain.launch import Endpoint, ExitKind, ExitStatus, Footprint, LoadWish, Remembered, Variant
@@ -95,6 +96,7 @@ class Script:
         self.starts: dict[str, commands.Start] = {}  # by Model, the last
         self.names: dict[str, str] = {}  # instance -> Model
         self.asked_about: dict[str, ModelSpec] = {}
+        self.fetches: dict[str, str] = {}  # Model -> its fetch, also one that was ended
         self.pending: dict[str, str] = {}  # instance -> starting | stopping | ready
         self.fleet = Fleet()
         self.sizes = dict(sizes or {})
@@ -160,6 +162,18 @@ class Script:
 
     def release(self, *requests: int, broken: bool = False) -> list[str]:
         return [line for request in requests for line in self.step(events.LeaseReleased(request, broken))]
+
+    def fetching(self, model: str, done: int, total: int | None, per_s: float = 0.0) -> list[str]:
+        """So much of its files is here."""
+        return self.step(events.FetchProgressed(self.fetches[model], Progress(done, total, per_s)))
+
+    def came(self, model: str, *, fetched: int = 100) -> list[str]:
+        """Its files are here."""
+        source = dataclasses.replace(self.fleet.models[model].source, path=f"/store/{model}.gguf")
+        return self.step(events.FilesCame(self.fetches[model], source, fetched, 1.0))
+
+    def fetch_failed(self, model: str, error: CorralError) -> list[str]:
+        return self.step(events.FilesFailed(self.fetches[model], error))
 
     def ready(
         self, model: str, *, slots: int = 99, load_s: float = 1.0, options: Mapping[str, OptionValue] | None = None
@@ -237,6 +251,13 @@ class Script:
 
     def _line(self, command: commands.Command) -> str:
         match command:
+            case commands.Fetch():
+                assert command.model.source.wanting, "what is here needs no fetch"
+                self.fetches[command.model.name] = command.fetch
+                return f"fetch {command.model.name}"
+            case commands.EndFetch():
+                ended = next(name for name, fetch in self.fetches.items() if fetch == command.fetch)
+                return f"end fetch {ended}"
             case commands.Survey():
                 label = self.label(command.model)
                 self.asked_about[label] = command.model
@@ -293,6 +314,9 @@ class Script:
     def states_told(self, model: str) -> list[str]:
         """All states that were told of a Model, in order."""
         return [n.new.value for n in self.told if isinstance(n, events.StateChanged) and n.model == model]
+
+    def fetches_told(self) -> list[tuple[str, str, int]]:
+        return [(n.model, n.outcome, n.fetched_bytes) for n in self.told if isinstance(n, events.FetchFinished)]
 
     def loads_told(self) -> list[tuple[str, str, int]]:
         return [(n.model, n.outcome, n.waiters) for n in self.told if isinstance(n, events.LoadFinished)]

@@ -3,8 +3,8 @@ The scheduler's machine: events in, commands out. It decides who runs, who waits
 
 No I/O, no clock, no tasks: `step` takes the time as an argument. `corral/scheduler/design.md` explains the rules.
 The parts: `state` (what is known), `leasing` (requests and leases), `callers` (what each has in hand), `inline` (what
-those in line need), `loading` (who starts, and who leaves for it), `stopping`, `failing`, `reload`, `timers`,
-`measured`, `views`, `outlook`.
+those in line need), `fetching` (files that are not here), `loading` (who starts, and who leaves for it), `stopping`,
+`failing`, `reload`, `timers`, `measured`, `views`, `outlook`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from typing import Any, Final
 
 from corral.domain.commands import Command, Grant
 from corral.domain.events import (
+    FetchProgressed,
+    FilesCame,
+    FilesFailed,
     FleetChanged,
     InstanceAdopted,
     InstanceChecked,
@@ -38,7 +41,7 @@ from corral.domain.events import (
 from corral.domain.instance import InstanceState, InstanceView
 from corral.domain.queue import CallerView, WaitingView
 from corral.domain.serving import Caller
-from corral.scheduler.machine import failing, leasing, loading, outlook, reload, stopping, views
+from corral.scheduler.machine import failing, fetching, leasing, loading, outlook, reload, stopping, views
 from corral.scheduler.machine.outlook import Outlook
 from corral.scheduler.machine.state import READY, STARTING, Alarm, Instance, ModelState, World
 
@@ -124,9 +127,10 @@ class Machine:
         return [views.view(way) for name in self._world.order for way in views.shown(models[name])]
 
     def present(self) -> list[InstanceView]:
-        """The states of those Models alone that have an engine, or waiters. Costs nothing for the idle thousands."""
+        """The states of those Models alone that have an engine, a fetch or waiters. The idle thousands cost nothing."""
         world = self._world
         found = {each.model: None for each in world.instances.values()}
+        found.update((each, None) for each in world.fetches.values())
         found.update((each.model, None) for each in world.waiting.values())
         return [views.view(model) for model in found if not model.removed]
 
@@ -231,6 +235,9 @@ _HANDLERS: Final[dict[type, Callable[[World, Any], None]]] = {
     Requested: leasing.request,
     RequestsLeft: _requests_left,
     LeaseReleased: stopping.released,
+    FetchProgressed: fetching.progressed,
+    FilesCame: fetching.came,
+    FilesFailed: fetching.failed,
     InstanceReady: loading.ready,
     InstanceProgressed: _instance_progressed,
     InstanceFailed: failing.failed,

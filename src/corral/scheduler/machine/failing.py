@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from corral.domain.errors import CorralError, EngineDied, NoMemory, StartFailed
+import dataclasses
+
+from corral.domain.errors import CorralError, EngineDied, FileMissing, NoMemory, StartFailed
 from corral.domain.events import InstanceExited, InstanceFailed, LoadFinished
 from corral.domain.instance import InstanceState
 from corral.scheduler.machine.leasing import again, refuse_waiters
@@ -54,7 +56,17 @@ def failed(world: World, event: InstanceFailed) -> None:
         model.cramped, model.error = True, event.error
         world.touch(model)
     else:
+        if isinstance(event.error, FileMissing):
+            _lost(model)
         note_failure(world, model, event.error)
+
+
+def _lost(model: ModelState) -> None:
+    """A file that was here is not: where it can be fetched, that is done before the next start."""
+    for each in (model, model.parent):
+        if each is not None and each.spec.source.reference:
+            source = dataclasses.replace(each.spec.source, path="", projector="")
+            each.spec = dataclasses.replace(each.spec, source=source)
 
 
 def _for_memory(error: CorralError) -> bool:

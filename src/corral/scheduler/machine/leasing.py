@@ -215,10 +215,18 @@ def expire(world: World, model: ModelState) -> None:
         waiter = world.waiting.get(request)
         if waiter is not None:
             leave(world, waiter)
-            waited = f"The request waited {world.now - waiter.asked_at:.0f} s for {model.name!r} and got no lease."
-            refuse(world, request, QueueTimeout(waited, hint="Try again, or raise timeouts.queue."))
+            refuse(world, request, _too_late(world, waiter))
     if deadlines:
         world.timers.ask(model, deadlines[0][0])
+
+
+def _too_late(world: World, waiter: Waiter) -> CorralError:
+    """With what it waited for, where that is known and takes long."""
+    fetch = (waiter.model.parent or waiter.model).fetch
+    if fetch is not None:
+        return fetch.unfinished(waiter.model.name)
+    waited = f"The request waited {world.now - waiter.asked_at:.0f} s for {waiter.model.name!r} and got no lease."
+    return QueueTimeout(waited, hint="Try again, or raise timeouts.queue.")
 
 
 def refuse(world: World, request: int, error: CorralError) -> None:

@@ -21,7 +21,7 @@ from corral.domain.events import (
 )
 from corral.domain.fleet import Fleet, GroupSpec, ModelSpec
 from corral.domain.instance import InstanceState
-from corral.scheduler.machine import doubt, leasing, loading, stopping, wishes
+from corral.scheduler.machine import doubt, fetching, leasing, loading, stopping, wishes
 from corral.scheduler.machine.state import READY, STARTING, Instance, ModelState, World
 from corral.scheduler.policy.groups import must_leave
 from corral.scheduler.policy.memory import fits
@@ -43,7 +43,10 @@ def fleet_changed(world: World, event: FleetChanged) -> None:
             model = world.models[name] = ModelState(spec, world.next_arrival(), preload=spec.preload)
         old = model.spec
         _apply(world, model, spec, groups.get(name))
+        if spec.source != old.source:
+            fetching.end(world, model)
         wishes.fleet_changed(world, model, old)
+        fetching.follow(world, model)
         if name in event.digests:
             _learn(world, model, event)
         else:

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from corral.domain import commands
 from corral.domain.commands import Command, Survey, Tell, Wake
-from corral.domain.errors import CorralError
+from corral.domain.errors import CorralError, Fetching
 from corral.domain.events import InstanceAdopted, Notice, StateChanged
+from corral.domain.fetching import Progress
 from corral.domain.fleet import GroupSpec, Limits, ModelSpec, OptionValue
 from corral.domain.instance import TRANSITIONS, InstanceState
 from corral.domain.launch import Endpoint, LoadWish, Variant
@@ -39,6 +41,13 @@ DRAINING, STOPPING = InstanceState.DRAINING, InstanceState.STOPPING
 
 NOWHERE: Final = Endpoint()
 """The endpoint of an instance that does not answer yet."""
+
+
+ASK_AGAIN_S: Final = 30.0
+"""`Retry-After` where nobody knows how long a fetch will take."""
+
+ASK_AGAIN_MOST_S: Final = 3600.0
+"""A client that is told more than this gives up."""
 
 
 @dataclass(slots=True, eq=False)
@@ -115,6 +124,25 @@ class Instance:
 
 
 @dataclass(slots=True, eq=False)
+class Fetch:
+    """The files of a Model are on their way."""
+
+    id: str
+    since: float
+    progress: Progress | None = None
+
+    def unfinished(self, name: str) -> Fetching:
+        """For those who have waited for it as long as they may."""
+        far = self.progress.words() if self.progress is not None else ""
+        left_s = self.progress.left_s if self.progress is not None else None
+        return Fetching(
+            f"The files of {name!r} are being fetched{f': {far}' if far else ''}.",
+            hint="Try again when they are here.",
+            retry_after_s=min(max(1.0, ASK_AGAIN_S if left_s is None else left_s), ASK_AGAIN_MOST_S),
+        )
+
+
+@dataclass(slots=True, eq=False)
 class ModelState:
     """One Model at run time: its spec, who waits for it, its instance, its failures."""
 
@@ -143,6 +171,7 @@ class ModelState:
     wish: LoadWish | None = None
     ways: OrderedDict[tuple[tuple[str, OptionValue], ...], ModelState] = field(default_factory=OrderedDict)
     """The ways to load it that requests asked for, by LoadWish.key, the one that was used last at the end."""
+    fetch: Fetch | None = None  # of its files; a way to load it has its parent's
     current: Instance | None = None  # starting or ready: who serves, or will serve, new requests
     serving: Instance | None = None  # the same while it may take leases: ready and not suspect
     leaving: dict[str, Instance] = field(default_factory=dict)  # draining or stopping
@@ -236,6 +265,7 @@ class World:
         self.models: dict[str, ModelState] = {}
         self.order: list[str] = []  # the Fleet's own order
         self.instances: dict[str, Instance] = {}  # alive
+        self.fetches: dict[str, ModelState] = {}  # whose files are on their way
         self.waiting: dict[int, Waiter] = {}
         self.leases: dict[int, Held] = {}
         self.light_leases: dict[int, Instance] = {}
@@ -319,6 +349,9 @@ class World:
         was_in = model in self.line
         if not model.wants_start():
             changed = self.line.remove(model)
+        elif model.spec.source.wanting:
+            changed = self.line.remove(model)
+            self.want_files(model.parent or model)
         elif not model.surveyed:
             changed = self.line.remove(model)
             self.ask_about(model)
@@ -346,6 +379,13 @@ class World:
         if not is_in:
             model.cramped = False
         return changed
+
+    def want_files(self, model: ModelState) -> None:
+        """STOPPED | FAILED -> STARTING, without an engine yet: it needs its files first."""
+        if model.fetch is None:
+            model.fetch = Fetch(self.next_id(), self.now)
+            self.fetches[model.fetch.id] = model
+            self.out.append(commands.Fetch(model.fetch.id, model.spec))
 
     def ask_about(self, model: ModelState) -> None:
         """It is time to know what its start takes."""

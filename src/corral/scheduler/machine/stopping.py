@@ -13,7 +13,7 @@ from corral.domain.commands import Finished, Stop
 from corral.domain.errors import NoMemory, ShuttingDown, Unloaded
 from corral.domain.events import Evicted, InstanceStopped, KeepWanted, LeaseReleased, LoadFinished, UnloadWanted
 from corral.domain.instance import InstanceState
-from corral.scheduler.machine import leasing, wishes
+from corral.scheduler.machine import fetching, leasing, wishes
 from corral.scheduler.machine.failing import note_failure
 from corral.scheduler.machine.state import DRAINING, READY, STARTING, STOPPING, Alarm, Instance, World
 from corral.scheduler.policy import memory
@@ -144,6 +144,7 @@ def unload(world: World, event: UnloadWanted) -> None:
         model.held = True
         model.preload = False
         model.retry_at, model.error, model.failures, model.cramped = None, None, 0, False
+        fetching.end(world, model)
         alive = [model.current] if model.current else []
         for instance in [*alive, *model.leaving.values()]:
             send_away(world, instance, "unload", force=event.force)
@@ -162,6 +163,7 @@ def shut_down(world: World, deadline: float) -> None:
         for model in list(world.every()):
             leasing.refuse_waiters(world, model, ShuttingDown)
             model.held = True  # pinned ones too: nothing starts any more
+            fetching.end(world, model)
             model.preload = False
             world.touch(model)
         for instance in list(world.instances.values()):
@@ -224,6 +226,7 @@ def retire(world: World) -> None:
             send_away(world, model.current, world.retiring[model])
         awaited = any(way.parent is model for way in world.retiring)
         if not model.waiting and model.current is None and not model.leaving and not awaited:
+            fetching.end(world, model)
             del world.retiring[model]
             world.timers.forget(model)
             if world.models.get(model.name) is model:

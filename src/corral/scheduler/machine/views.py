@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from corral.domain.devices import RAM
+from corral.domain.fetching import Progress
 from corral.domain.instance import InstanceState, InstanceView
-from corral.scheduler.machine.state import READY, STARTING, Instance, ModelState
+from corral.scheduler.machine.state import READY, STARTING, Fetch, Instance, ModelState
 from corral.scheduler.policy.ttl import expires_at
+
+
+_NOTHING_YET: Final = Progress(0, None, doing="looking")
 
 
 def view(model: ModelState) -> InstanceView:
@@ -38,7 +43,13 @@ def state(model: ModelState) -> InstanceState:
     instance = _shown(model)
     if instance is not None:
         return instance.state
+    if _fetch(model) is not None:
+        return InstanceState.STARTING
     return InstanceState.FAILED if model.error else InstanceState.STOPPED
+
+
+def _fetch(model: ModelState) -> Fetch | None:
+    return (model.parent or model).fetch
 
 
 def _shown(model: ModelState) -> Instance | None:
@@ -75,7 +86,7 @@ def _running(model: ModelState, instance: Instance) -> InstanceView:
 
 
 def _absent(model: ModelState) -> InstanceView:
-    last = model.last
+    last, fetch = model.last, _fetch(model)
     return InstanceView(
         model=model.name,
         instance=last.id if last else "",
@@ -83,7 +94,8 @@ def _absent(model: ModelState) -> InstanceView:
         digest=model.digest,
         options=model.wish.options if model.wish is not None else {},
         waiting=model.waiting,
-        since=last.since if last else 0.0,
+        since=fetch.since if fetch is not None else last.since if last else 0.0,
+        fetching=(fetch.progress or _NOTHING_YET) if fetch is not None else None,
         load_s=last.load_s if last else None,
         service_s=model.service_s(),
         failures=model.failures,

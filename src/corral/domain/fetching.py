@@ -1,0 +1,58 @@
+"""How far a fetch is, in numbers and in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from corral.domain.units import format_bytes, format_duration, to_millisecond
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a fetch is. `per_s` bytes a second over the last few seconds; `done_bytes` counts what was there."""
+
+    done_bytes: int
+    total_bytes: int | None
+    per_s: float = 0.0
+    files_done: int = 0
+    files: int = 1
+    file: str = ""  # its name, of the one that is coming
+    doing: str = "fetching"  # looking (what there is), waiting (for another process), fetching, verifying
+
+    @property
+    def share(self) -> float | None:
+        """From 0 to 1; None where the end is not known."""
+        return min(1.0, self.done_bytes / self.total_bytes) if self.total_bytes else None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until it is there at this speed; None where that cannot be told."""
+        if self.total_bytes is None or self.per_s <= 0:
+            return None
+        return max(0.0, (self.total_bytes - self.done_bytes) / self.per_s)
+
+    def words(self) -> str:
+        """`25.3 % (512 MiB of 2 GiB), 80 MiB/s, about 19s more`; "" where nothing is known yet."""
+        if self.total_bytes:
+            share = min(100.0, self.done_bytes / self.total_bytes * 100)
+            parts = [f"{share:.1f} % ({format_bytes(self.done_bytes)} of {format_bytes(self.total_bytes)})"]
+        else:
+            parts = [format_bytes(self.done_bytes)] if self.done_bytes else []
+        if self.per_s > 0:
+            parts.append(f"{format_bytes(round(self.per_s))}/s")
+        if self.left_s is not None:
+            parts.append(f"about {format_duration(max(1, round(self.left_s)))} more")
+        return ", ".join(parts)
+
+    def row(self) -> dict[str, object]:
+        """It in a listing."""
+        return {
+            "doing": self.doing,
+            "file": self.file,
+            "files_done": self.files_done,
+            "files": self.files,
+            "done_bytes": self.done_bytes,
+            "total_bytes": self.total_bytes,
+            "bytes_per_s": round(self.per_s),
+            "left_s": to_millisecond(self.left_s),
+        }

@@ -1,0 +1,89 @@
+"""
+Fetching: a Model whose files are not here has them fetched before anything else of its start is thought of.
+
+Nothing of it takes memory or a place in the line: who has to leave for a Model is decided when its files are here and
+have been surveyed. A fetch that has begun goes on when nobody waits any more, because somebody will again; it is ended
+by hand, with the Model, when the Model's source becomes another, and at the end of all.
+
+The ways to load a Model have its files in common, so the fetch is the Model's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from corral.domain.commands import EndFetch
+from corral.domain.errors import FetchRefused
+from corral.domain.events import FetchFinished, FetchProgressed, FilesCame, FilesFailed
+from corral.scheduler.machine import wishes
+from corral.scheduler.machine.failing import note_failure
+from corral.scheduler.machine.state import ModelState, World
+
+
+def progressed(world: World, event: FetchProgressed) -> None:
+    """For people, and for those who are told how long to wait."""
+    model = world.fetches.get(event.fetch)
+    if model is not None and model.fetch is not None:
+        model.fetch.progress = event.progress
+
+
+def came(world: World, event: FilesCame) -> None:
+    """The files are here: what its start takes can be found out, and then it gets in line."""
+    model = _over(world, event.fetch)
+    if model is None:
+        return
+    outcome = "fetched" if event.fetched_bytes else "there"
+    world.tell(FetchFinished(model.name, outcome, event.fetched_bytes, event.seconds))
+    old = model.spec
+    model.spec = dataclasses.replace(old, source=event.source)
+    model.surveyed = model.asked_about = False
+    model.failures, model.error = 0, None
+    wishes.fleet_changed(world, model, old)
+    follow(world, model)
+    world.touch(model)
+
+
+def failed(world: World, event: FilesFailed) -> None:
+    """STARTING -> FAILED, as for a start: who waits is told, and the next request after the back-off tries again."""
+    model = _over(world, event.fetch)
+    if model is None:
+        return
+    world.tell(FetchFinished(model.name, "failed", event.fetched_bytes, event.seconds))
+    if isinstance(event.error, FetchRefused):
+        model.failures = 0  # nobody was bothered: who has mended it need not wait long
+    note_failure(world, model, event.error)
+    for way in _others(world, model):
+        if way.current is None:
+            note_failure(world, way, event.error)
+
+
+def end(world: World, model: ModelState) -> None:
+    """Nobody wants it any more. What has come so far is kept by those who fetch."""
+    fetch = model.fetch
+    if fetch is not None:
+        _over(world, fetch.id)
+        world.out.append(EndFetch(fetch.id))
+        world.tell(FetchFinished(model.name, "ended", 0, world.now - fetch.since))
+
+
+def follow(world: World, model: ModelState) -> None:
+    """Ways to load it that are on their way out have its files too, where they have none."""
+    for way in _others(world, model):
+        if way.spec.source.wanting:
+            way.spec = dataclasses.replace(way.spec, source=model.spec.source)
+            way.surveyed = way.asked_about = False
+            world.touch(way)
+
+
+def _over(world: World, fetch: str) -> ModelState | None:
+    """None for one that was ended while its event was on its way."""
+    model = world.fetches.pop(fetch, None)
+    if model is not None:
+        model.fetch = None
+    return model
+
+
+def _others(world: World, model: ModelState) -> Iterator[ModelState]:
+    yield from list(model.ways.values())
+    yield from [way for way in world.retiring if way.parent is model]
