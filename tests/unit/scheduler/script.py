@@ -5,9 +5,9 @@ Transcripts of the machine: things happen at times, and short lines say what it 
     assert s.ask(1, "a") == ["start a"]
     assert s.ready("a") == ["grant 1 a"]
 
-Lines: `fetch a`, `end fetch a`, `survey a`, `start a`, `stop a (why)`, `stop a (why, force)`, `check a`, `grant 1 a`, `refuse 1 code`,
-`finished`. Notices are kept in `told`, the last Wake in `wake`. `wait` moves the clock and sends the Ticks that the
-machine asked for.
+Lines: `fetch a`, `end fetch a`, `survey a`, `start a`, `stop a (why)`, `stop a (why, force)`, `check a`, `grant 1 a`,
+`refuse 1 code`, `finished`. Notices are kept in `told`, the last Wake in `wake`. `wait` moves the clock and sends the
+Ticks that the machine asked for.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from corral.domain.instance import InstanceState, InstanceView
 from corral.scheduler.machine.state import READY, STARTING, Fetch, Instance, ModelState
 from corral.scheduler.policy.ttl import expires_at
 
-
 _NOTHING_YET: Final = Progress(0, None, doing="looking")
 
 
