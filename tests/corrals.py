@@ -27,6 +27,7 @@ from corral.contracts.devices import Devices
 from corral.domain.devices import VRAM, MemorySpec
 from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec, OptionValue, Source
 from corral.domain.serving import ServerSpec
+from corral.domain.storage import StoreSpec
 from corral.fakes.engine import FakeProgramEngine
 
 
@@ -124,6 +125,7 @@ async def corral(
     hidden_env: frozenset[str] = frozenset(),
     devices: Devices | None = None,
     memory: MemorySpec | None = None,
+    store: StoreSpec | None = None,
 ) -> AsyncIterator[Running]:
     """Start it, serve, stop it, and check that no engine process is left."""
     state_dir = Path(tempfile.mkdtemp(prefix="c"))
@@ -138,6 +140,7 @@ async def corral(
         str(state_dir),
         memory=memory or MemorySpec(ram=ram, vram={VRAM: None}),
         hidden_env=hidden_env,
+        store=store or StoreSpec(),
     )
     app = Corral(settings, extra_engines={"fake": FakeProgramEngine()}, devices=devices)
     try:

@@ -38,7 +38,7 @@ from corral.domain.devices import RAM, Snapshot
 from corral.domain.errors import CorralError, PlaceFailed
 from corral.domain.events import MemoryChanged, ShutdownWanted, StateChanged
 from corral.domain.facts import ModelFacts
-from corral.domain.fleet import Fleet, ModelSpec, OptionValue
+from corral.domain.fleet import Fleet, ModelSpec, OptionValue, Source
 from corral.engines.command import CommandEngine
 from corral.engines.llamacpp import LlamaCppEngine
 from corral.engines.llamacpp.requests import OWN_FIELDS
@@ -57,6 +57,7 @@ from corral.observability.metrics import Metrics
 from corral.observability.waiting import WaitingMetrics
 from corral.runtimes.process.driver import ProcessRuntime
 from corral.scheduler.control import SchedulerControl
+from corral.scheduler.fetching import Fetching
 from corral.scheduler.instances import Instances
 from corral.scheduler.loop import Scheduler
 from corral.scheduler.machine import Machine
@@ -73,6 +74,7 @@ from corral.store.gguf.reader import read_header
 from corral.store.known import KnownFiles
 from corral.store.shelf.serving import StoreWatch
 from corral.store.sources.access import access
+from corral.store.supply import resolved, store_supply
 from corral.store.variants import smaller_ways
 from corral.version import __version__
 
@@ -194,6 +196,9 @@ class Corral:
             save=self._files.save,
         )
         self.scheduler.survey = self._surveying.ask
+        self._supply = store_supply(settings.store, os.environ)
+        self._fetching = Fetching(self._supply, report=self.scheduler.submit, came=self._files_came, clock=self._clock)
+        self.scheduler.fetch, self.scheduler.end_fetch = self._fetching.begin, self._fetching.end
         self.control = SchedulerControl(
             self.scheduler, self._instances, clock=self._clock, feed=self.bus.feed, facts=self._facts
         )
@@ -332,15 +337,29 @@ class Corral:
             logger.warning("changed, but in force only after a restart: %s", words)
         return settings
 
+    async def _files_came(self, model: ModelSpec, source: Source) -> None:
+        """A Model has its files now: what is shown of it is what they say. A reload that goes on has its end first."""
+        async with self._changing:
+            known = self._fleet.models.get(model.name)
+            if known is None or known.source != model.source:
+                return  # it is another meanwhile
+            spec = dataclasses.replace(known, source=source)
+            facts = await asyncio.to_thread(self._read_facts, [spec])
+            self._fleet = dataclasses.replace(self._fleet, models={**self._fleet.models, spec.name: spec})
+            self.directory.replace(
+                self._fleet.models.values(), {**self.directory.facts, **facts}, self._fleet.default_models
+            )
+
     async def _announce(self, settings: Settings) -> None:
         """Serve from this Fleet now. What its Models take that nobody asks for may follow a little later."""
-        listed = await self._survey.devices(settings.fleet)
+        wanted = await asyncio.to_thread(resolved, settings.fleet, self._supply)
+        listed = await self._survey.devices(wanted)
         if listed and isinstance(self.devices, HostDevices):
             self.devices.engine_says(listed)
             await self.watch.look()
-        survey, facts = await self._surveying.of(settings.fleet, self._instances.models())
+        survey, facts = await self._surveying.of(wanted, self._instances.models())
         self.settings, self._budgets.spec = settings, settings.memory
-        fleet = dataclasses.replace(settings.fleet, budgets=self._budgets.renew())
+        fleet = dataclasses.replace(wanted, budgets=self._budgets.renew())
         old, new = self._fleet.models, fleet.models
         self._fleet = fleet
         self.scheduler.submit(msgspec.structs.replace(survey, fleet=fleet))
@@ -369,6 +388,7 @@ class Corral:
             except TimeoutError:
                 logger.error("engines did not stop in time; the keeper ends them")
         await self._changes.aclose()
+        await self._fetching.aclose()
         await self._surveying.aclose()
         await self._details.aclose()
         await self.gateway.close(drain_s if keep_s is not None else CLOSE_S)

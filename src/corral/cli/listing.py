@@ -128,6 +128,15 @@ def _device(row: Mapping[str, Any]) -> str:
     return f"Models have {counted}{allowed}, {free}{what}"
 
 
+def _state(model: Mapping[str, Any]) -> str:
+    """`ready`, `starting 40 %`, `fetching 12 %`."""
+    fetching = model.get("fetching")
+    if not fetching:
+        return f"{model.get('state', '')}{_percent(model.get('progress'))}"
+    total = fetching.get("total_bytes")
+    return f"fetching{_percent(fetching.get('done_bytes', 0) / total if total else None)}"
+
+
 def _percent(progress: float | None) -> str:
     """Of a load, where its engine says it."""
     return "" if progress is None else f" {progress * 100:.0f} %"
@@ -142,7 +151,7 @@ def _row(model: Mapping[str, Any]) -> tuple[str, ...]:
     loaded = model.get("state") in ("ready", "draining")
     return (
         str(model.get("model", "")),
-        f"{model.get('state', '')}{_percent(model.get('progress'))}",
+        _state(model),
         format_bytes(ram) if ram else "-",
         format_bytes(vram) if vram else "-",
         str(context) if context else "-",

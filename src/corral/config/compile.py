@@ -24,6 +24,7 @@ from corral.contracts.options import TEXT_KINDS, OptionKind, OptionSpec, OptionT
 from corral.domain.devices import RAM, VRAM, Amount, MemorySpec
 from corral.domain.fleet import Fit, Fleet, GroupSpec, Limits, ModelSpec, OptionValue, Source, Timeouts
 from corral.domain.names import near_names
+from corral.domain.references import FileReference, address, narrowed, parse
 from corral.domain.storage import StoreSpec
 from corral.domain.units import format_duration
 
@@ -307,7 +308,7 @@ class _Compiler:
         keep_min_s, keep_max_s = self._keep_alive()
         spec = ModelSpec(
             name=self.name,
-            source=Source(self.base.resolve(model.source, (*self.keys, "source")) if model.source else ""),
+            source=self._source(),
             engine=engine,
             runtime=model.runtime,
             binary=self._binary(engine),
@@ -338,6 +339,24 @@ class _Compiler:
         )
         return self._judged(spec)
 
+    def _source(self) -> Source:
+        """Where its files are, or come from; those of this machine with absolute paths."""
+        given, keys = self.model.source, (*self.keys, "source")
+        path = self.base.resolve(given.path, (*keys, "path") if "ref" in given.model_fields_set else keys)
+        path = path if given.path else ""
+        if not (given.ref or given.url):
+            return Source(path)
+        reference = narrowed(parse(given.ref or given.url), quant=given.quant, file=given.file)
+        if isinstance(reference, FileReference):
+            return Source(self.base.resolve(reference.path, keys))
+        return Source(
+            reference=address(reference),
+            place=path,
+            sha256=given.sha256.lower().removeprefix("sha256:"),
+            pictures=given.mmproj == "auto",
+            auto_download=given.auto_download and self.config.store.auto_download,
+        )
+
     def _binary(self, engine: str) -> str:
         if self.model.binary:
             return self.base.program(self.model.binary, (*self.keys, "binary"))
@@ -355,6 +374,11 @@ class _Compiler:
                 merged.pop(name, None)
             else:
                 merged[name] = self.common.absolute(value, kinds[name], (*keys, name))
+        projector = self.model.source.mmproj
+        if projector not in ("auto", "none") and "mmproj" in kinds:
+            if "mmproj" in self.model.options:
+                self.problems.add("source.mmproj and options.mmproj name a projector: keep one of them.", keys=keys)
+            merged["mmproj"] = self.base.resolve(projector, (*self.keys, "source", "mmproj"))
         for spec in self.common.paths_by_default(engine):  # a path that is there by default is the config's too
             if spec.name not in merged:
                 merged[spec.name] = self.base.resolve(str(spec.default), (*keys, spec.name))

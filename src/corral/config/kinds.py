@@ -17,7 +17,6 @@ _BY_VALIDATOR: Final = {
     "_duration": "duration or `never`",
     "_finite": "duration",
     "_timeout": "duration, more than 0",
-    "_source": "path",
     "_path": "path",
     "_endpoint": "address",
     "_by_task": "name, or a mapping of them by task",

@@ -11,7 +11,19 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 from corral.config import macros
 from corral.config.fields import (
@@ -31,6 +43,16 @@ from corral.config.fields import (
 )
 from corral.domain.fleet import ArgValue
 from corral.domain.names import MODEL_NAME
+from corral.domain.references import (
+    BadReference,
+    FileReference,
+    HubReference,
+    OllamaReference,
+    WebReference,
+    is_reference,
+    narrowed,
+    parse,
+)
 from corral.domain.units import FOREVER
 
 
@@ -45,21 +67,6 @@ class Section(BaseModel):
         if isinstance(data, dict):
             return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
         return {} if data is None else data
-
-
-def _source(value: object) -> object:
-    if isinstance(value, Mapping):
-        unknown = [key for key in value if key != "path"]
-        if unknown:
-            raise ValueError(f"has the unknown key {unknown[0]!r}; a source is a path, or {{path: ...}}")
-        value = value.get("path")
-    if isinstance(value, str) and re.match(r"(?i)(hf\.co/|huggingface\.co/|hf:|https?:)", value):
-        raise ValueError(f"{value!r} would have to be downloaded: do that yourself and give the path of the .gguf file")
-    if isinstance(value, str) and value.startswith("path:"):
-        return value.removeprefix("path:")
-    if not isinstance(value, str):
-        raise ValueError("must be the path of a .gguf file")
-    return value
 
 
 def _path(value: str) -> str:
@@ -131,24 +138,6 @@ def _token(value: str) -> str:
 
 
 FilePath = Annotated[str, AfterValidator(_path)]
-SourcePath = Annotated[
-    str,
-    BeforeValidator(_source),
-    AfterValidator(_path),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string"},
-                {
-                    "type": "object",
-                    "properties": {"path": {"type": "string"}},
-                    "required": ["path"],
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
-]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 Names = Annotated[tuple[ModelName, ...], BeforeValidator(texts), WithJsonSchema(TEXTS_SCHEMA)]
 Task = Literal["chat", "completion", "embeddings", "rerank", "transcription", "speech", "images"]
@@ -414,13 +403,83 @@ class Profile(RequestSection):
     """Other names for it."""
 
 
+class SourceSection(Section):
+    """Where the weights come from: the text of `path` or `ref` alone, or a mapping of these."""
+
+    ref: str = ""
+    """A reference: `hf.co/ORG/REPO:QUANT`, `ollama:NAME:TAG` or `https://HOST/FILE.gguf`. Fetched when it is needed."""
+    path: FilePath = ""
+    """The .gguf file, or part 1 of a split one; counted from the config file's folder. With `ref`: where it is put."""
+    url: str = ""
+    """The same as `ref`, for an address."""
+    quant: str = ""
+    """The quantisation to take from the hub's repository: `Q8_0`. Default: that of `ref`, else Q4_K_M or the nearest."""
+    file: str = ""
+    """The file to take from the hub's repository; of a split model any part means all of it."""
+    sha256: str = ""
+    """The SHA-256 that the file must have, in 64 hexadecimal digits."""
+    mmproj: FilePath = "auto"
+    """The projector for pictures and sound: `auto` (fetched and used where there is one), `none`, or a file's path."""
+    auto_download: Switch = True
+    """`false`: it is not fetched when it is needed, only by `corral models pull`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text(cls, data: Any) -> Any:
+        if not isinstance(data, str):
+            if data is not None and not isinstance(data, Mapping):
+                raise ValueError("must be a path, a reference such as hf.co/ORG/REPO:Q4_K_M, or a mapping")
+            return data
+        return {"ref": data} if is_reference(data) else {"path": data.removeprefix("path:")}
+
+    @model_validator(mode="after")
+    def _one_place(self) -> SourceSection:
+        if self.ref and self.url:
+            raise ValueError("has `ref` and `url`: keep one of them")
+        given = self.ref or self.url
+        if not given:
+            for name in ("quant", "file", "sha256", "auto_download"):
+                if name in self.model_fields_set:
+                    raise ValueError(f"has `{name}`, which means something only with `ref` or `url`")
+            return self
+        try:
+            reference = parse(given)
+            reference = narrowed(reference, quant=self.quant, file=self.file)
+        except BadReference as error:
+            raise ValueError(str(error).rstrip(".")) from None
+        if self.url and not isinstance(reference, WebReference | HubReference | OllamaReference):
+            raise ValueError(f"{self.url!r} is no address: write https://HOST/FILE.gguf")
+        if isinstance(reference, FileReference) and self.path:
+            raise ValueError("has `path` and a `ref` that is a file of this machine: keep one of them")
+        if self.sha256 and not re.fullmatch(r"(?i)(sha256:)?[0-9a-f]{64}", self.sha256):
+            raise ValueError("`sha256` must have 64 hexadecimal digits")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> Any:
+        """A text where that says all of it, as most write it."""
+        only = self.model_fields_set
+        if only in ({"path"}, {"ref"}) or not only:
+            return self.path or self.ref
+        return {key: value for key, value in handler(self).items() if key in only}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A text is one too."""
+        found = handler.resolve_ref_schema(handler(core))
+        section = dict(found)
+        found.clear()
+        found.update({"description": section.pop("description", ""), "anyOf": [{"type": "string"}, section]})
+        return found
+
+
 class Model(Section):
     """A name that clients ask for, and how it is served."""
 
     macros: Macros = {}
     """Names for values in this Model alone; they go before the `macros` of the top."""
-    source: SourcePath = ""
-    """The .gguf file, or part 1 of a split one. A relative path counts from the config file's folder."""
+    source: SourceSection = SourceSection()
+    """Where its weights come from: the path of a .gguf file, a reference to fetch it by, or a mapping."""
     aliases: Names = ()
     """Other names for it. /v1/models lists them only with `listed_aliases`."""
     engine: str = ""

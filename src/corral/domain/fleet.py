@@ -34,6 +34,11 @@ class Source:
     auto_download: bool = True
 
     @property
+    def given(self) -> bool:
+        """Whether there is anything to load, here or elsewhere."""
+        return bool(self.path or self.reference)
+
+    @property
     def wanting(self) -> bool:
         """Whether its files would have to be fetched before a start."""
         return bool(self.reference) and not self.path

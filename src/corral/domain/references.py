@@ -11,7 +11,7 @@ References: how a model that is somewhere else is named, by people, configs and 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 HUB_HOSTS: Final = ("hf.co", "huggingface.co", "www.huggingface.co")
@@ -127,6 +127,30 @@ def parse(text: str) -> Reference:
         return _ollama(path.removeprefix("library/"), text)
     hint = f" Did you mean hf.co/{text}?" if re.fullmatch(r"[\w.-]+/[\w.-]+(:\w+)?", text) else ""
     raise BadReference(f"{text!r} is no reference to a model: write hf.co/ORG/REPO, ollama:NAME or https://...{hint}")
+
+
+def narrowed(reference: Reference, *, quant: str = "", file: str = "") -> Reference:
+    """The same reference, to this quantisation or file of it. Raises BadReference where that cannot be meant."""
+    if not quant and not file:
+        return reference
+    if not isinstance(reference, HubReference):
+        raise BadReference(f"{reference} is one model: it has no quantisation or file to choose.")
+    if (quant and reference.file) or (quant and file):
+        raise BadReference(f"{reference}: a file has its quantisation already; say one of both.")
+    if quant and reference.quant and quant.upper() != reference.quant:
+        raise BadReference(f"{reference} says {reference.quant} already, which is not {quant}.")
+    if file and (reference.quant or (reference.file and reference.file != file)):
+        raise BadReference(f"{reference} says which file already.")
+    if quant and not _TAG.fullmatch(quant):
+        raise BadReference(f"{quant!r} cannot be a quantisation.")
+    if file:
+        check_inside(file)
+    return replace(reference, quant=quant.upper() or reference.quant, file=file or reference.file)
+
+
+def address(reference: Reference) -> str:
+    """A text that `parse` makes the same reference of. Of a web address it is all, secrets too: not for people."""
+    return reference.url if isinstance(reference, WebReference) else str(reference)
 
 
 def _file(rest: str) -> FileReference:

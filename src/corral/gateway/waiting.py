@@ -49,7 +49,13 @@ def voice_of(route: Route, model: str, request_id: str, wall: Callable[[], float
 
 
 def words(model: str, view: InstanceView | None, place: WaitingView | None) -> str:
-    """What is told of a wait, in one line: the engine's own percentage, the place in line, the seconds expected."""
+    """
+    What is told of a wait, in one line: the engine's own percentage, the place in line, the seconds expected; of files
+    that are on their way how far they are.
+    """
+    if view is not None and view.fetching is not None:
+        far = view.fetching.words()
+        return f"{model} is being fetched: {far}." if far else f"{model} is being fetched."
     loading = view is not None and view.state is InstanceState.STARTING
     parts = []
     if loading and view is not None and view.progress is not None:
@@ -177,5 +183,8 @@ def load_part(view: InstanceView | None, now: float, waited_s: float) -> float:
 
 def _news(view: InstanceView | None, place: WaitingView | None) -> object:
     """What is worth another line."""
-    percent = None if view is None or view.progress is None else int(view.progress * 100) // _PERCENT_STEP
-    return (view.state if view is not None else None, percent, place.position if place is not None else None)
+    fetching = view.fetching if view is not None else None
+    share = fetching.share if fetching is not None else None if view is None else view.progress
+    percent = None if share is None else int(share * 100) // _PERCENT_STEP
+    state = None if view is None else "fetching" if fetching is not None else view.state
+    return (state, percent, place.position if place is not None else None)

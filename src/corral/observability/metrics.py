@@ -20,7 +20,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from corral.domain.events import Evicted, LoadFinished, Notice, RequestFinished, StateChanged
+from corral.domain.events import Evicted, FetchFinished, LoadFinished, Notice, RequestFinished, StateChanged
 from corral.domain.instance import ALIVE, InstanceState, InstanceView
 from corral.domain.queue import CallerView
 from corral.observability.series import Cell, Count, Spread, Taken, enter
@@ -63,6 +63,8 @@ class Metrics:
         self.queue = Spread("corral_queue_seconds", "From arrival to a lease.", by_model, LATENCY)
         self.loads = Count("corral_loads", "Starts of engines, by how they ended.", ("model", "outcome"))
         self.load_seconds = Spread("corral_load_seconds", "From the start to ready.", by_model, LOADING)
+        self.fetches = Count("corral_fetches", "Fetches of Models' files, by how they ended.", ("model", "outcome"))
+        self.fetched = Count("corral_fetched_bytes", "Bytes of Models' files that came over the network.", ("model",))
         self.evictions = Count("corral_evictions", "Instances that had to leave, by why.", ("model", "why"))
         self.swaps = Count(
             "corral_swaps", "Instances that left so that another Model could load.", ("model", "for_model")
@@ -109,6 +111,10 @@ class Metrics:
             self.loads.add((notice.model, notice.outcome))
             if notice.outcome == "ready":
                 self.load_seconds.observe((notice.model,), notice.seconds)
+        elif isinstance(notice, FetchFinished):
+            self.fetches.add((notice.model, notice.outcome))
+            if notice.fetched_bytes:
+                self.fetched.add((notice.model,), notice.fetched_bytes)
         elif isinstance(notice, Evicted):
             self.evictions.add((notice.model, notice.why))
             if notice.for_model:
@@ -174,7 +180,7 @@ class Metrics:
         yield lambda: build
         counts: tuple[Count | Spread, ...] = (
             self.requests, self.tokens, self.duration, self.ttft, self.per_token, self.queue,
-            self.loads, self.load_seconds, self.evictions, self.swaps, self.engines, self.targets,
+            self.loads, self.load_seconds, self.fetches, self.fetched, self.evictions, self.swaps, self.engines, self.targets,
             self.caller_slots, self.caller_queue,
         )  # fmt: skip
         for family in counts:

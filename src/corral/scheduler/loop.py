@@ -83,6 +83,9 @@ class Scheduler:
         self.finished = asyncio.Event()
         self.survey: Callable[[ModelSpec], None] = lambda model: None
         """Where Models go of which the machine wants to know what their start takes; who wires it sets it."""
+        self.fetch: Callable[[commands.Fetch], None] = lambda command: None
+        """Where Models go whose files are not here; who wires it sets it, and `end_fetch`."""
+        self.end_fetch: Callable[[str], None] = lambda fetch: None
         self._instances = instances
         self._clock = clock
         self._publisher = publisher
@@ -231,6 +234,10 @@ class Scheduler:
                 self._set_timer(command.at)
             case commands.Survey():
                 self.survey(command.model)
+            case commands.Fetch():
+                self.fetch(command)
+            case commands.EndFetch():
+                self.end_fetch(command.fetch)
             case commands.Start():
                 self._instances.start(command)
             case commands.Stop():

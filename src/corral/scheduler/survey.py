@@ -81,6 +81,9 @@ class Survey:
         variants: dict[str, tuple[Variant, ...]] = {}
         for model in models:
             name = model.name
+            if model.source.wanting:  # nothing can be said before its files are here
+                specs[name], digests[name], footprints[name] = model, load_digest(self._parts(model)), Footprint()
+                continue
             specs[name], digest = model, self.digest(model)
             digests[name], footprints[name] = digest, self._measure(model, digest)
             seconds = self._footprints.load_seconds(digest)

@@ -37,7 +37,7 @@ class Rules:
         found = []
         if model.options.get("mlock") and model.options.get("ctx_size") == 0:
             found.append("mlock cannot be with ctx_size 0.")
-        if not model.source.path:
+        if not model.source.given:
             found.append("A Model needs a source.")
         return found
 

@@ -51,7 +51,11 @@ EXAMPLES: dict[str, str] = {
     "defaults.options": "{llamacpp: {ctx_size: 8192}}", "defaults.binary":
     "{llamacpp: /opt/llama.cpp/llama-server}", "defaults.args": "{llamacpp: {log_disable: true}}",
     "defaults.env": '{llamacpp: {HIP_VISIBLE_DEVICES: "0"}}', "macros": "{dir: /srv/models, ctx: 16384}",
-    "models.NAME.macros": "{ctx: 65536}", "models.NAME.source": "~/models/Qwen3-4B-Q4_K_M.gguf",
+    "models.NAME.macros": "{ctx: 65536}", "models.NAME.source.ref": "hf.co/org/name-GGUF:Q4_K_M",
+    "models.NAME.source.path": "~/models/Qwen3-4B-Q4_K_M.gguf", "models.NAME.source.url": "https://host/a.gguf",
+    "models.NAME.source.quant": "Q8_0", "models.NAME.source.file": "name-Q8_0.gguf",
+    "models.NAME.source.sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "models.NAME.source.mmproj": "none",
     "models.NAME.aliases": "[gpt-4o-mini, small]", "models.NAME.engine": "llamacpp",
     "models.NAME.binary": "llama-server-rocm", "models.NAME.options": "{ctx_size: 32768, parallel: 4}",
     "models.NAME.args": "{log_disable: true, tags: [a, b]}", "models.NAME.env": '{HIP_VISIBLE_DEVICES: "-1"}',
@@ -175,7 +179,10 @@ def test_each_example_can_be_set(tmp_path: Path, keys: Keys) -> None:
         file.write_text("models: {NAME: {source: x.gguf}}\ngroups: {NAME: {members: [NAME]}}\n")
     if "profiles" in keys:
         file.write_text("models: {NAME: {source: x.gguf, profiles: {PROFILE: {strip: [x]}}}}\n")
-    if keys[-1] == "sha256":
+    if "source" in keys:
+        given = "path: x.gguf" if keys[-1] in ("ref", "url", "path") else "ref: hf.co/a/b"
+        file.write_text(f"models: {{NAME: {{source: {{{given}}}}}}}\n")
+    elif keys[-1] == "sha256":
         file.write_text("server: {keys: [{name: me}]}\n")
     if keys[-1] == "swap":
         file.write_text("models: {NAME: {source: x}, b: {source: x}}\ngroups: {NAME: {members: [NAME, b]}}\n")

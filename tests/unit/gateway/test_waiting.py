@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
 from corral.dialects.anthropic.waiting import MessageVoice
+from corral.domain.fetching import Progress
 from corral.domain.fleet import ModelSpec, Timeouts
 from corral.domain.instance import InstanceState, InstanceView
 from corral.domain.queue import WaitingView
@@ -19,6 +21,7 @@ from corral.kit.clock import SystemClock
 
 STARTING = InstanceView("m", "m-1", InstanceState.STARTING)
 HALF = InstanceView("m", "m-1", InstanceState.STARTING, progress=0.5)
+COMING = InstanceView("m", "", InstanceState.STARTING, fetching=Progress(1 << 30, 4 << 30, 512 * 1024**2))
 BUSY = InstanceView("m", "m-1", InstanceState.READY)
 
 
@@ -34,6 +37,8 @@ def place(position: int = 1, expected_s: float | None = None, *, held_back: bool
         (STARTING, place(), "m is being loaded."),
         (HALF, place(3, 12.4), "m is being loaded: 50 %, position 3 in line, about 12 s more."),
         (HALF, place(1, 0.2), "m is being loaded: 50 %, about 1 s more."),
+        (COMING, place(3), "m is being fetched: 25.0 % (1 GiB of 4 GiB), 512 MiB/s, about 6s more."),
+        (msgspec.structs.replace(COMING, fetching=Progress(0, None)), place(), "m is being fetched."),
         (BUSY, place(1, 4.0), "Waiting for m: position 1 in line, about 4 s more."),
         (BUSY, place(9, held_back=True), "Waiting for m: held back: its key has as many requests as it may have."),
     ],

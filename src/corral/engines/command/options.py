@@ -169,9 +169,9 @@ def _placeholder_problems(model: ModelSpec, options: Mapping[str, OptionValue]) 
         found.append(f"options.stop_command has {{{word}}}, which the command is not given.")
     if started & KEY_WORDS and "api_key" in options:
         found.append("options.api_key is a fixed key: leave it out where {key} or {key_file} gives a fresh one.")
-    if "source" in started and not model.source.path:
+    if "source" in started and not model.source.given:
         found.append("options.command has {source}, but the Model has no source.")
-    if model.source.path and "source" not in started:
+    if model.source.given and "source" not in started:
         found.append("source has no effect: put {source} into options.command where the path shall stand.")
     return found
 

@@ -79,8 +79,8 @@ class LlamaCppEngine:
         """What cannot work together, or not with the engine that would be used (which is found by a look at PATH)."""
         settings = settings_of(model)
         found = [*settings.problems, *wishes.problems(model)]
-        if not model.source.path:
-            found.append("A llamacpp Model needs a source: a path to a .gguf file.")
+        if not model.source.given:
+            found.append("A llamacpp Model needs a source: a path to a .gguf file, or a reference to fetch it by.")
         if self._uses_embedded(model.binary):
             found += embedded.refused(settings)
             if any(name.startswith("LLAMA_") for name, _ in model.env):

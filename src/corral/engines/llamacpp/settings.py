@@ -54,7 +54,7 @@ def settings_of(model: ModelSpec) -> Settings:
     Thousands of Models are asked about several times each at every start, and most of them ask for the same: what was
     found for one is remembered for all that are written like it. Written, because to Python 1 and True are equal.
     """
-    written = repr((model.options, model.args, model.env, model.ttl_s))
+    written = repr((model.options, model.args, model.env, model.ttl_s, model.source.projector))
     found = _remembered.get(written)
     if found is None:
         if len(_remembered) >= _REMEMBERED:
@@ -83,6 +83,8 @@ def _settings_of(model: ModelSpec) -> Settings:
             problems.extend(_lift(key, arg, model.options, chosen))
         elif arg is not False:  # false omits the flag
             rest.append((flag_name(key), arg))
+    if model.source.projector:  # what came along with the weights
+        chosen.setdefault("mmproj", model.source.projector)
     options = dict(sorted({**_DEFAULTS, **chosen}.items(), key=lambda option: _PLACES[option[0]]))
     problems += conflicts(options, chosen)
     problems += _lifetime(model, chosen)

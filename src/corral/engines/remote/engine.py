@@ -31,7 +31,7 @@ class RemoteEngine:
         """Sentences about the options, and about keys that a server which already runs cannot follow."""
         _, found = checked(model.options)
         load = ("load_options", model.load_options)
-        for key, value in (("args", model.args), ("env", model.env), ("source", model.source.path), load):
+        for key, value in (("args", model.args), ("env", model.env), ("source", model.source.given), load):
             if value:
                 found.append(f"{key} has no meaning for a remote Model: its server already runs.")
         return found

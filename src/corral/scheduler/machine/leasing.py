@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import heapq
 from collections import OrderedDict
 
@@ -249,7 +248,8 @@ def refuse_waiters(world: World, model: ModelState, make: MakeError) -> int:
 
 def again(error: CorralError, *, retry_after_s: float | None) -> CorralError:
     """The same error for another request: an exception that is raised twice would collect both tracebacks."""
-    fresh = copy.copy(error)
+    fresh = type(error).__new__(type(error), *error.args)  # not by its own constructor, which may want more
+    fresh.__dict__.update(error.__dict__)
     fresh.retry_after_s = retry_after_s
     return fresh
 

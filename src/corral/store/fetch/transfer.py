@@ -106,6 +106,7 @@ class Transfer:
         self._board = Board(None, Spans(), Spans(), self.connections)
         try:
             there = self._resumed()
+            self.told(there.count, self._identity.size, "fetching")  # what comes from here on is counted by who is told
             while True:
                 fresh = not there.count
                 digest = self._attempts(there)

@@ -1,0 +1,199 @@
+"""
+The acts of fetching: files of Models that are wanted, brought here in threads of their own.
+
+What blocks is `Supply`. Several Models may wait for one file, and other processes too: whoever fetches sees to it that
+it comes once. Before the machine hears of files that have come, `came` is awaited: who shows the Model learns of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+from corral.contracts.clock import Clock
+from corral.contracts.fetching import Supply
+from corral.domain.commands import Fetch
+from corral.domain.errors import CorralError, FetchStopped, PlaceFailed
+from corral.domain.events import FetchProgressed, FilesCame, FilesFailed, SchedulerEvent
+from corral.domain.fetching import Progress
+from corral.domain.fleet import ModelSpec, Source
+from corral.domain.references import WebReference, parse
+from corral.kit.tasks import Tasks
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE: Final = 4
+"""Models whose files come at the same time. Each file has connections of its own."""
+
+TOLD_S: Final = 0.25
+"""The machine hears of progress this often."""
+
+LINE_S: Final = 5.0
+"""The log has a line of it this often."""
+
+STOP_S: Final = 5.0
+"""For threads to end at a shutdown; the process does not wait for longer."""
+
+MB: Final = 1_000_000
+
+
+@dataclass(slots=True)
+class Running:
+    """One fetch. What the thread writes is read on the loop only for people."""
+
+    id: str
+    model: ModelSpec
+    began: float
+    stop: threading.Event = field(default_factory=threading.Event)
+    coming: str = ""  # the file of which bytes come, and how far all was when they last did
+    done_bytes: int = 0
+    fetched_bytes: int = 0
+    told_at: float = 0.0
+    line_at: float = 0.0
+    quiet: bool = True  # nothing had to come yet
+
+    def count(self, progress: Progress) -> None:
+        """What came over the network: neither what was there nor what is only looked at."""
+        if progress.doing == "fetching":
+            if self.coming == progress.file:
+                self.fetched_bytes += max(0, progress.done_bytes - self.done_bytes)
+            self.coming, self.done_bytes = progress.file, progress.done_bytes
+        elif progress.doing == "waiting":  # somebody else fetches it
+            self.coming = ""
+
+
+class Fetching:
+    """Owns the tasks and the threads. `report` takes the events, on the loop."""
+
+    def __init__(
+        self,
+        supply: Supply,
+        *,
+        report: Callable[[SchedulerEvent], None],
+        came: Callable[[ModelSpec, Source], Awaitable[None]],
+        clock: Clock,
+    ) -> None:
+        self._supply = supply
+        self._report = report
+        self._came = came
+        self._clock = clock
+        self._tasks = Tasks("fetching")
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fetch")
+        self._running: dict[str, Running] = {}
+
+    def begin(self, command: Fetch) -> None:
+        """-> FetchProgressed, then FilesCame | FilesFailed, unless it is ended."""
+        now = self._clock.now()
+        running = Running(command.fetch, command.model, now, told_at=now - TOLD_S, line_at=now)
+        self._running[running.id] = running
+        self._tasks.start(
+            self._fetch(running),
+            name=f"fetch {command.model.name}",
+            failed=lambda error: self._failed(running, PlaceFailed(f"The fetch broke: {error!r}.")),
+        )
+
+    def end(self, fetch: str) -> None:
+        """What has come stays where it is, and goes on next time."""
+        running = self._running.pop(fetch, None)
+        if running is not None:
+            running.stop.set()
+
+    async def aclose(self) -> None:
+        """End all; nobody waits for a server that says nothing."""
+        for fetch in list(self._running):
+            self.end(fetch)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self._tasks.aclose()
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    async def _fetch(self, running: Running) -> None:
+        loop = asyncio.get_running_loop()
+
+        def told(progress: Progress) -> None:
+            running.count(progress)
+            now = self._clock.now()
+            if now - running.told_at >= TOLD_S and not running.stop.is_set():
+                running.told_at = now
+                loop.call_soon_threadsafe(self._progressed, running, progress)
+
+        def bring() -> Source:
+            if running.stop.is_set():
+                raise FetchStopped()
+            return self._supply.bring(running.model.source, told, running.stop.is_set)
+
+        try:
+            source = await loop.run_in_executor(self._threads, bring)
+        except FetchStopped as error:
+            if not running.stop.is_set():
+                self._failed(running, error)
+            return
+        except CorralError as error:
+            self._failed(running, error)
+            return
+        if running.stop.is_set():
+            return
+        await self._came(running.model, source)
+        self._done(running, source)
+
+    def _progressed(self, running: Running, progress: Progress) -> None:
+        if running.id not in self._running:
+            return
+        name, now = running.model.name, self._clock.now()
+        if progress.doing == "fetching" and progress.share != 1:
+            _announce(running)
+        if now - running.line_at >= LINE_S:
+            running.line_at = now
+            logger.info("[%s] %s", name, line(progress))
+        self._report(FetchProgressed(running.id, progress))
+
+    def _done(self, running: Running, source: Source) -> None:
+        if self._running.pop(running.id, None) is None:
+            return
+        seconds = self._clock.now() - running.began
+        name, count = running.model.name, running.fetched_bytes
+        if count:
+            _announce(running)
+            logger.info("[%s] Model downloaded successfully to %s (%s)", name, source.path, megabytes(count))
+        else:
+            logger.info("[%s] Model already exists at %s", name, source.path)
+        self._report(FilesCame(running.id, source, count, seconds))
+
+    def _failed(self, running: Running, error: CorralError) -> None:
+        if self._running.pop(running.id, None) is None:
+            return
+        logger.error(
+            "[%s] Failed to download model from %s: %s", running.model.name, where(running.model.source),
+            error.sentence(),
+        )  # fmt: skip
+        self._report(FilesFailed(running.id, error, running.fetched_bytes, self._clock.now() - running.began))
+
+
+def _announce(running: Running) -> None:
+    if running.quiet:
+        running.quiet = False
+        logger.info("[%s] Downloading model from %s", running.model.name, where(running.model.source))
+
+
+def where(source: Source) -> str:
+    """A reference for people: an address without what may be a secret in it."""
+    return str(WebReference(source.reference)) if "://" in source.reference else str(parse(source.reference))
+
+
+def megabytes(count: int) -> str:
+    """Millions of bytes: `2048 MB`; one decimal below ten."""
+    return f"{count / MB:.0f} MB" if count >= 10 * MB or not count else f"{count / MB:.1f} MB"
+
+
+def line(progress: Progress) -> str:
+    """`Download progress: 25.3% (518 MB / 2048 MB)`."""
+    share = progress.share
+    if share is None or progress.total_bytes is None:
+        return f"Download progress: {megabytes(progress.done_bytes)} downloaded"
+    percent = int(share * 1000) / 10  # cut, not rounded: 100.0% is all of it
+    return f"Download progress: {percent:.1f}% ({megabytes(progress.done_bytes)} / {megabytes(progress.total_bytes)})"
