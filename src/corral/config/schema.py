@@ -413,7 +413,7 @@ class SourceSection(Section):
     url: str = ""
     """The same as `ref`, for an address."""
     quant: str = ""
-    """The quantisation to take from the hub's repository: `Q8_0`. Default: that of `ref`, else Q4_K_M or the nearest."""
+    """The quantisation to take from the hub's repository. Default: that of `ref`, else Q4_K_M or the nearest."""
     file: str = ""
     """The file to take from the hub's repository; of a split model any part means all of it."""
     sha256: str = ""

@@ -30,9 +30,9 @@ def with_stored(config: Config, found: Sequence[StoredModel], engines: Mapping[s
         for profile, section in model.profiles.items():
             taken.update((f"{name}:{profile}", *section.aliases))
     served = {
-        os.path.realpath(base.resolve(model.source, ("models", name, "source")))
+        os.path.realpath(base.resolve(model.source.path, ("models", name, "source")))
         for name, model in config.models.items()
-        if model.source
+        if model.source.path
     }
     models = dict(config.models)
     for each in found:

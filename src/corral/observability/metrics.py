@@ -180,8 +180,8 @@ class Metrics:
         yield lambda: build
         counts: tuple[Count | Spread, ...] = (
             self.requests, self.tokens, self.duration, self.ttft, self.per_token, self.queue,
-            self.loads, self.load_seconds, self.fetches, self.fetched, self.evictions, self.swaps, self.engines, self.targets,
-            self.caller_slots, self.caller_queue,
+            self.loads, self.load_seconds, self.fetches, self.fetched, self.evictions, self.swaps, self.engines,
+            self.targets, self.caller_slots, self.caller_queue,
         )  # fmt: skip
         for family in counts:
             yield family.taken()

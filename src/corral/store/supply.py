@@ -153,10 +153,18 @@ def _placed(path: Path, reference: Reference) -> _Files | None:
     if not path.is_file():
         return None
     beside = [each.path for each in _listed(path.parent) if "/" not in each.path]
-    said = str(reference)
     projectors = (each for each in beside if role_of(each) is Role.PROJECTOR and each != path.name)
-    projector = next((each for each in projectors if _reference_of(path.parent, each) == said), None)
+    projector = next((each for each in projectors if _same_place(_reference_of(path.parent, each), reference)), None)
     return _whole(path, path.parent / projector if projector else None)
+
+
+def _same_place(said: str, reference: Reference) -> bool:
+    """Whether a file came from where this says; which quantisation was meant is another question."""
+    if isinstance(reference, HubReference):
+        return said == f"hf.co/{reference.repo}" or said.startswith(
+            tuple(f"hf.co/{reference.repo}{end}" for end in "/:@")
+        )
+    return said == str(reference)
 
 
 def _whole(path: Path, projector: Path | None) -> _Files | None:

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
-from corral.domain.events import Evicted, LoadFinished, RequestFinished, StateChanged
+from corral.domain.events import Evicted, FetchFinished, LoadFinished, RequestFinished, StateChanged
 from corral.domain.instance import InstanceState, InstanceView
 from corral.domain.queue import CallerView
 from corral.observability.metrics import Metrics
@@ -68,6 +68,8 @@ def test_loads_swaps_evictions_and_engine_selections() -> None:
     metrics(StateChanged("b", "i-2", InstanceState.STOPPED, InstanceState.STARTING))
     metrics(LoadFinished("b", "ready", 3.0, 1))
     metrics(LoadFinished("b", "failed", 9.0, 1))
+    metrics(FetchFinished("b", "fetched", 2048, 1.0))
+    metrics(FetchFinished("b", "there"))
     metrics(Evicted("a", "swap", "b"))
     metrics(Evicted("a", "ttl"))
     seen = values(metrics)
@@ -75,6 +77,8 @@ def test_loads_swaps_evictions_and_engine_selections() -> None:
     assert seen["corral_engine_selections_total", (("engine", "llamacpp"), ("model", "b"))] == 1
     assert seen["corral_loads_total", (("model", "b"), ("outcome", "failed"))] == 1
     assert seen["corral_load_seconds_count", (("model", "b"),)] == 1
+    assert seen["corral_fetched_bytes_total", (("model", "b"),)] == 2048
+    assert seen["corral_fetches_total", (("model", "b"), ("outcome", "there"))] == 1
     assert seen["corral_swaps_total", (("for_model", "b"), ("model", "a"))] == 1
     assert seen["corral_evictions_total", (("model", "a"), ("why", "ttl"))] == 1
 
