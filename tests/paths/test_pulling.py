@@ -88,6 +88,7 @@ def test_from_a_pull_to_an_answer(home: Shell) -> None:
     ran = home.run("models", "pull", REPO, "--file", "ada-Q8_0.gguf", "--add", "--name", "ada")
     assert ran.returncode == 0, ran.stderr
     assert "added the Model ada" in ran.stderr and "# mine" in config.read_text()
+    assert f"source: {REPO}/ada-Q8_0.gguf" in config.read_text(), "its reference, for other machines too"
     assert "already" in home.run("models", "pull", f"{REPO}/ada-Q8_0.gguf", "--add", "--name", "ada").stderr
     other = home.run("models", "pull", f"{REPO}:Q4_K_M", "--add", "--name", "ada")
     assert other.returncode == 1 and "has another Model ada" in other.stderr
@@ -280,3 +281,27 @@ def test_a_suggestion_is_picked_and_pulled(home: Shell, server: HubServer) -> No
     ran = home.run("models", "suggest", "--pull", stdin="1\n")
     assert ran.returncode == 0, ran.stderr
     assert Path(ran.stdout.splitlines()[-1]).read_bytes() == model(ADA).read_bytes()
+
+
+def test_all_of_a_config(home: Shell, server: HubServer) -> None:
+    config = home.home / "corral.yaml"
+    config.write_text(
+        f"models:\n  a: {{source: '{REPO}:Q8_0'}}\n"
+        f"  b: {{source: {{ref: '{REPO}', file: ada-Q4_K_M.gguf, auto_download: false}}}}\n"
+        "  gone: {source: hf.co/org/nothing}\n"
+        f"  here: {{source: '{model(ADA)}'}}\n"
+    )
+    ran = home.run("models", "pull", "--all", "--json")
+    assert ran.returncode == 1, "one of them is nowhere"
+    rows = {row["model"]: row for row in json.loads(ran.stdout)}
+    assert set(rows) == {"a", "b", "gone"} and rows["gone"]["error"]
+    assert Path(rows["a"]["path"]).read_bytes() == model(ADA).read_bytes()
+    assert Path(rows["b"]["path"]).read_bytes() == model(BEN).read_bytes()
+    assert "[gone] Failed to download model from hf.co/org/nothing: " in ran.stderr
+    assert "1 of 3 could not be fetched: gone." in ran.stderr
+    config.write_text(config.read_text().replace("  gone: {source: hf.co/org/nothing}\n", ""))
+    asked = len(server.asked)
+    again = home.run("models", "pull", "--all")
+    assert again.returncode == 0 and again.stderr.count("already exists") == 2
+    assert len(server.asked) == asked, "and nobody is asked"
+    assert home.run("models", "pull", "--all", REPO).returncode == 2

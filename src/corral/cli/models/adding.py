@@ -9,6 +9,8 @@ from corral.cli import output, reading
 from corral.contracts.fetching import Fetched, Plan, Role
 from corral.domain.errors import ConfigError, Conflict
 from corral.domain.names import MODEL_NAME
+from corral.domain.references import HubReference, OllamaReference
+from corral.store.sources.planning import exact
 
 
 def add_model(config: str, name: str, plan: Plan, fetched: Fetched) -> None:
@@ -28,7 +30,7 @@ def add_model(config: str, name: str, plan: Plan, fetched: Fetched) -> None:
     value = _model(plan, fetched)
     there = loaded.settings.fleet.models.get(name)
     if there is not None:
-        if there.source.path == str(fetched.model):
+        if there.source.path == str(fetched.model) or there.source.reference == str(exact(plan)):
             output.note(f"corral: {path} has {name} already.")
             return
         raise Conflict(f"{path} has another Model {name}.", hint="Give another name: --name NAME.")
@@ -43,9 +45,12 @@ def add_model(config: str, name: str, plan: Plan, fetched: Fetched) -> None:
 
 
 def _model(plan: Plan, fetched: Fetched) -> dict[str, Any]:
+    """By its reference, so that the file serves on other machines too; an address may be secret, and stays out."""
     by_role = dict(zip((each.role for each in plan.files), fetched.paths, strict=False))
-    value: dict[str, Any] = {"source": str(fetched.model)}
     projector = by_role.get(Role.PROJECTOR)
+    if isinstance(plan.reference, HubReference | OllamaReference):
+        return {"source": str(exact(plan))}
+    value: dict[str, Any] = {"source": str(fetched.model)}
     if projector is not None and projector != fetched.model:
         value["options"] = {"mmproj": str(projector)}
     return value

@@ -46,6 +46,7 @@ def pull(
         bool, typer.Option("--mmproj/--no-mmproj", help="The projector for pictures and sound, where there is one.")
     ] = True,
     add: Annotated[bool, typer.Option("--add", help="Write a Model for it into the config file.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Everything that the Models of the config need.")] = False,
     insecure: asking.Insecure = False,
     private: asking.Private = False,
     dry_run: asking.DryRun = False,
@@ -58,6 +59,13 @@ def pull(
     What was begun goes on, what is there already is not fetched again, and every file is checked against the hash that
     its source has. HF_TOKEN, or store.tokens of the config, opens what is gated.
     """
+    if every:
+        if reference or name or file or quant or sha256 or add or insecure or private or dry_run:
+            raise UsageError("--all is of the config's Models as they stand there: say nothing beside it.")
+        from corral.cli.models.all_models import pull_all
+
+        pull_all(config, as_json=as_json)
+        return
     if not reference:
         raise UsageError(
             "Say what to pull: hf.co/ORG/REPO, ollama:NAME or https://...", hint="`corral models suggest` has ideas."
