@@ -113,6 +113,15 @@ def test_what_the_config_uses_is_not_removed_without_force(corral: Command, stor
     assert ran.out.startswith("Removed a: 1 files, ")
 
 
+def test_what_a_model_of_the_config_was_fetched_for_is_in_use(corral: Command, store: Path) -> None:
+    """A reference is no path, but its files are in the store all the same."""
+    kept = put(store, "hf/org/Ada-GGUF/ada-Q4_K_M.gguf", reference="hf.co/org/Ada-GGUF:Q4_K_M")
+    Path("corral.yaml").write_text("models: {mine: {source: 'hf.co/org/Ada-GGUF:Q4_K_M'}}")
+    assert [row["used_by"] for row in json.loads(corral("models", "list", "--json").out)] == [["mine"]]
+    ran = corral("models", "remove", "ada-q4_k_m")
+    assert ran.code == 1 and "used by mine of the config" in ran.err and kept.exists()
+
+
 def test_removal_is_asked_for_on_a_terminal_and_refused_elsewhere(
     corral: Command, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

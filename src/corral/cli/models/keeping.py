@@ -67,7 +67,7 @@ def remove(
 
 
 def _refuse_used(item: Item, settings: Settings) -> None:
-    users = shelves.users_of(item, settings.fleet.models.values())
+    users = shelves.users_of(item, shelves.models_of(settings))
     if users:
         raise Conflict(
             f"{item.name} is used by {', '.join(users)} of the config.",

@@ -45,7 +45,7 @@ def list_(
     items = [each for each in shelves.items_of(root) if everything or each.kind is Kind.MODEL]
     items.sort(key=lambda item: item.name)
     items += shelves.elsewhere() if everything else []
-    users = shelves.all_users(items, settings.fleet.models.values())
+    users = shelves.all_users(items, shelves.models_of(settings))
     if as_json:
         output.print_json([as_data(item, users.get(item.key, [])) for item in items])
         return
@@ -75,7 +75,7 @@ def show(
 
     settings = shelves.settings_of(config)
     item = shelves.find_anywhere(name, shelves.items_of(shelves.root_of(settings)))
-    used_by = shelves.users_of(item, settings.fleet.models.values())
+    used_by = shelves.users_of(item, shelves.models_of(settings))
     data = as_data(item, used_by)
     if as_json:
         output.print_json(data)

@@ -22,6 +22,13 @@ def settings_of(config: str) -> Settings:
     return reading.read(config).settings
 
 
+def models_of(settings: Settings) -> list[ModelSpec]:
+    """The Models of the config; those that are named by a reference have the paths of what is here of them."""
+    from corral.store.supply import resolved, store_supply
+
+    return list(resolved(settings.fleet, store_supply(settings.store, os.environ)).models.values())
+
+
 def root_of(settings: Settings) -> Path:
     """The store's folder."""
     return Path(settings.store.path)
@@ -99,7 +106,7 @@ def all_users(items: Sequence[Item], models: Iterable[ModelSpec]) -> Mapping[str
 
 
 def _files_of(model: ModelSpec) -> set[str]:
-    texts = [model.source.path]
+    texts = [model.source.path, model.source.projector, model.source.place]
     for value in model.options.values():
         texts += [each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)]
     texts += [value for _, value in model.args if isinstance(value, str)]
