@@ -48,6 +48,7 @@ from corral.gateway.directory import ModelDirectory
 from corral.gateway.server import Gateway
 from corral.kit.clock import SystemClock
 from corral.kit.file_limit import raise_file_limit
+from corral.kit.garbage import settle_memory
 from corral.kit.systemd import notify
 from corral.kit.tasks import Tasks
 from corral.observability.bus import Bus
@@ -443,7 +444,7 @@ async def serve(
         loop.add_signal_handler(signal.SIGHUP, again)
     try:
         async with corral.running() as info:
-            _settle_memory()
+            settle_memory()
             logger.info("Corral %s serves %d Models at %s", __version__, len(settings.fleet.models), info.address)
             notify("READY=1")
             if ready is not None:
@@ -460,18 +461,6 @@ async def serve(
             signal.signal(number, signal.SIG_IGN)
     logger.info("Corral has ended")
     return 0
-
-
-def _settle_memory() -> None:
-    """
-    What lives from here on lives long: keep the garbage collector from walking it again and again.
-
-    The serving path makes no cycles, so the collector finds next to nothing there (docs/performance.md).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
-    gc.enable()
 
 
 async def _settle_again(corral: Corral) -> None:

@@ -9,30 +9,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
-    WithJsonSchema,
     model_serializer,
     model_validator,
 )
 from pydantic_core import CoreSchema
 
-from corral.config import macros
 from corral.config.fields import (
-    TEXTS_SCHEMA,
     Budget,
     ByDevice,
     Count,
     Duration,
-    EnvValue,
     Finite,
     Port,
     Size,
@@ -41,8 +36,23 @@ from corral.config.fields import (
     Timeout,
     texts,
 )
+from corral.config.named import (
+    Args,
+    ByTask,
+    Capability,
+    Endpoint,
+    Env,
+    FilePath,
+    Host,
+    LoadingState,
+    Macros,
+    ModelName,
+    Names,
+    Options,
+    Origin,
+    Token,
+)
 from corral.domain.fleet import ArgValue
-from corral.domain.names import MODEL_NAME
 from corral.domain.references import (
     BadReference,
     FileReference,
@@ -67,122 +77,6 @@ class Section(BaseModel):
         if isinstance(data, dict):
             return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
         return {} if data is None else data
-
-
-def _path(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("cannot contain a NUL character")
-    return value
-
-
-def _macro_name(value: str) -> str:
-    if not macros.NAME.match(value):
-        raise ValueError(f"{value[:60]!r} cannot be the name of a macro: letters, digits, _ and -, 64 at most")
-    if value in macros.RESERVED:
-        raise ValueError(f"{value!r} is a name that Corral gives; choose another")
-    return value
-
-
-def _arg(value: object) -> object:
-    if value is None:
-        return None
-    if isinstance(value, list | tuple):
-        if all(isinstance(item, str | int | float) and not isinstance(item, bool) for item in value):
-            return tuple(value)
-        raise ValueError("must be a list of texts and numbers")
-    if isinstance(value, str | int | float):
-        return value
-    raise ValueError("must be a text, a number, true, false or a list of texts and numbers")
-
-
-def _model_name(value: str) -> str:
-    if not MODEL_NAME.match(value):
-        raise ValueError(
-            f"{value[:60]!r} cannot be a name: begin with a letter or a digit, go on with those and . _ : / @ + -"
-        )
-    return value
-
-
-def _by_task(value: object) -> object:
-    return {"chat": value} if isinstance(value, str) else value
-
-
-def _variable_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
-        raise ValueError(f"{value[:60]!r} cannot be the name of an environment variable")
-    return value
-
-
-def _origin(value: str) -> str:
-    if not re.fullmatch(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?", value):
-        raise ValueError(f"{value[:60]!r} must be an origin such as http://10.0.0.5:8000: no path, no user")
-    return value.rstrip("/").lower()
-
-
-def _endpoint(value: str) -> str:
-    if value and not re.fullmatch(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^?#@\s]*)?", value):
-        raise ValueError(f"{value[:60]!r} must be an address such as https://hub.example.org, without a user in it")
-    return value.rstrip("/")
-
-
-def _host(value: str) -> str:
-    if not re.fullmatch(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?", value):
-        raise ValueError(f"{value[:60]!r} cannot be a host: write huggingface.co, or host:port")
-    return value.lower()
-
-
-def _token(value: str) -> str:
-    if not all(33 <= ord(char) <= 126 for char in value):
-        raise ValueError("must be a token: printable ASCII without spaces")
-    return value
-
-
-FilePath = Annotated[str, AfterValidator(_path)]
-ModelName = Annotated[str, AfterValidator(_model_name)]
-Names = Annotated[tuple[ModelName, ...], BeforeValidator(texts), WithJsonSchema(TEXTS_SCHEMA)]
-Task = Literal["chat", "completion", "embeddings", "rerank", "transcription", "speech", "images"]
-ByTask = Annotated[
-    dict[Task, ModelName],
-    BeforeValidator(_by_task),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string"},
-                {
-                    "type": "object",
-                    "properties": {task: {"type": "string"} for task in get_args(Task)},
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
-]
-Arg = Annotated[
-    Any,
-    BeforeValidator(_arg),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": ["string", "number", "boolean", "null"]},
-                {"type": "array", "items": {"type": ["string", "number"]}},
-            ]
-        }
-    ),
-]
-Args = dict[str, Arg]
-Env = dict[Annotated[str, AfterValidator(_variable_name)], EnvValue | None]
-Options = dict[str, Any]
-Macros = dict[Annotated[str, AfterValidator(_macro_name)], Any]
-
-
-Capability = Literal["chat", "completion", "embeddings", "rerank", "tools", "reasoning", "infill", "vision", "audio"]
-
-
-LoadingState = Annotated[
-    Literal["reasoning", "comment", "off"],
-    BeforeValidator(lambda value: "off" if value is False else value),  # what YAML makes of a bare off
-    WithJsonSchema({"enum": ["reasoning", "comment", "off", False]}),
-]
 
 
 class Key(Section):
@@ -274,13 +168,11 @@ class Store(Section):
 
     path: FilePath = ""
     """The folder of the store. Default: `$XDG_DATA_HOME/corral/models`."""
-    endpoint: Annotated[str, AfterValidator(_endpoint)] = ""
+    endpoint: Endpoint = ""
     """A mirror of Hugging Face's hub. Default: `$HF_ENDPOINT`, else `https://huggingface.co`. It counts as trusted."""
-    tokens: dict[Annotated[str, AfterValidator(_host)], Annotated[str, AfterValidator(_token)]] = Field(
-        default={}, repr=False
-    )
+    tokens: dict[Host, Token] = Field(default={}, repr=False)
     """Tokens by host, sent to that host alone. The hub's may be in `HF_TOKEN`, or where its own client keeps it."""
-    trusted: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(texts)] = ()
+    trusted: Annotated[tuple[Origin, ...], BeforeValidator(texts)] = ()
     """Origins such as `http://10.0.0.5:8000` that may be plain http and have private addresses."""
     connections: Count = Field(default=4, ge=1, le=16)
     """Connections at one time for one file."""
