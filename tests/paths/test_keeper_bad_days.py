@@ -38,7 +38,10 @@ async def test_an_engine_inherits_no_secret(home: Home, monkeypatch: pytest.Monk
             secret_env={"LLAMA_API_KEY": "own"},
             env_scrub=("SCRUBBED_",),
         )
-        await until(lambda: b"sleep" in Path(f"/proc/{handle.data['pid']}/cmdline").read_bytes())
+        # The shell's own words hold "sleep" too, and in the middle of an exec the environment reads empty.
+        started = Path(f"/proc/{handle.data['pid']}")
+        await until(lambda: (started / "cmdline").read_bytes().startswith(b"sleep\0"))
+        await until(lambda: b"GIVEN_TOKEN" in (started / "environ").read_bytes())
         for pid in (handle.data["pid"], handle.data["keeper_pid"]):
             raw = Path(f"/proc/{pid}/environ").read_bytes().decode()
             assert "TEAM_GATEWAY_KEY" not in raw and "OPENAI_API_KEY" not in raw and "PGPASSWORD" not in raw
