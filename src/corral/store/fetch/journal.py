@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from corral.store.fetch import notes
 from corral.store.fetch.disk import Beside, Folder
 from corral.store.fetch.spans import Span, Spans
 
@@ -69,14 +70,7 @@ def boot_id() -> str:
 
 def load(folder: Folder, beside: Beside) -> Journal | None:
     """None where there is none that can be used."""
-    body = folder.read(beside.journal)
-    if body is None:
-        return None
-    try:
-        found = msgspec.json.decode(body, type=Journal)
-    except ValueError:  # msgspec's errors are ValueErrors
-        return None
-    return found if found.version == VERSION else None
+    return notes.load(folder, beside.journal, Journal, VERSION)
 
 
 def save(folder: Folder, beside: Beside, journal: Journal) -> None:

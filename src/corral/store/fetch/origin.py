@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from corral.store.fetch import notes
 from corral.store.fetch.disk import Beside, Folder
 
 VERSION: Final = 1
@@ -32,14 +33,7 @@ class Origin(msgspec.Struct, frozen=True):
 
 def load(folder: Folder, beside: Beside) -> Origin | None:
     """None where there is none that can be used."""
-    body = folder.read(beside.origin)
-    if body is None:
-        return None
-    try:
-        found = msgspec.json.decode(body, type=Origin)
-    except ValueError:  # msgspec's errors are ValueErrors
-        return None
-    return found if found.version == VERSION else None
+    return notes.load(folder, beside.origin, Origin, VERSION)
 
 
 def save(folder: Folder, beside: Beside, origin: Origin) -> None:

@@ -1,0 +1,138 @@
+"""
+One attempt at a file: its segments over several connections, hashed and flushed as they come.
+
+The caller's thread watches: it saves the journal, tells the progress and hears a stop. Each connection has a thread
+that receives and writes; one more follows the frontier and hashes what it reads back from the page cache, and another
+flushes. None of them holds the interpreter's lock for long: receiving, writing, reading and hashing all give it back.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from corral.domain.errors import FetchFailed, FetchStopped
+from corral.store.fetch.board import Board
+from corral.store.fetch.part import Part
+from corral.store.fetch.patience import Patience, Stop
+from corral.store.fetch.promise import Promise
+from corral.store.fetch.receiving import Receiving
+from corral.store.fetch.web import Line
+
+HASH_BUFFER: Final = 256 * 1024  # stays in the processor's cache
+SETTLED_AFTER: Final = 64 * 1024 * 1024
+SAVED_SHARE: Final = 0.1  # of the time that it runs: what a kill costs, at most
+SAVED_S: Final = (0.005, 0.1)
+TOLD_AFTER_S: Final = 0.2
+
+Tell = Callable[[int, int | None, str], None]
+_Crew = list[Future[None]]
+
+
+@dataclass(slots=True)
+class Attempt:
+    """`told` gets bytes, of how many, and what is done, from the caller's thread."""
+
+    part: Part
+    board: Board
+    receiving: Receiving
+    connections: int
+    told: Tell
+    stop: Stop
+    _digest: str = ""
+
+    @property
+    def promise(self) -> Promise:
+        """As it is known by now."""
+        return self.receiving.promise
+
+    def run(self) -> str:
+        """The SHA-256 of all of it, once it is there. Raises Changed, FetchFailed, FetchStopped, StoreFailed."""
+        with self._crew() as (crew, pool, line):
+            if not self.board.whole:
+                self._receive(crew, pool, line)
+            crew += [pool.submit(self._hash), pool.submit(self._settle)]
+            self._watch(crew)
+            return self._digest
+
+    def _receive(self, crew: _Crew, pool: ThreadPoolExecutor, line: Line) -> None:
+        segment = self.board.first()
+        answer = self.receiving.begin(segment, line)
+        if answer.status == 200:
+            crew.append(pool.submit(self.receiving.stream, answer, segment))
+            return
+        for number in range(self.connections):
+            self.board.join()
+            start = (segment, answer, line) if number == 0 else (None, None, None)
+            crew.append(pool.submit(self.receiving.segments, *start))
+
+    @contextlib.contextmanager
+    def _crew(self) -> Iterator[tuple[_Crew, ThreadPoolExecutor, Line]]:
+        """Threads that have ended when this does, and a connection for the first request."""
+        pool = ThreadPoolExecutor(self.connections + 2, thread_name_prefix="fetch")
+        try:
+            with self.receiving.web.line() as line:
+                try:
+                    yield [], pool, line
+                finally:
+                    self.board.halt()
+                    pool.shutdown(wait=True)
+        finally:
+            self._save()
+
+    def _watch(self, crew: _Crew) -> None:
+        """Until all have done their part; the first failure is everybody's."""
+        waiting = set(crew)
+        last, told_at, began = -1, 0.0, self._patience.now()
+        while waiting:
+            pause_s = min(SAVED_S[1], max(SAVED_S[0], SAVED_SHARE * (self._patience.now() - began)))
+            done, waiting = concurrent.futures.wait(waiting, pause_s, return_when=concurrent.futures.FIRST_EXCEPTION)
+            if self.stop():
+                raise FetchStopped(hint="The same command goes on with it.")
+            for each in done:
+                each.result()
+            count = self.board.done_bytes
+            if count != last:
+                last = count
+                self._save()
+            now = self._patience.now()
+            if now - told_at >= TOLD_AFTER_S:
+                told_at = now
+                self.told(count, self.board.size, self._doing)
+
+    def _save(self) -> None:
+        written, settled = self.board.spans()
+        self.part.note(self.promise.identity, written, settled, self._doing)
+
+    def _hash(self) -> None:
+        digest, at = hashlib.sha256(), 0
+        buffer = memoryview(bytearray(HASH_BUFFER))
+        while (end := self.board.to_hash(at)) > at:
+            while at < end and not self.board.halted:
+                count = self.part.readinto(buffer[: end - at], at)
+                if not count:
+                    name = self.promise.file.path
+                    raise FetchFailed(f"{name} got shorter while it was fetched.", hint="Fetch it again.")
+                digest.update(buffer[:count])
+                at += count
+        self._digest = digest.hexdigest()
+
+    def _settle(self) -> None:
+        """Flush early and often: the disk works while the network does, and less is lost with the power."""
+        while self.board.unsettled(SETTLED_AFTER):
+            written, _ = self.board.spans()
+            self.part.settle()
+            self.board.settled(written)
+
+    @property
+    def _doing(self) -> str:
+        return "verifying" if self.board.whole else "fetching"
+
+    @property
+    def _patience(self) -> Patience:
+        return self.receiving.web.patience

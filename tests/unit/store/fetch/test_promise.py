@@ -1,0 +1,126 @@
+"""What an answer makes of what is known of a file: gone on with, begun anew, asked for again, or refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from corral.contracts.fetching import RemoteFile
+from corral.domain.errors import WrongContent
+from corral.store.fetch.journal import Identity
+from corral.store.fetch.promise import Broken, Changed, Promise, Worthless
+from corral.store.fetch.rules import target_of
+
+URL = "https://a.example/m.gguf?secret=1"
+HASHED = Promise.of(RemoteFile(URL, "web/a/m.gguf", size_bytes=100, sha256="aa"))
+BARE = Promise.of(RemoteFile(URL, "web/a/m.gguf"))
+
+
+@dataclass
+class Heard:
+    """An answer, by what it says."""
+
+    status: int = 206
+    etag: str = '"t"'
+    whole_bytes: int | None = 100
+    first_byte: int = 0
+    framed: bool = True
+    is_page: bool = False
+
+    def __post_init__(self) -> None:
+        self.target = target_of(URL)
+
+
+def test_the_first_answer_tells_size_and_tag() -> None:
+    opened = BARE.opened(Heard(), begun=False)
+    assert opened.identity == Identity("https://a.example/m.gguf", 100, "", '"t"')
+    assert opened.in_parts and opened.headers == {"If-Range": '"t"'}
+    assert not BARE.opened(Heard(etag=""), begun=False).in_parts  # parts could be of two files
+    assert not BARE.opened(Heard(whole_bytes=None), begun=False).in_parts
+    assert HASHED.opened(Heard(etag=""), begun=False).in_parts
+
+
+def test_another_size_than_the_source_promised_is_another_file() -> None:
+    with pytest.raises(Worthless, match="it has 99 bytes, not 100"):
+        HASHED.opened(Heard(whole_bytes=99), begun=False)
+    known = BARE.opened(Heard(), begun=False)
+    with pytest.raises(Changed, match="size"):  # only the server said so, and it may change its mind
+        known.opened(Heard(whole_bytes=99), begun=False)
+
+
+def test_all_of_it_instead_of_the_rest_is_a_new_beginning() -> None:
+    assert BARE.opened(Heard(200), begun=False).size == 100
+    with pytest.raises(Changed, match="instead of the rest"):
+        BARE.opened(Heard(200), begun=True)
+
+
+def test_a_page_to_log_in_is_no_reason_to_throw_away_what_has_come() -> None:
+    with pytest.raises(WrongContent, match="a page for people") as caught:
+        HASHED.opened(Heard(is_page=True), begun=True)
+    assert not isinstance(caught.value, Worthless)
+    page = Promise.of(RemoteFile(URL, "web/a/readme.html"))
+    assert page.opened(Heard(is_page=True), begun=False).size == 100
+
+
+@pytest.mark.parametrize(
+    ("heard", "meant"),
+    [
+        (Heard(200, first_byte=0), "instead of a part"),
+        (Heard(whole_bytes=99, first_byte=10), "size"),
+        (Heard(etag='"u"', first_byte=10), "ETag"),
+    ],
+)
+def test_a_part_of_another_file_is_a_new_beginning(heard: Heard, meant: str) -> None:
+    known = HASHED.opened(Heard(), begun=False)
+    with pytest.raises(Changed, match=meant):
+        known.check_part(heard, 10)
+
+
+def test_another_part_than_was_asked_for_is_asked_for_again() -> None:
+    known = HASHED.opened(Heard(), begun=False)
+    known.check_part(Heard(first_byte=10), 10)
+    with pytest.raises(Broken, match=r"a\.example/m\.gguf sent another part"):
+        known.check_part(Heard(first_byte=11), 10)
+
+
+def test_after_a_change_a_hash_decides_and_tags_no_more() -> None:
+    changed = HASHED.opened(Heard(), begun=False).afresh(changed=True)
+    assert changed.identity == HASHED.identity
+    again = changed.opened(Heard(), begun=False)
+    assert not again.headers
+    again.check_part(Heard(etag='"of another mirror"'), 0)
+    assert again.afresh().etags is False  # once known to differ, they do
+    bare = BARE.afresh(changed=True).opened(Heard(), begun=False)
+    with pytest.raises(Changed, match="ETag"):
+        bare.check_part(Heard(etag='"u"'), 0)
+
+
+def test_what_an_earlier_fetch_knew() -> None:
+    found = Identity("https://mirror/m.gguf", None, "aa", '"u"')
+    resumed = HASHED.resumed(found)
+    assert resumed is not None and resumed.identity == Identity("https://mirror/m.gguf", 100, "aa", '"u"')
+    assert HASHED.resumed(Identity("https://a.example/m.gguf", 100, "bb", '"t"')) is None
+    assert BARE.resumed(Identity("https://a.example/m.gguf", 100, "", '"t"')) is not None
+    assert BARE.resumed(Identity("https://a.example/m.gguf", 100)) is None  # nothing tells whose bytes these are
+
+
+def test_bytes_that_cannot_be_of_it() -> None:
+    HASHED.check_bytes(memoryview(b"GGUF...."), 0)
+    HASHED.check_bytes(memoryview(b"GG"), 0)
+    HASHED.check_bytes(memoryview(b"anything"), 92)
+    with pytest.raises(Worthless, match="no GGUF file"):
+        HASHED.check_bytes(memoryview(b"<html>"), 0)
+    with pytest.raises(Worthless, match="more than the 100 bytes"):
+        HASHED.check_bytes(memoryview(b"anything"), 93)
+    with pytest.raises(Worthless, match=r"https://a\.example/m\.gguf is not .* it has 99 bytes, not 100"):
+        HASHED.check_length(99)
+
+
+def test_a_stream_needs_something_that_tells_its_end() -> None:
+    HASHED.check_stream(Heard(200, framed=False))
+    BARE.check_stream(Heard(200, framed=False))  # a GGUF header says how long it must be
+    text = Promise.of(RemoteFile(URL, "web/a/notes.txt"))
+    text.check_stream(Heard(200))
+    with pytest.raises(Worthless, match="nothing tells whether it is whole"):
+        text.check_stream(Heard(200, framed=False))
