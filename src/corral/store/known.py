@@ -12,8 +12,6 @@ wanted, and encoded by itself: no single step over all of them holds that loop u
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import logging
 import os
 import threading
@@ -27,14 +25,12 @@ import msgspec
 from corral.store.files import FileStamp, ModelFiles, resolve
 from corral.store.gguf.facts import FileSays, says
 from corral.store.gguf.shape import ModelShape, shape_of
-from corral.version import __version__
+from corral.store.sealed import Sealed
 
 logger = logging.getLogger(__name__)
 
 MOST: Final = 20_000  # files that are remembered
 SAVED_AFTER: Final = 4_000  # readings: who ends a long start loses no more than these
-_VERSION: Final = f"corral {__version__} headers 1".encode()  # what follows from a header changes with the program
-_DIGEST_BYTES: Final = 16
 _LARGEST_FILE: Final = 128 * 1024 * 1024
 
 
@@ -149,38 +145,20 @@ def _decoded(kept: msgspec.Raw) -> Known | None:
 
 
 def _load(path: Path) -> dict[str, Kept]:
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            return {}
-        data = path.read_bytes()
-        body = data[_DIGEST_BYTES:]
-        if data[:_DIGEST_BYTES] != _sum(body):
-            raise ValueError("it is damaged, or of another version")
-        return dict(_decoder.decode(body))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
-        logger.info("%s is not used (%s): model files are read anew", path, error)
-        return {}
+    return dict(_sealed(path).read(_decoder.decode) or {})
 
 
 def _write(path: Path, known: dict[str, Kept]) -> None:
-    """It appears whole or not at all; its sum tells what a machine that lost its power has made of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         plain = {
             name: each if isinstance(each, msgspec.Raw) else msgspec.Raw(_encoder.encode(each))
             for name, each in known.items()
         }
-        body = _encoder.encode(plain)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(_sum(body) + body)
-        part.replace(path)
+        _sealed(path).write(_encoder.encode(plain))
     except (OSError, ValueError) as error:  # ValueError: a path that is no UTF-8
         logger.info("what model files say cannot be kept in %s: %s", path, error)
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
-def _sum(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=_DIGEST_BYTES, key=_VERSION).digest()
+def _sealed(path: Path) -> Sealed:
+    return Sealed(path, "headers 1", _LARGEST_FILE)

@@ -11,7 +11,7 @@ import pytest
 
 from corral.domain.errors import FileMissing
 from corral.domain.fleet import ModelSpec, Source
-from corral.store import known
+from corral.store import known, sealed
 from corral.store.files import ModelFiles, resolve
 from corral.store.gguf.memory import FileFootprints
 from corral.store.known import KnownFiles
@@ -72,7 +72,7 @@ def test_a_damaged_cache_is_ignored_and_written_anew(
         path.unlink()
         path.mkdir()
     elif damage == "version":
-        monkeypatch.setattr(known, "_VERSION", b"corral 999 headers 1")
+        monkeypatch.setattr(sealed, "__version__", "999")
     else:
         middle = len(data) // 2
         flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
@@ -115,7 +115,7 @@ def test_it_is_bounded_and_a_long_start_saves_on_its_way(tmp_path: Path, monkeyp
     for each in paths:
         again.of(str(each))
     assert reads == [str(paths[0])]
-    assert not list(tmp_path.glob(".*.part"))
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_where_nothing_can_be_written_it_only_costs_time(tmp_path: Path) -> None:

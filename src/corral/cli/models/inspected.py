@@ -69,6 +69,11 @@ def count(parameters: int) -> str:
     return str(parameters)
 
 
+def _joined(*parts: str) -> str:
+    """What there is to say, in one line."""
+    return ", ".join(part for part in parts if part)
+
+
 def _bits(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
@@ -87,32 +92,34 @@ def _files(found: Inspection) -> str:
 def _layers(found: Inspection) -> str:
     if found.layers is None:
         return ""
-    parts = [str(found.layers)]
-    if found.next_layers:
-        parts.append(f"{found.next_layers} more for further tokens")
-    if found.embedding_length:
-        parts.append(f"embedding {found.embedding_length:,}")
-    if found.feed_forward_length:
-        parts.append(f"feed-forward {_by_layer(found.feed_forward_length)}")
-    return ", ".join(parts)
+    return _joined(
+        str(found.layers),
+        f"{found.next_layers} more for further tokens" if found.next_layers else "",
+        f"embedding {found.embedding_length:,}" if found.embedding_length else "",
+        f"feed-forward {_by_layer(found.feed_forward_length)}" if found.feed_forward_length else "",
+    )
 
 
 def _attention(attention: Attention) -> str:
-    parts = []
-    if attention.heads:
-        parts.append(f"{_by_layer(attention.heads)} heads")
-    if attention.heads and attention.kv_heads is not None:
-        parts.append(f"{_by_layer(attention.kv_heads)} for keys and values")
-    if attention.heads and attention.key_length:
-        keys, values = attention.key_length, attention.value_length
-        parts.append(f"{keys} long" if keys == values else f"{keys} and {values} long")
-    if attention.latent_length:
-        parts.append(f"compressed to {attention.latent_length} (MLA)")
-    if attention.windowed_layers:
-        parts.append(f"a window of {attention.window_tokens:,} tokens in {attention.windowed_layers} layers")
-    if attention.recurrent_layers:
-        parts.append(f"a recurrent state in {attention.recurrent_layers} layers")
-    return ", ".join(parts)
+    return _joined(
+        *_heads(attention),
+        f"compressed to {attention.latent_length} (MLA)" if attention.latent_length else "",
+        f"a window of {attention.window_tokens:,} tokens in {attention.windowed_layers} layers"
+        if attention.windowed_layers
+        else "",
+        f"a recurrent state in {attention.recurrent_layers} layers" if attention.recurrent_layers else "",
+    )
+
+
+def _heads(attention: Attention) -> Iterator[str]:
+    if not attention.heads:
+        return
+    yield f"{_by_layer(attention.heads)} heads"
+    if attention.kv_heads is not None:
+        yield f"{_by_layer(attention.kv_heads)} for keys and values"
+    keys, values = attention.key_length, attention.value_length
+    if keys:
+        yield f"{keys} long" if keys == values else f"{keys} and {values} long"
 
 
 def _by_layer(value: ByLayer) -> str:
@@ -122,35 +129,36 @@ def _by_layer(value: ByLayer) -> str:
 
 
 def _experts(experts: Experts) -> str:
-    parts = [f"{experts.count}", f"{experts.used} for a token"]
-    if experts.shared:
-        parts.append(f"{experts.shared} shared")
-    if experts.feed_forward_length:
-        parts.append(f"feed-forward {experts.feed_forward_length:,}")
-    return ", ".join(parts)
+    return _joined(
+        str(experts.count),
+        f"{experts.used} for a token",
+        f"{experts.shared} shared" if experts.shared else "",
+        f"feed-forward {experts.feed_forward_length:,}" if experts.feed_forward_length else "",
+    )
 
 
 def _rope(rope: Rope) -> str:
-    parts = []
-    if rope.base is not None:
-        parts.append(f"base {rope.base:,.10g}")
-    if rope.dimensions:
-        parts.append(f"{rope.dimensions} dimensions")
-    if rope.scaling and rope.scaling != "none":
-        stretched = f" by {rope.factor:g}" if rope.factor else ""
-        original = f" from {rope.original_context_tokens:,} tokens" if rope.original_context_tokens else ""
-        parts.append(f"stretched{stretched}{original} ({rope.scaling})")
-    return ", ".join(parts)
+    return _joined(
+        "" if rope.base is None else f"base {rope.base:,.10g}",
+        f"{rope.dimensions} dimensions" if rope.dimensions else "",
+        _stretched(rope) if rope.scaling and rope.scaling != "none" else "",
+    )
+
+
+def _stretched(rope: Rope) -> str:
+    by = f" by {rope.factor:g}" if rope.factor else ""
+    original = f" from {rope.original_context_tokens:,} tokens" if rope.original_context_tokens else ""
+    return f"stretched{by}{original} ({rope.scaling})"
 
 
 def _tokenizer(tokenizer: Tokenizer) -> str:
-    parts = [f"{tokenizer.model} ({tokenizer.pre})" if tokenizer.pre else tokenizer.model or "not said"]
-    if tokenizer.tokens is not None:
-        parts.append(f"{tokenizer.tokens:,} tokens")
-    parts += [f"{part} {number}" for part, number in tokenizer.special.items()]
-    if tokenizer.adds_bos is not None:
-        parts.append("prompts begin with bos" if tokenizer.adds_bos else "no bos before prompts")
-    return ", ".join(parts)
+    bos = {None: "", True: "prompts begin with bos", False: "no bos before prompts"}
+    return _joined(
+        f"{tokenizer.model} ({tokenizer.pre})" if tokenizer.pre else tokenizer.model or "not said",
+        "" if tokenizer.tokens is None else f"{tokenizer.tokens:,} tokens",
+        *(f"{part} {number}" for part, number in tokenizer.special.items()),
+        bos[tokenizer.adds_bos],
+    )
 
 
 def _template(found: Inspection) -> str:

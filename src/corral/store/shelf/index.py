@@ -10,11 +10,7 @@ and small writes, and its locks are not to be relied on over NFS.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import logging
-import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -24,17 +20,15 @@ import msgspec
 from corral.domain.errors import StoreFailed
 from corral.store.files import ModelFiles, resolve
 from corral.store.gguf.facts import says
+from corral.store.sealed import Sealed
 from corral.store.shelf import origin as origins
 from corral.store.shelf.items import Item, Kind, grouped, named, reference_of, with_projectors
 from corral.store.shelf.origin import Origin
 from corral.store.shelf.walk import Seen, Walked, walk
-from corral.version import __version__
 
 logger = logging.getLogger(__name__)
 
 INDEX: Final = ".index"
-_VERSION: Final = f"corral {__version__} shelf 1".encode()  # what follows from a header changes with the program
-_DIGEST_BYTES: Final = 16
 _LARGEST: Final = 256 * 1024 * 1024
 _OTHER_TYPES: Final = ("imatrix", "vocab")
 
@@ -164,33 +158,16 @@ def _width(projector: ModelFiles) -> int | None:
 
 
 def _load(path: Path) -> dict[str, Entry]:
-    try:
-        if path.stat().st_size > _LARGEST:
-            return {}
-        data = path.read_bytes()
-        body = memoryview(data)[_DIGEST_BYTES:]
-        if data[:_DIGEST_BYTES] != _sum(body):
-            raise ValueError("it is damaged, or of another version")
-        return _decoder.decode(body)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
-        logger.info("%s is not used (%s): the files of the store are read anew", path, error)
-        return {}
+    return _sealed(path).read(_decoder.decode) or {}
 
 
 def _write(path: Path, entries: dict[str, Entry]) -> None:
-    """It appears whole or not at all. A store that cannot be written has none."""
-    part = path.with_name(f"{INDEX}.{os.getpid()}-{threading.get_ident()}.tmp")
+    """A store that cannot be written has none."""
     try:
-        body = _encoder.encode(entries)
-        part.write_bytes(_sum(body) + body)
-        part.replace(path)
+        _sealed(path).write(_encoder.encode(entries))
     except (OSError, ValueError) as error:  # ValueError: a path that is no UTF-8
         logger.debug("what the files of the store say cannot be kept in %s: %s", path, error)
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
-def _sum(body: bytes | memoryview) -> bytes:
-    return hashlib.blake2b(body, digest_size=_DIGEST_BYTES, key=_VERSION).digest()
+def _sealed(path: Path) -> Sealed:
+    return Sealed(path, "shelf 1", _LARGEST)

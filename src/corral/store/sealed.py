@@ -1,0 +1,64 @@
+"""
+Files that follow from others and may be lost, damaged or old: one body behind its sum, replaced as a whole.
+
+The sum tells what a machine that lost its power has made of it, and which Corral has written it: what follows from a
+header changes with the program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from corral.version import __version__
+
+logger = logging.getLogger(__name__)
+
+_DIGEST_BYTES: Final = 16
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """`kind` names what is in it and its version. Blocks on the disk; readers and writers take no lock."""
+
+    path: Path
+    kind: str
+    largest_bytes: int
+
+    def read(self, decode: Callable[[memoryview], T]) -> T | None:
+        """What is in it; None where there is nothing that can be used. `decode` raises ValueError."""
+        try:
+            if self.path.stat().st_size > self.largest_bytes:
+                return None
+            data = memoryview(self.path.read_bytes())
+            if data[:_DIGEST_BYTES] != self._sum(data[_DIGEST_BYTES:]):
+                raise ValueError("it is damaged, or of another version")
+            return decode(data[_DIGEST_BYTES:])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+            logger.info("%s is not used (%s): what it is made of is read anew", self.path, error)
+            return None
+
+    def write(self, body: bytes) -> None:
+        """It appears whole or not at all. Raises OSError."""
+        part = self.path.with_name(f".{self.path.name.lstrip('.')}.{os.getpid()}-{threading.get_ident()}.tmp")
+        try:
+            part.write_bytes(self._sum(body) + body)
+            part.replace(self.path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise
+
+    def _sum(self, body: bytes | memoryview) -> bytes:
+        key = f"corral {__version__} {self.kind}".encode()
+        return hashlib.blake2b(body, digest_size=_DIGEST_BYTES, key=key).digest()
