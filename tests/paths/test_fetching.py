@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from dataclasses import replace
 from itertools import pairwise
@@ -127,6 +128,53 @@ def test_a_gguf_file_without_a_hash_is_looked_into(tmp_path: Path) -> None:
         with pytest.raises(WrongContent, match=r"short\.gguf is not complete.*Nothing of it is kept"):
             puller(tmp_path).fetch(short)
     assert left(tmp_path / "web/s") == []
+
+
+@pytest.mark.parametrize("name", ["ada.gguf", "ADA.GGUF", "Ada.Gguf"])
+def test_every_gguf_file_is_looked_into_however_its_name_is_written(tmp_path: Path, name: str) -> None:
+    body = model(ADA).read_bytes()
+    with FileServer(lambda ask: of_file(ask, body[:-1000] if "short" in ask.path else b"PK\3\4" + body)) as server:
+        for bad in ("short", "other"):
+            with pytest.raises(WrongContent, match=r"not complete|no GGUF file"):
+                puller(tmp_path).fetch(plan_for(f"{server.origin}/{bad}", path=f"web/h/{name}", known=False))
+    assert left(tmp_path) == []
+
+
+def test_another_file_under_the_same_address_is_told_by_its_etag(tmp_path: Path) -> None:
+    new, etag = data_of(2), '"one"'
+    with FileServer(lambda ask: of_file(ask, new if etag == '"two"' else DATA, etag=etag)) as server:
+        plan = plan_for(f"{server.origin}/model.bin", known=False)
+        for etag, data in (('"one"', DATA), ('"two"', new)):
+            said = Plan(plan.reference, (replace(plan.files[0], size_bytes=SIZE, etag=etag),))
+            assert whole(puller(tmp_path).fetch(said), data)
+        asked = len(server.asked)
+        assert whole(puller(tmp_path).fetch(said), new) and len(server.asked) == asked
+        assert whole(puller(tmp_path).fetch(plan), new) and len(server.asked) == asked, "where it says nothing"
+
+
+def test_what_comes_is_on_the_disk_before_it_is_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    did: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(fd: int) -> None:
+        did.append(f"flush {Path(os.readlink(f'/proc/self/fd/{fd}')).name}")
+        fsync(fd)
+
+    def renamed(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        did.append(f"{old} -> {new}")
+        rename(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    with FileServer(good) as server:
+        assert whole(puller(tmp_path).fetch(plan_for(f"{server.origin}/model.bin")))
+    assert [each for each in did if ".part.json" not in each] == [
+        "flush .model.bin.part",
+        ".model.bin.part -> model.bin",
+        "flush .model.bin.origin.json.new",
+        ".model.bin.origin.json.new -> .model.bin.origin.json",
+        "flush files",
+    ]
 
 
 def test_there_must_be_room_for_all_files_before_a_byte_is_fetched(tmp_path: Path) -> None:

@@ -179,7 +179,8 @@ def test_redirects_are_followed_up_to_a_bound() -> None:
         assert web().read(f"{server.origin}/{MOST_HOPS}") == DATA
         with pytest.raises(FetchFailed, match="redirected more than 10 times"):
             web().open(f"{server.origin}/{MOST_HOPS + 1}")
-    for bad in (Reply(302), Reply(304), Reply(302, {"Location": "file:///etc/passwd"})):
+    nowhere = ("file:///etc/passwd", "http://[::1", "http://x:99999999/")
+    for bad in (Reply(302), Reply(304), *(Reply(302, {"Location": each}) for each in nowhere)):
         with FileServer(lambda ask, bad=bad: bad) as server, pytest.raises(FetchFailed):  # type: ignore[misc]
             web().open(server.origin)
 
@@ -222,7 +223,12 @@ def test_what_is_not_there_or_not_for_us_says_what_to_do(reply: Reply, token: st
 
 
 @pytest.mark.parametrize(
-    "bad", [Reply(429), Reply(503), Reply(500), Reply(200, reset=True), Reply(raw=b"nonsense\r\n\r\n")]
+    "bad",
+    [
+        *(Reply(status) for status in (408, 429, 500, 502, 503, 504, 507, 520, 524)),
+        Reply(200, reset=True),
+        Reply(raw=b"nonsense\r\n\r\n"),
+    ],
 )
 def test_what_may_go_well_another_time_is_tried_again(bad: Reply) -> None:
     with FileServer(after(3, bad)) as server:

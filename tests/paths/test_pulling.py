@@ -126,6 +126,13 @@ def test_a_hash_that_is_not_the_files(home: Shell, server: HubServer) -> None:
     assert home.run("models", "pull", url, "--sha256", sha256(model(ADA).read_bytes())).returncode == 0
 
 
+def test_a_file_of_this_machine_is_hashed_where_a_hash_is_given(home: Shell) -> None:
+    there = f"file:{model(ADA)}"
+    assert home.run("models", "pull", there, "--sha256", sha256(model(ADA).read_bytes())).returncode == 0
+    ran = home.run("models", "pull", there, "--sha256", "0" * 64)
+    assert ran.returncode == 1 and "its SHA-256 is" in ran.stderr and ran.stdout == ""
+
+
 def test_http_and_private_addresses_only_with_leave(shell: Shell, server: HubServer) -> None:
     url = server.file("/m.gguf", model(ADA).read_bytes())
     assert "--insecure" in shell.run("models", "pull", url).stderr

@@ -32,7 +32,8 @@ class RemoteFile:
     """
     One file to be fetched. `path` is where it goes below the store's folder, with `/`.
 
-    `sha256` (hexadecimal, small) and `size_bytes` are what its source says of it; nothing where it does not say.
+    `sha256` (hexadecimal, small), `size_bytes` and `etag` (a strong one) are what its source says of it; nothing where
+    it does not say.
     """
 
     url: str
@@ -40,6 +41,12 @@ class RemoteFile:
     role: Role = Role.MODEL
     size_bytes: int | None = None
     sha256: str = ""
+    etag: str = ""
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it has to be one."""
+        return self.path.lower().endswith(".gguf")
 
 
 @dataclass(frozen=True, slots=True)

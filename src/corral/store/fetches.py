@@ -7,10 +7,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from corral.contracts.fetching import Fetched, Plan, Told
+from corral.contracts.fetching import Fetched, Plan, Progress, RemoteFile, Told
+from corral.domain.errors import FetchStopped, WrongContent
 from corral.domain.references import FileReference, OllamaReference, Reference
 from corral.domain.storage import StoreSpec
 from corral.store.borrowing import borrow
+from corral.store.fetch.disk import disk_errors, sha256_of
 from corral.store.fetch.patience import never
 from corral.store.fetch.pulling import Pulling, quiet
 from corral.store.fetch.web import Web
@@ -41,11 +43,13 @@ class StoreFetches:
 
     def fetch(self, plan: Plan, told: Told = quiet, *, stop: Callable[[], bool] = never) -> Fetched:
         """
-        See `contracts.fetching.Fetches.fetch`. Files of this machine stay where they are; what another program has
-        fetched already is linked and not fetched again.
+        See `contracts.fetching.Fetches.fetch`. Files of this machine stay where they are, and are hashed where a hash
+        is wanted; what another program has fetched already is linked and not fetched again.
         """
         if isinstance(plan.reference, FileReference):
-            return Fetched(plan, tuple(Path(url2pathname(urlsplit(each.url).path)) for each in plan.files))
+            for file, path in zip(plan.files, self.places(plan), strict=True):
+                _check_hash(file, path, told, stop)
+            return Fetched(plan, self.places(plan))
         borrow(self.root, plan, self._caches.found, told, stop)
         web = self.sources.web
         if isinstance(plan.reference, OllamaReference):
@@ -55,5 +59,26 @@ class StoreFetches:
     def places(self, plan: Plan) -> tuple[Path, ...]:
         """Where the files of a plan are, or will be."""
         if isinstance(plan.reference, FileReference):
-            return self.fetch(plan).paths
+            return tuple(Path(url2pathname(urlsplit(each.url).path)) for each in plan.files)
         return tuple(self.root / each.path for each in plan.files)
+
+
+def _check_hash(file: RemoteFile, path: Path, told: Told, stop: Callable[[], bool]) -> None:
+    if not file.sha256:
+        return
+    done = 0
+
+    def hashed(more: int) -> None:
+        nonlocal done
+        done += more
+        told(Progress(done, file.size_bytes, file=path.name, doing="verifying"))
+
+    with disk_errors(f"{path} cannot be read"), path.open("rb") as opened:
+        digest = sha256_of(opened.fileno(), stop, hashed)
+    if not digest:
+        raise FetchStopped()
+    if digest != file.sha256:
+        raise WrongContent(
+            f"{path} is not what you want: its SHA-256 is {digest}, not {file.sha256}.",
+            hint="Somebody has changed it, or the hash is of another file.",
+        )

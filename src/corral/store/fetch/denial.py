@@ -10,7 +10,8 @@ from corral.domain.errors import FetchFailed, NotThere
 from corral.domain.references import HUB_HOSTS
 from corral.store.fetch.rules import Target
 
-AGAIN: Final = (408, 425, 429, 500, 502, 503, 504)  # may go well another time
+_AGAIN: Final = (408, 425, 429)
+_NEVER: Final = (501, 505, 508, 510)  # failures of a server that stay
 
 
 class Denied(NotThere):
@@ -29,6 +30,11 @@ class TooBusy(FetchFailed):
     """A server still wants us to come back later, after all that we waited."""
 
 
+def may_pass(status: int) -> bool:
+    """Whether it may go well another time: servers in front of others have failures of their own (520 to 530)."""
+    return status in _AGAIN or (500 <= status < 600 and status not in _NEVER)
+
+
 def denial(target: Target, status: int, headers: Mapping[str, str], *, with_token: bool) -> FetchFailed:
     """An error for a status of 400 and above."""
     words = f"{status} {http.client.responses.get(status, '')}".strip()
@@ -40,7 +46,7 @@ def denial(target: Target, status: int, headers: Mapping[str, str], *, with_toke
         return Denied(message, hint=_hint(target, status, headers, with_token), answered=status, headers=headers)
     if status == 416:
         return Unranged(f"{target.shown} has no such part.", hint="Fetch it again from the beginning.")
-    if status in AGAIN:
+    if may_pass(status):
         return TooBusy(message, hint="Try again later; what has come so far is kept.")
     return FetchFailed(message, hint="Check the address.")
 

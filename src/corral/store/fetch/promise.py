@@ -131,7 +131,7 @@ class Promise:
 
     def check_stream(self, answer: Said) -> None:
         """See that its end will be noticed, by somebody. Raises Worthless."""
-        if not answer.framed and not self.file.sha256 and not self._gguf:
+        if not answer.framed and not self.file.sha256 and not self.file.is_gguf:
             raise self.broken(
                 "the server says neither its size nor where it ends, so nothing tells whether it is whole"
             )
@@ -140,7 +140,7 @@ class Promise:
         """See that these can stand there. Raises Worthless."""
         if self.size is not None and at + len(data) > self.size:
             raise self.broken(f"it has more than the {self.size:,} bytes that were promised")
-        if at == 0 and self._gguf and bytes(data[:4]) != _MAGIC[: len(data)]:
+        if at == 0 and self.file.is_gguf and bytes(data[:4]) != _MAGIC[: len(data)]:
             raise self.broken(f"it begins with {bytes(data[:4])!r}, so it is no GGUF file")
 
     def check_length(self, count: int) -> None:
@@ -154,10 +154,6 @@ class Promise:
             f"{shown(self.file.url)} is not what was promised: {what}. Nothing of it is kept.",
             hint="Try again; if it stays so, tell whoever offers it.",
         )
-
-    @property
-    def _gguf(self) -> bool:
-        return self.file.path.endswith(".gguf")
 
 
 def odd(answer: Said, what: str) -> Broken:

@@ -167,7 +167,7 @@ class Pulling:
 
     def _check_gguf(self, folder: Folder, beside: Beside, file: RemoteFile) -> None:
         """A file whose hash is right is what its source says; of others the header says how long they must be."""
-        if file.sha256 or not file.path.endswith(".gguf"):
+        if file.sha256 or not file.is_gguf:
             return
         try:
             read_header(folder.path / beside.part)
@@ -207,6 +207,8 @@ class Pulling:
             if file.size_bytes not in (None, size):
                 return False
             said = origin.load(folder, beside)
+            if not file.sha256 and said is not None and said.etag and file.etag not in ("", said.etag):
+                return False  # it has another one now, which may be of the same size
             vouched = said is not None and said.size == size and file.sha256 in ("", said.sha256)
             if not vouched and not self._right(fd, size, folder, beside, file, course, stop):
                 return False
@@ -221,7 +223,7 @@ class Pulling:
         """Look at a file that has no origin, or that of another one."""
         if not file.sha256:
             try:
-                return not file.path.endswith(".gguf") or bool(read_header(folder.path / beside.name))
+                return not file.is_gguf or bool(read_header(folder.path / beside.name))
             except (BadGguf, FileMissing):
                 return False
         hashed = 0

@@ -12,7 +12,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
 from corral.domain.errors import FetchRefused
 
@@ -96,6 +96,14 @@ def target_of(url: str) -> Target:
     path = quote(parts.path or "/", safe=_PATH) + (f"?{quote(parts.query, safe=_QUERY)}" if parts.query else "")
     user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
     return Target(parts.scheme, host, port, path, user)
+
+
+def joined(url: str, where: str) -> str:
+    """What a server at `url` means by `where`. Raises FetchRefused."""
+    try:
+        return urljoin(url, where)
+    except ValueError:
+        raise FetchRefused(f"{shown(url)} leads to {shown(where)}, which is no address.") from None
 
 
 def _host(parts: SplitResult) -> str:

@@ -14,15 +14,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urljoin
 
 import msgspec
 
 from corral.domain.errors import FetchFailed, FetchRefused, WrongContent
 from corral.store.fetch.answer import Answer, interrupted
-from corral.store.fetch.denial import AGAIN, TooBusy, denial
+from corral.store.fetch.denial import TooBusy, denial, may_pass
 from corral.store.fetch.patience import LONGEST_ASKED_S, Patience, Stop, never
-from corral.store.fetch.rules import Target, WebRules, check_target, shown, target_of
+from corral.store.fetch.rules import Target, WebRules, check_target, joined, shown, target_of
 from corral.store.fetch.wire import HEAD_S, Dial, Interrupted, Proxy, Resolve, Wire, basic, resolve
 from corral.version import __version__
 
@@ -272,7 +271,7 @@ class Web:
         if answer.status < 400:
             return FetchFailed(f"{answer.target.shown}: the server says {answer.status}, which fits no question.")
         error = denial(answer.target, answer.status, answer.headers, with_token=with_token)
-        if answer.status in AGAIN:
+        if may_pass(answer.status):
             asked_s = self.patience.asked_s(answer.headers.get("retry-after", ""))
             error.retry_after_s = asked_s
             if asked_s is not None and asked_s > LONGEST_ASKED_S:
@@ -291,7 +290,7 @@ def _next_hop(answer: Answer) -> Target:
     here = answer.target
     if not where:
         raise FetchFailed(f"{here.shown}: redirected to nowhere.", hint="Check the address in a browser.")
-    target = target_of(urljoin(here.url, where))
+    target = target_of(joined(here.url, where))
     if here.scheme == "https" and target.scheme == "http":
         raise FetchRefused(
             f"{here.shown} leads to {target.shown}: from https to http, where anybody could change it.",

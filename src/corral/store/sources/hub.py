@@ -13,13 +13,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 import msgspec
 
 from corral.domain.errors import FetchRefused, WrongContent
 from corral.domain.references import BadReference, HubReference, check_inside
-from corral.store.fetch.rules import origin_of, shown
+from corral.store.fetch.rules import joined, origin_of, shown
 from corral.store.fetch.web import MOST_JSON, Web
 from corral.store.sources.listing import ListedFile
 
@@ -102,7 +102,7 @@ def _tree(web: Web, endpoint: str, reference: HubReference, commit: str) -> list
         found += [_listed(each.path, each.size, each.lfs) for each in entries if each.type == "file"]
         if after is None:
             return found
-        here, url = url, urljoin(url, after[1])
+        here, url = url, joined(url, after[1])
         if origin_of(url) != origin_of(here):
             raise FetchRefused(f"{shown(here)} has its next page elsewhere: {shown(url)}.")
     raise WrongContent(f"{shown(url)} has more than {_MOST_PAGES} pages.")

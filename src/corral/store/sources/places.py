@@ -25,11 +25,12 @@ def ollama_place(reference: OllamaReference, file: str) -> str:
 
 
 def web_place(url: str, name: str = "") -> str:
-    """`web/HOST/PATH`, with another `name` of the file where one is given."""
+    """`web/HOST/PATH`, with another `name` of the file where one is given. It is a GGUF file, and named so."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2].lower().replace(":", "_").strip("[]").replace("]", "")
     *folders, last = [_UNUSUAL.sub("_", unquote(each)) for each in parts.path.split("/") if each]
-    return _inside("/".join(["web", host, *folders, name or last]))
+    name = name or (last if last.lower().endswith(".gguf") else f"{last}.gguf")
+    return _inside("/".join(["web", host, *folders, name]))
 
 
 def _inside(path: str) -> str:

@@ -125,5 +125,5 @@ def _checked(plan: Plan, sha256: str) -> Plan:
             f"gave {sha256[:12]}...",
             hint="Somebody has changed it, or the hash is of another file.",
         )
-    pinned = RemoteFile(first.url, first.path, first.role, first.size_bytes, sha256)
+    pinned = dataclasses.replace(first, sha256=sha256)
     return Plan(plan.reference, (pinned, *plan.files[1:]), plan.licence)

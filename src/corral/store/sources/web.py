@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from corral.contracts.fetching import Plan, RemoteFile, Role
 from corral.domain.errors import NotThere, WrongContent
 from corral.domain.references import WebReference
-from corral.store.fetch.denial import Denied
+from corral.store.fetch.denial import Denied, Unranged
 from corral.store.fetch.rules import shown
 from corral.store.fetch.web import Web
 from corral.store.sources.choosing import role_of
@@ -20,33 +20,37 @@ _MOST_PARTS: Final = 1000
 
 
 def plan(web: Web, reference: WebReference, *, sha256: str = "", name: str = "") -> Plan:
-    """The file, and all parts of a split one; nothing but their sizes is known. Raises FetchFailed."""
+    """The file, and all parts of a split one; nothing but their sizes and tags is known. Raises FetchFailed."""
     urls = _parts(reference.url)
     if len(urls) > 1 and name:
         raise NotThere("The parts of a split model keep their names.", hint="Leave --name out.")
     files = []
     for number, url in enumerate(urls, 1):
         try:
-            size = size_of(web, url)
+            size, etag = _said(web, url)
         except Denied as denied:
             if len(urls) == 1 or denied.answered != 404:
                 raise
             raise NotThere(f"Part {number} of {len(urls)} is not there: {shown(url)}.", hint=denied.hint) from None
         place = web_place(url, name)
         role = role_of(place)
-        files.append(RemoteFile(url, place, Role.MODEL if role is Role.OTHER else role, size, sha256))
+        files.append(RemoteFile(url, place, Role.MODEL if role is Role.OTHER else role, size, sha256, etag))
     return Plan(reference, tuple(files))
 
 
-def size_of(web: Web, url: str) -> int | None:
-    """What the server says of its size. By a range and not by HEAD, which signed addresses refuse."""
-    with web.open(url, start=0, end=1) as answer:
+def _said(web: Web, url: str) -> tuple[int | None, str]:
+    """What the server says of its size, and its ETag. By a range and not by HEAD, which signed addresses refuse."""
+    try:
+        answer = web.open(url, start=0, end=1)
+    except Unranged:  # an empty file has no first byte
+        return 0, ""
+    with answer:
         if answer.is_page:
             raise WrongContent(
                 f"{answer.target.shown} is a page for people and no file.",
                 hint="Take the address behind its download button.",
             )
-        return answer.whole_bytes
+        return answer.whole_bytes, answer.etag
 
 
 def _parts(url: str) -> list[str]:
