@@ -171,6 +171,18 @@ def test_a_model_that_is_removed_serves_its_waiters_first_and_is_fetched_for_nob
     assert s.machine.view("a") is None
 
 
+def test_the_fetch_of_a_removed_model_does_not_wait_for_what_its_old_engine_still_answers() -> None:
+    here = dataclasses.replace(absent("a"), source=Source("/store/a.gguf", "hf.co/o/a"))
+    s = Script(here)
+    s.ask(1, "a")
+    s.ready("a")
+    other = dataclasses.replace(absent("a"), source=Source(reference="hf.co/o/other"))
+    s.configure(other, digests={"a": "other"})
+    assert s.ask(2, "a") == ["fetch a"]
+    s.configure("b")
+    assert s.leave(2) == ["end fetch a"]
+
+
 def test_all_ways_to_load_a_model_have_its_files_in_common() -> None:
     s = Script(absent("a"))
     wish = LoadWish({"ctx_size": 512}, {})
@@ -185,6 +197,54 @@ def test_a_failed_fetch_is_told_to_those_who_want_it_loaded_in_another_way() -> 
     s = Script(absent("a"))
     s.ask(1, "a", wish=LoadWish({"ctx_size": 512}, {}))
     assert s.fetch_failed("a", NotThere()) == ["refuse 1 not_there"]
+
+
+def test_the_back_off_after_a_failed_fetch_is_the_models_however_it_is_asked_for() -> None:
+    s = Script(absent("a"))
+    s.ask(1, "a", wish=LoadWish({"ctx_size": 512}, {}))
+    s.fetch_failed("a", NotThere("o/a is not there."))
+    assert s.ask(2, "a", wish=LoadWish({"ctx_size": 1024}, {})) == ["refuse 2 not_there"], "a new way brings no file"
+    assert s.ask(3, "a") == ["refuse 3 not_there"]
+    assert s.errors[2].retry_after_s == 1
+    assert s.errors[2].message == "o/a is not there."
+    s.wait(1.1)
+    assert s.ask(4, "a", wish=LoadWish({"ctx_size": 2048}, {})) == ["fetch a"]
+    s.fetch_failed("a", NotThere())
+    assert s.view("a").retry_at == s.now + 2, "it doubles whichever way was asked for"
+    assert s.ask(5, "a", operator=True, weight=0) == ["fetch a"]
+
+
+def test_files_that_have_come_are_there_for_those_who_were_refused_before() -> None:
+    s = Script(absent("a"))
+    wish = LoadWish({"ctx_size": 512}, {})
+    s.ask(1, "a", wish=wish)
+    s.fetch_failed("a", NotThere())
+    s.ask(2, "a", operator=True, weight=0)
+    s.came("a")
+    assert s.view("a").error == ""
+    assert s.ask(3, "a", wish=wish) == ["survey a ctx_size=512"]
+
+
+def test_an_engine_that_ends_in_the_back_off_of_its_files_leaves_nobody_waiting() -> None:
+    here = dataclasses.replace(absent("a"), source=Source("/store/a.gguf", "hf.co/o/a"))
+    s = Script(here)
+    way = LoadWish({"ctx_size": 512}, {})
+    s.ask(1, "a", wish=way)
+    s.surveyed(s.asked_about["a ctx_size=512"])
+    s.ready("a ctx_size=512", slots=1)
+    assert s.configure(absent("a")) == ["survey a ctx_size=512"], "somebody has removed the file, and reloads"
+    assert s.ask(2, "a") == ["fetch a"]
+    s.fetch_failed("a", NotThere())
+    assert s.ask(3, "a", wish=way) == [], "its engine runs"
+    assert s.exit("a ctx_size=512") == ["refuse 3 not_there"]
+
+
+def test_a_file_that_one_way_to_load_it_misses_is_missed_by_the_model() -> None:
+    s = Script(dataclasses.replace(absent("a"), source=Source("/store/a.gguf", "hf.co/o/a")), ram=1)
+    s.ask(1, "a", wish=LoadWish({"ctx_size": 512}, {}))
+    s.surveyed(s.asked_about["a ctx_size=512"])
+    assert s.ask(2, "a") == [], "there is room for one"
+    assert s.fail("a ctx_size=512", FileMissing()) == ["fetch a", "refuse 1 file_missing"]
 
 
 def test_a_way_that_goes_while_its_files_come_serves_who_waits() -> None:

@@ -9,7 +9,7 @@ Model stays hot.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from corral.domain import commands, events
-from corral.domain.errors import CorralError, NoMemory, StartFailed
-from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec, OptionValue
+from corral.domain.errors import CorralError, FetchRefused, FileMissing, NoMemory, NotThere, StartFailed
+from corral.domain.fetching import Progress
+from corral.domain.fleet import Fleet, GroupSpec, Limits, ModelSpec, OptionValue, Source
 from corral.domain.launch import Endpoint, ExitKind, ExitStatus, LoadWish, Variant
 from corral.domain.serving import Caller
 from corral.domain.units import FOREVER
@@ -48,7 +49,10 @@ FAILURES = (
     StartFailed("No.", permanent=True),
     StartFailed("No room.", memory=True),
     NoMemory("Somebody else has it."),
+    FileMissing("It was here."),
 )
+FETCH_FAILURES = (NotThere("Nobody has it."), FetchRefused("Not allowed."), FileMissing("The disk has gone."))
+UNKNOWN = " of files that are not here"
 CRASH = ExitStatus(ExitKind.SIGNALLED, signal=11)
 
 
@@ -147,6 +151,7 @@ fleets = st.fixed_dictionaries(
         "versions": st.fixed_dictionaries(dict.fromkeys(NAMES, st.integers(0, 1))),
         "sizes": st.fixed_dictionaries(dict.fromkeys(NAMES, sizes)),
         "shrinks": st.sets(st.sampled_from(NAMES), max_size=2),
+        "elsewhere": st.sets(st.sampled_from(NAMES), max_size=3),  # their files are somewhere else, or were once
         "later": st.sets(st.sampled_from(NAMES), max_size=3),  # surveyed after the Fleet is announced
         "groups": groupings,
         "budgets": memories,
@@ -174,6 +179,11 @@ class Promises(RuleBasedStateMachine):
         self.survey = events.ModelsSurveyed({}, {}, {})  # of all Models of the newest Fleet
         self.surveys: list[events.ModelsSurveyed | ModelSpec] = []  # that were asked for; of ways, as yet to be made
         self.unknown: set[str] = set()  # Models of which the machine was not told yet what they are now
+        self.here: set[str] = set()  # references whose files have come
+        self.fetches: dict[str, ModelSpec] = {}  # on their way
+        self.ended: list[str] = []  # fetches of which late news may come
+        self.unfetched: set[str] = set()  # Models whose last fetch failed
+        self.barred: dict[str, float] = {}  # Models whose fetch failed: not before this time, if nothing is mended
         self.cut_allowed = False
         self.closing: float | None = None
         self.finished = False
@@ -190,7 +200,7 @@ class Promises(RuleBasedStateMachine):
     @rule(pick=st.integers(0, 5))
     def survey_ends(self, pick: int) -> None:
         found = self.surveys.pop(pick % len(self.surveys))
-        self._step(self._survey_of_way(found) if isinstance(found, ModelSpec) else self._as_remembered(found))
+        self._step(self._survey_of(found) if isinstance(found, ModelSpec) else self._as_remembered(found))
 
     def _as_remembered(self, survey: events.ModelsSurveyed) -> events.ModelsSurveyed:
         """A survey says what was measured by the time at which it is made."""
@@ -201,10 +211,61 @@ class Promises(RuleBasedStateMachine):
         }
         return msgspec.structs.replace(survey, footprints=footprints, variants=variants)
 
-    def _survey_of_way(self, spec: ModelSpec) -> events.ModelsSurveyed:
-        digest = f"{self.digests[spec.name]} {_others(spec)}"
-        self.sizes.setdefault(digest, {"ram": 1 + len(digest) % 2})
-        return events.ModelsSurveyed({spec.name: spec}, {spec.name: digest}, {spec.name: footprint(self.sizes[digest])})
+    def _survey_of(self, spec: ModelSpec) -> events.ModelsSurveyed:
+        """Of another way to load a Model, or of one whose files have come, or gone, since its Fleet was surveyed."""
+        digest = self.digests[spec.name]
+        if spec.source.wanting:
+            digest += UNKNOWN
+        if _others(spec):
+            digest += f" {_others(spec)}"
+        self.sizes.setdefault(digest, {} if spec.source.wanting else {"ram": 1 + len(digest) % 2})
+        variants = {} if _others(spec) or spec.source.wanting else self._variants([spec.name])
+        size = footprint(self.sizes[digest])
+        return events.ModelsSurveyed({spec.name: spec}, {spec.name: digest}, {spec.name: size}, {}, variants)
+
+    @precondition(lambda self: self.fetches)
+    @rule(pick=st.integers(0, 5), done=st.integers(0, 5))
+    def a_fetch_progresses(self, pick: int, done: int) -> None:
+        fetch = sorted(self.fetches)[pick % len(self.fetches)]
+        assert self._step(events.FetchProgressed(fetch, Progress(done, 5, 1.0))) == []
+
+    @precondition(lambda self: self.fetches)
+    @rule(pick=st.integers(0, 5))
+    def files_come(self, pick: int) -> None:
+        fetch = sorted(self.fetches)[pick % len(self.fetches)]
+        model = self.fetches.pop(fetch)
+        source = model.source
+        self.unfetched.discard(model.name)
+        self.ended.append(fetch)
+        self.here.add(source.reference)
+        self._step(events.FilesCame(fetch, dataclasses.replace(source, path=f"/{source.reference}"), 5, 1.0))
+
+    @precondition(lambda self: self.fetches)
+    @rule(pick=st.integers(0, 5), error=st.sampled_from(FETCH_FAILURES))
+    def a_fetch_fails(self, pick: int, error: CorralError) -> None:
+        fetch = sorted(self.fetches)[pick % len(self.fetches)]
+        name = self.fetches.pop(fetch).name
+        self.ended.append(fetch)
+        self.unfetched.add(name)
+        self.barred[name] = self.now + LIMITS.backoff_first_s
+        self._step(events.FilesFailed(fetch, error))
+        running = [e for e in self._alive() if e.model == name and e.doing != "stopping"]
+        assert running or not [r for r in self._in_state("waiting") if r.model == name], "nobody told them"
+
+    @precondition(lambda self: self.ended)
+    @rule(pick=st.integers(0, 50), how=st.integers(0, 2))
+    def late_news_of_a_fetch(self, pick: int, how: int) -> None:
+        fetch = self.ended[pick % len(self.ended)]
+        late = (
+            events.FetchProgressed(fetch, Progress(1, 5)),
+            events.FilesCame(fetch, Source("/late", "late")),
+            events.FilesFailed(fetch, NotThere()),
+        )[how]
+        assert self._step(late) == [], "it was ended, and counts no more"
+
+    @rule(model=st.sampled_from(NAMES), version=st.integers(0, 1))
+    def files_are_taken_away(self, model: str, version: int) -> None:
+        self.here.discard(_reference(model, version))
 
     @rule(fleet=fleets)
     def reload(self, fleet: dict) -> None:  # type: ignore[type-arg]
@@ -217,6 +278,7 @@ class Promises(RuleBasedStateMachine):
         caller=callers,
         keep=st.sampled_from([None, None, 0.0, 7.0, FOREVER]),
         wish=wishes,
+        operator=st.sampled_from([False, False, False, True]),
     )
     def ask(
         self,
@@ -226,10 +288,13 @@ class Promises(RuleBasedStateMachine):
         caller: Caller,
         keep: float | None = None,
         wish: LoadWish | None = None,
+        operator: bool = False,
     ) -> None:
         number = len(self.asked) + 1
+        if operator:
+            self.barred.pop(model, None)
         self.asked[number] = Asked(number, model, weight, self.now, self.now + patience, caller, keep, wish)
-        self._step(events.Requested(number, model, caller, self.now + patience, weight, keep_s=keep, wish=wish))
+        self._step(events.Requested(number, model, caller, self.now + patience, weight, operator, keep, wish))
 
     @rule(model=st.sampled_from(NAMES), count=st.integers(2, 8), caller=callers)
     def burst(self, model: str, count: int, caller: Caller) -> None:
@@ -321,7 +386,9 @@ class Promises(RuleBasedStateMachine):
     @rule(model=st.sampled_from((*NAMES, "")), force=st.booleans())
     def unload(self, model: str, force: bool) -> None:
         self.cut_allowed = force
+        self.barred = {name: at for name, at in self.barred.items() if model not in ("", name)}
         self._step(events.UnloadWanted(model, force))
+        assert not [spec for spec in self.fetches.values() if model in ("", spec.name)], "fetched for nobody"
         self.cut_allowed = False
 
     @rule(budgets=memories)
@@ -334,11 +401,14 @@ class Promises(RuleBasedStateMachine):
         self.found += 1
         self._step(self._as_remembered(self.survey))  # the Models of engines that are found are surveyed with the Fleet
         known, digest = self.machine._world.models.get(model), f"{model}{version}"
+        if known is not None and not known.surveyed and model in self.fleet.models:  # its files have come since
+            self._step(self._survey_of(known.spec))
         if known is None:  # nobody can know what an unknown Model needs
             self.groups.pop(model, None)
         size = {} if known is None else known.sizes.get(digest, known.needs)
         engine = Engine(f"old-{self.found}", model, digest, size, "ready", 2, idle_since=self.now)
         self.engines[engine.id] = engine
+        self.barred.pop(model, None)
         self._step(events.InstanceAdopted(engine.id, model, engine.digest, Endpoint(), 2))
 
     @rule(seconds=waits)
@@ -360,14 +430,17 @@ class Promises(RuleBasedStateMachine):
         if odds == 0:
             self.closing = min(self.now + within, self.closing if self.closing is not None else FOREVER)
             self._step(events.ShutdownWanted(self.now + within))
+            assert not self.fetches
 
     # --- the referee ----------------------------------------------------------------------------------------------
 
-    def _step(self, event: events.SchedulerEvent) -> None:
+    def _step(self, event: events.SchedulerEvent) -> list[commands.Command]:
         self.whole = False
         if isinstance(event, events.ModelsSurveyed):
-            self.unknown -= {name for name, spec in event.models.items() if self.fleet.models.get(name) is spec}
-        for command in self.machine.step(event, self.now):
+            known = self.machine._world.models
+            self.unknown -= {name for name, spec in event.models.items() if name in known and known[name].spec is spec}
+        out = self.machine.step(event, self.now)
+        for command in out:
             self._judge(command)
         check_books(self.machine)
         deadlines = [request.deadline for request in self.asked.values() if request.state == "waiting"]
@@ -376,7 +449,13 @@ class Promises(RuleBasedStateMachine):
             assert self.wake <= min(deadlines), "nobody will be there when a deadline comes"
         assert self.machine.queue_total == len(deadlines) <= LIMITS.queue_total
         self._judge_places()
+        for spec in self.fetches.values():
+            wanted = self.fleet.models.get(spec.name)
+            asked = any(request.model == spec.name for request in self._in_state("waiting"))
+            assert asked or wanted is not None, "fetched for a Model that is gone"
+            assert wanted is None or wanted.source.reference == spec.source.reference, "what nobody wants any more"
         self.whole = True
+        return out
 
     def _judge_places(self) -> None:
         waiting = self._in_state("waiting")
@@ -405,14 +484,19 @@ class Promises(RuleBasedStateMachine):
                 request = self.asked[command.request]
                 assert request.state == "waiting", f"{request} gets a second answer"
                 request.state = "refused"
+                fetched = command.error.code not in {"not_there", "fetch_refused"} or request.model in self.unfetched
+                assert fetched, "what failed has come since"
                 if command.error.code == "queue_timeout":
                     assert request.deadline <= self.now
             case commands.Survey():
-                if _others(command.model):
-                    self.surveys.append(command.model)
-                else:
-                    assert self.survey.models[command.model.name] is command.model
-                    self.surveys.append(self.survey)
+                of_fleet = self.survey.models.get(command.model.name) is command.model
+                assert of_fleet or _others(command.model) or command.model.source.reference
+                self.surveys.append(self.survey if of_fleet else command.model)
+            case commands.Fetch():
+                self._judge_fetch(command)
+            case commands.EndFetch():
+                self.fetches.pop(command.fetch)
+                self.ended.append(command.fetch)
             case commands.Check():
                 engine = self.engines[command.instance]
                 assert engine.doing == "ready"
@@ -423,13 +507,24 @@ class Promises(RuleBasedStateMachine):
             case commands.Finished():
                 assert self.closing is not None
                 assert not self._alive()
+                assert not self.fetches
                 assert not self.finished
                 self.finished = True
+
+    def _judge_fetch(self, command: commands.Fetch) -> None:
+        name, source = command.model.name, command.model.source
+        assert self.closing is None
+        assert source.wanting, "it is here"
+        assert name not in {spec.name for spec in self.fetches.values()}, "two fetches for one Model"
+        assert self.now >= self.barred.get(name, self.now), "tried again within the back-off"
+        self.fetches[command.fetch] = command.model
 
     def _judge_start(self, command: commands.Start) -> None:
         name, digest = command.model.name, command.digest
         assert self.closing is None
         assert command.instance not in self.engines
+        assert not command.model.source.wanting, "started without its files"
+        assert name not in {spec.name for spec in self.fetches.values()}, "started while its files are on their way"
         assert not [e for e in self._alive() if (e.model, e.digest) == (name, digest)], "two loads of one load digest"
         options = _others(command.model) if not command.note else {}
         if name in self.fleet.models and not options:
@@ -540,6 +635,8 @@ class Promises(RuleBasedStateMachine):
     def _calm_round(self) -> None:
         while self.surveys:
             self.survey_ends(0)
+        while self.fetches:
+            self.files_come(0)
         for request in self._in_state("granted"):
             self._end(request)
         while any(e.checking for e in self.engines.values()):
@@ -560,7 +657,16 @@ class Promises(RuleBasedStateMachine):
 
     def _change_fleet(self, fleet: dict) -> None:  # type: ignore[type-arg]
         present = sorted(fleet["present"])
-        models = {name: ModelSpec(name, options=OWN, **fleet["specs"][name]) for name in present}
+        models = {
+            name: ModelSpec(
+                name,
+                self._source(name, fleet["versions"][name]) if name in fleet["elsewhere"] else Source(),
+                options=OWN,
+                **fleet["specs"][name],
+            )
+            for name in present
+        }
+        self.barred.clear()  # what it was may be mended
         for engine in self._alive():
             engine.pinned = engine.pinned and self._pinned(engine.model)
         if self.closing is None:
@@ -579,18 +685,27 @@ class Promises(RuleBasedStateMachine):
                 self.groups.pop(name, None)
                 if (group := self.fleet.group_of(name)) is not None:
                     self.groups[name] = group
-        digests = {name: self.digests.get(name, "") for name in present}
+        wanting = {name for name, model in models.items() if model.source.wanting}
+        digests = {name: self.digests.get(name, "") + UNKNOWN * (name in wanting) for name in present}
         footprints = {name: footprint(self.sizes.get(digest, {})) for name, digest in digests.items()}
-        variants = {
-            name: (Variant({"n_gpu_layers": 1}, footprint(self.sizes[digest]), digest, "smaller"),)
-            for name, digest in self.smaller.items()
-            if name in present
-        }
+        variants = self._variants(name for name in present if name not in wanting)
         wanted = Fleet(models, self.fleet.groups, self.budgets, LIMITS)
         later = fleet["later"]
         self.survey = events.ModelsSurveyed(models, digests, footprints, {}, variants)
         now = {name: digest for name, digest in digests.items() if name not in later}
         self._step(events.FleetChanged(wanted, now, footprints, {}, variants))
+
+    def _source(self, name: str, version: int) -> Source:
+        """As whoever announces a Fleet finds it: with a path, where the files are here."""
+        reference = _reference(name, version)
+        return Source(f"/{reference}" if reference in self.here else "", reference)
+
+    def _variants(self, names: Iterable[str]) -> dict[str, tuple[Variant, ...]]:
+        found = {name: self.smaller[name] for name in names if name in self.smaller}
+        return {
+            name: (Variant({"n_gpu_layers": 1}, footprint(self.sizes[digest]), digest, "smaller"),)
+            for name, digest in found.items()
+        }
 
     def _end(self, request: Asked, *, broken: bool = False, leave: bool = False) -> None:
         assert request.engine is not None
@@ -615,6 +730,10 @@ class Promises(RuleBasedStateMachine):
     def _engine(self, doing: str, pick: int) -> Engine:
         found = self._doing(doing)
         return found[pick % len(found)]
+
+
+def _reference(name: str, version: int) -> str:
+    return f"hf.co/o/{name}{version}"
 
 
 def _others(spec: ModelSpec) -> dict[str, OptionValue]:

@@ -103,12 +103,14 @@ class Machine:
         world.out = []
         _HANDLERS[type(event)](world, event)
         leasing.unpark(world)
+        fetching.refuse_barred(world)
         while world.dirty or world.joined:
             if world.dirty:
                 loading.settle(world)
             else:
                 loading.join(world)
             leasing.unpark(world)  # who was refused by the plan has left his pass to another
+            fetching.refuse_barred(world)
         stopping.finish(world)
         world.rearm()
         return world.out

@@ -26,6 +26,11 @@ def note_failure(world: World, model: ModelState, error: CorralError) -> None:
     world.touch(model)
 
 
+def forgive(model: ModelState) -> None:
+    """It is another now: whatever made it fail may be mended."""
+    model.failures, model.retry_at, model.error, model.cramped = 0, None, None, False
+
+
 def retry_pinned(world: World, model: ModelState) -> None:
     """FAILED -> STARTING: a pinned Model comes back without a request, once its back-off is over."""
     if model.retry_at is None or not model.pinned or model.held:
@@ -57,16 +62,20 @@ def failed(world: World, event: InstanceFailed) -> None:
         world.touch(model)
     else:
         if isinstance(event.error, FileMissing):
-            _lost(model)
+            _lost(world, model)
         note_failure(world, model, event.error)
 
 
-def _lost(model: ModelState) -> None:
-    """A file that was here is not: where it can be fetched, that is done before the next start."""
-    for each in (model, model.parent):
-        if each is not None and each.spec.source.reference:
+def _lost(world: World, model: ModelState) -> None:
+    """A file that was here is not: where it can be fetched, that is done before the next start, in whatever way."""
+    if not model.spec.source.reference:
+        return
+    for each in (model.root, *model.root.ways.values(), *world.retiring):
+        if each.root is model.root:
             source = dataclasses.replace(each.spec.source, path="", projector="")
             each.spec = dataclasses.replace(each.spec, source=source)
+            if each is not model:  # its own end is told first
+                world.touch(each)
 
 
 def _for_memory(error: CorralError) -> bool:

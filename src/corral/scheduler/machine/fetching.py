@@ -5,7 +5,8 @@ Nothing of it takes memory or a place in the line: who has to leave for a Model 
 have been surveyed. A fetch that has begun goes on when nobody waits any more, because somebody will again; it is ended
 by hand, with the Model, when the Model's source becomes another, and at the end of all.
 
-The ways to load a Model have its files in common, so the fetch is the Model's own.
+The ways to load a Model have its files in common, so the fetch is the Model's own, and so is the back-off after one
+that failed: asking for the Model in another way brings no file any sooner.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from corral.domain.commands import EndFetch
 from corral.domain.errors import FetchRefused
 from corral.domain.events import FetchFinished, FetchProgressed, FilesCame, FilesFailed
 from corral.scheduler.machine import wishes
-from corral.scheduler.machine.failing import note_failure
+from corral.scheduler.machine.failing import forgive, note_failure
+from corral.scheduler.machine.leasing import again, refuse_waiters
 from corral.scheduler.machine.state import ModelState, World
 
 
@@ -38,10 +40,11 @@ def came(world: World, event: FilesCame) -> None:
     old = model.spec
     model.spec = dataclasses.replace(old, source=event.source)
     model.surveyed = model.asked_about = False
-    model.failures, model.error = 0, None
     wishes.fleet_changed(world, model, old)
     follow(world, model)
-    world.touch(model)
+    for each in (model, *_others(world, model)):
+        forgive(each)
+        world.touch(each)
 
 
 def failed(world: World, event: FilesFailed) -> None:
@@ -54,8 +57,23 @@ def failed(world: World, event: FilesFailed) -> None:
         model.failures = 0  # nobody was bothered: who has mended it need not wait long
     note_failure(world, model, event.error)
     for way in _others(world, model):
-        if way.current is None:
-            note_failure(world, way, event.error)
+        if way.spec.source.wanting:
+            refuse(world, way)
+
+
+def refuse(world: World, model: ModelState) -> None:
+    """Who waits for one whose files could not be had a moment ago is told so. Nobody waits through a back-off."""
+    root = model.root
+    error, at = root.error, root.retry_at
+    assert error is not None
+    assert at is not None
+    refuse_waiters(world, model, lambda: again(error, retry_after_s=at - world.now))
+
+
+def refuse_barred(world: World) -> None:
+    """Those that came to want their files in the back-off, and not by a request: their engine ended, say."""
+    while world.barred:
+        refuse(world, world.barred.pop())
 
 
 def end(world: World, model: ModelState) -> None:
@@ -65,6 +83,12 @@ def end(world: World, model: ModelState) -> None:
         _over(world, fetch.id)
         world.out.append(EndFetch(fetch.id))
         world.tell(FetchFinished(model.name, "ended", 0, world.now - fetch.since))
+
+
+def end_unwanted(world: World, model: ModelState) -> None:
+    """It is not in the Fleet any more: once those who wait are gone, nobody will ask for its files again."""
+    if model.fetch is not None and not any(each.waiting for each in (model, *_others(world, model))):
+        end(world, model)
 
 
 def follow(world: World, model: ModelState) -> None:

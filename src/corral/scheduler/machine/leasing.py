@@ -51,11 +51,13 @@ def _serve(world: World, model: ModelState, event: Requested) -> None:
 
 def _no_place(world: World, model: ModelState, caller: Caller, *, operator: bool) -> CorralError | None:
     """Why the request cannot even wait."""
-    if model.retry_at is not None:
-        if world.now < model.retry_at and not operator:
-            assert model.error is not None
-            return again(model.error, retry_after_s=model.retry_at - world.now)
-        model.retry_at = None  # FAILED -> STARTING: the back-off is over, or an operator asks
+    unfetched = model.spec.source.wanting and model.current is None
+    for failed in (model, model.root) if unfetched else (model,):  # the back-off after a fetch is for all its ways
+        if failed.retry_at is not None:
+            if world.now < failed.retry_at and not operator:
+                assert failed.error is not None
+                return again(failed.error, retry_after_s=failed.retry_at - world.now)
+            failed.retry_at = None  # FAILED -> STARTING: the back-off is over, or an operator asks
     own, own_total = world.accounts.waiting(caller, model)
     full = queue_full(
         model.name,
@@ -221,7 +223,7 @@ def expire(world: World, model: ModelState) -> None:
 
 def _too_late(world: World, waiter: Waiter) -> CorralError:
     """With what it waited for, where that is known and takes long."""
-    fetch = (waiter.model.parent or waiter.model).fetch
+    fetch = waiter.model.root.fetch
     if fetch is not None:
         return fetch.unfinished(waiter.model.name)
     waited = f"The request waited {world.now - waiter.asked_at:.0f} s for {waiter.model.name!r} and got no lease."

@@ -21,7 +21,7 @@ from corral.domain.events import (
 )
 from corral.domain.fleet import Fleet, GroupSpec, ModelSpec
 from corral.domain.instance import InstanceState
-from corral.scheduler.machine import doubt, fetching, leasing, loading, stopping, wishes
+from corral.scheduler.machine import doubt, failing, fetching, leasing, loading, stopping, wishes
 from corral.scheduler.machine.state import READY, STARTING, Instance, ModelState, World
 from corral.scheduler.policy.groups import must_leave
 from corral.scheduler.policy.memory import fits
@@ -77,7 +77,7 @@ def _group_index(fleet: Fleet) -> dict[str, GroupSpec]:
 def _apply(world: World, model: ModelState, spec: ModelSpec, group: GroupSpec | None) -> None:
     """One Model of the new Fleet, new, known or coming back: all that needs no survey."""
     if model.spec != spec:
-        _forgive(model)
+        failing.forgive(model)
     model.spec, model.group = spec, group
     model.surveyed = model.asked_about = False
     model.removed = model.held = False
@@ -101,7 +101,7 @@ def _learn(world: World, model: ModelState, event: FleetChanged | ModelsSurveyed
     """What its start takes is known now."""
     name, digest = model.name, event.digests[model.name]
     if model.digest != digest:
-        _forgive(model)
+        failing.forgive(model)
     model.surveyed, model.digest = True, digest
     model.needs = event.footprints[name].by_device()
     model.variant, model.variants = None, event.variants.get(name, ())
@@ -113,11 +113,6 @@ def _learn(world: World, model: ModelState, event: FleetChanged | ModelsSurveyed
     if name in event.load_s:
         model.measured.remembered(digest, event.load_s[name])
     _follow(world, model)
-
-
-def _forgive(model: ModelState) -> None:
-    """It is another now: whatever made it fail may be mended."""
-    model.failures, model.retry_at, model.error, model.cramped = 0, None, None, False
 
 
 def _follow(world: World, model: ModelState) -> None:

@@ -189,6 +189,11 @@ class ModelState:
         return self.spec.name
 
     @property
+    def root(self) -> ModelState:
+        """The Model itself, where this is another way to load it."""
+        return self.parent or self
+
+    @property
     def pinned(self) -> bool:
         return self.spec.pin and not self.removed
 
@@ -266,6 +271,7 @@ class World:
         self.order: list[str] = []  # the Fleet's own order
         self.instances: dict[str, Instance] = {}  # alive
         self.fetches: dict[str, ModelState] = {}  # whose files are on their way
+        self.barred: list[ModelState] = []  # who wants files that could not be had a moment ago
         self.waiting: dict[int, Waiter] = {}
         self.leases: dict[int, Held] = {}
         self.light_leases: dict[int, Instance] = {}
@@ -351,7 +357,7 @@ class World:
             changed = self.line.remove(model)
         elif model.spec.source.wanting:
             changed = self.line.remove(model)
-            self.want_files(model.parent or model)
+            self.want_files(model)
         elif not model.surveyed:
             changed = self.line.remove(model)
             self.ask_about(model)
@@ -382,10 +388,14 @@ class World:
 
     def want_files(self, model: ModelState) -> None:
         """STOPPED | FAILED -> STARTING, without an engine yet: it needs its files first."""
-        if model.fetch is None:
-            model.fetch = Fetch(self.next_id(), self.now)
-            self.fetches[model.fetch.id] = model
-            self.out.append(commands.Fetch(model.fetch.id, model.spec))
+        root = model.root
+        if root.retry_at is not None and self.now < root.retry_at:
+            self.barred.append(model)
+        elif root.fetch is None:
+            root.retry_at = None
+            root.fetch = Fetch(self.next_id(), self.now)
+            self.fetches[root.fetch.id] = root
+            self.out.append(commands.Fetch(root.fetch.id, root.spec))
 
     def ask_about(self, model: ModelState) -> None:
         """It is time to know what its start takes."""

@@ -224,9 +224,9 @@ def retire(world: World) -> None:
     for model in sorted(world.retiring, key=lambda model: model.parent is None):  # ways to load a Model before itself
         if not model.has_waiters and model.current is not None:
             send_away(world, model.current, world.retiring[model])
+        fetching.end_unwanted(world, model)
         awaited = any(way.parent is model for way in world.retiring)
         if not model.waiting and model.current is None and not model.leaving and not awaited:
-            fetching.end(world, model)
             del world.retiring[model]
             world.timers.forget(model)
             if world.models.get(model.name) is model:

@@ -48,7 +48,7 @@ def state(model: ModelState) -> InstanceState:
 
 
 def _fetch(model: ModelState) -> Fetch | None:
-    return (model.parent or model).fetch
+    return model.root.fetch
 
 
 def _shown(model: ModelState) -> Instance | None:
