@@ -28,6 +28,7 @@ OBEY: Final = DemoSpec(name="Obey", sentence="I am Obey. Offer me tools or ask f
 EMBED: Final = DemoSpec(name="Embed", task=Task.EMBED, arch="bert", context=2048)
 RERANK: Final = DemoSpec(name="Rerank", task=Task.RERANK, arch="bert", context=2048)
 SPLIT: Final = DemoSpec(name="Split", sentence="I am Split into three parts.", parts=3)
+_TEMP: Final = Path(tempfile.gettempdir())  # of the machine: tests may have a temp folder of their own, which goes
 
 
 @functools.cache
@@ -36,7 +37,7 @@ def folder() -> Path:
     source = hashlib.sha256()
     for file in sorted(Path(demo.__file__).parent.glob("*.py")):
         source.update(file.read_bytes())
-    path = Path(tempfile.gettempdir()) / f"corral-test-models-{os.getuid()}" / source.hexdigest()[:16]
+    path = _TEMP / f"corral-test-models-{os.getuid()}" / source.hexdigest()[:16]
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
 

@@ -41,3 +41,5 @@ def test_the_table_in_the_docs_has_every_load() -> None:
     for row in rows:
         for told, logged in ((row[3], row[4]), (row[6], row[7])):
             assert abs(float(told) - float(logged)) <= 0.05 * float(logged), row
+        assert 0 <= float(row[6]) - int(row[8]) <= 1, row
+        assert row[0] in REARRANGED or 0 <= float(row[3]) - int(row[5]) <= 1, row

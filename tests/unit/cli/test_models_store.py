@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
+import gguf
 import pytest
 
-from tests.models import ADA, model
+from corral.domain.units import format_bytes
+from corral.store.files import part_paths
+from tests.models import ADA, SPLIT, model
+from tests.second_files import lora, projector
 from tests.unit.cli.conftest import Command
 from tests.unit.store.shelf import kit
 
@@ -49,6 +55,45 @@ def test_the_list_has_sizes_and_who_uses_what(corral: Command, store: Path) -> N
     rows = json.loads(corral("models", "list", "--json").out)
     assert [row["used_by"] for row in rows] == [["mine", "too"], []]
     assert rows[0]["reference"] == "hf.co/org/Ada-GGUF:Q4_K_M"
+
+
+def test_every_column_says_what_the_file_is(corral: Command, store: Path) -> None:
+    parts = [kit.put(store / f"import/s-0000{n}-of-00003.gguf", part) for n, part in enumerate(kit.parts_of_split(), 1)]
+    for part in parts:
+        os.utime(part, (time.time() - 3 * 3600 - 60,) * 2)
+    (store / "import/bad.gguf").write_bytes(b"no model" * 9)
+    kit.put(store / "import/mmproj.gguf", projector())
+    Path("corral.yaml").write_text(f"models: {{mine: {{source: {parts[0]}}}}}")
+    ran = corral("models", "list")
+    weights = sum(
+        int(tensor.n_elements) for part in part_paths(model(SPLIT)) for tensor in gguf.GGUFReader(part).tensors
+    )
+    size = format_bytes(sum(part.stat().st_size for part in parts))
+    row = next(line for line in ran.out.splitlines() if line.startswith("s "))
+    assert row.split() == ["s", *size.split(), "F32", f"{weights / 1000:.1f}K", "32768", "3", "3h", "mine"]
+    assert "mmproj" not in ran.out, "a projector is no model"
+    assert "bad cannot be used: bad.gguf is not a GGUF file" in ran.err
+    shown = dict(line.split(maxsplit=1) for line in corral("models", "show", "s").out.splitlines())
+    assert (shown["size"], shown["used"]) == (size, "by      mine")
+    assert (shown["architecture"], shown["quantisation"], shown["context"]) == ("llama", "F32", "32768 tokens")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "{{source: {other}, options: {{mmproj: {file}}}}}",
+        "{{source: {other}, options: {{lora: ['{file}']}}}}",
+        "{{source: {other}, options: {{model_draft: {file}}}}}",
+        "{{source: {other}, binary: /usr/bin/true, args: {{of_tomorrow: {file}}}}}",
+    ],
+    ids=["projector", "adapter", "draft", "argument"],
+)
+def test_what_a_model_is_loaded_with_is_used_too(corral: Command, store: Path, tmp_path: Path, model: str) -> None:
+    file = kit.put(store / "import/beside.gguf", lora())
+    Path("corral.yaml").write_text(f"models: {{mine: {model.format(other=tmp_path / 'o.gguf', file=file)}}}")
+    assert json.loads(corral("models", "show", "beside", "--json").out)["used_by"] == ["mine"]
+    ran = corral("models", "remove", "beside")
+    assert ran.code == 1 and "used by mine of the config" in ran.err and file.exists()
 
 
 def test_a_link_in_the_config_is_use_too(corral: Command, store: Path, tmp_path: Path) -> None:

@@ -102,6 +102,17 @@ def test_ollamas_folder(tmp_path: Path) -> None:
     assert elsewhere.found(parse("ollama:tiny:1b")) == weights
 
 
+def test_a_layer_that_is_not_whole_is_passed_over(tmp_path: Path) -> None:
+    (weights,) = kit.ollama(tmp_path / ".ollama/models", "library/tiny/latest", [("model", model(ADA))])
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert caches(tmp_path).all() == []
+
+
+def test_a_service_of_the_system_has_its_models_elsewhere(tmp_path: Path) -> None:
+    folders = {str(path) for path, _ in caches(tmp_path).folders()}
+    assert {"/usr/share/ollama/.ollama/models", "/var/lib/ollama/.ollama/models"} <= folders
+
+
 def test_lm_studios_folder(tmp_path: Path) -> None:
     path = kit.put(tmp_path / ".lmstudio/models/org/R-GGUF/a-Q4_K_M.gguf", model(ADA))
     chosen = kit.put(tmp_path / "disk/org/S-GGUF/b.gguf", model(BEN))

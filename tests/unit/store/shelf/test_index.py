@@ -117,9 +117,10 @@ def test_a_moved_store_needs_nothing_read(tmp_path: Path) -> None:
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(path.read_bytes()[:-3]),
         lambda path: path.write_bytes(path.read_bytes()[:40] + b"x" + path.read_bytes()[41:]),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"Ada", b"Bob")),
         lambda path: (path.unlink(), path.mkdir()),
     ],
-    ids=["lost", "empty", "cut", "flipped", "a folder"],
+    ids=["lost", "empty", "cut", "flipped", "another truth", "a folder"],
 )
 def test_an_index_that_is_lost_or_damaged_is_made_again(tmp_path: Path, harm: Callable[[Path], object]) -> None:
     put(tmp_path, "import/a.gguf")
@@ -212,11 +213,13 @@ def test_thousands_of_files_cost_little_when_nothing_has_changed(tmp_path: Path)
         os.link(first, folder / f"m{number}.gguf")
     reads = Counting()
     assert len(Index(tmp_path, read=reads).items()) == len(reads.read) == 2_001
-    began = time.process_time()
-    assert len(Index(tmp_path, read=reads).items()) == 2_001
-    cost_s = time.process_time() - began
+    spent = []
+    for _ in range(3):
+        began = time.process_time()
+        assert len(Index(tmp_path, read=reads).items()) == 2_001
+        spent.append(time.process_time() - began)
     assert len(reads.read) == 2_001
-    assert cost_s < 0.5, "0.07 s as measured: ten thousand would take more than a second"
+    assert min(spent) < 0.2, "0.07 s as measured: ten thousand would take more than a second"
 
 
 _LISTER = """

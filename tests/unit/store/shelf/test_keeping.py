@@ -15,13 +15,17 @@ import pytest
 from corral.contracts.fetching import Progress
 from corral.domain.errors import BadGguf, Conflict, FetchStopped, FileMissing, NoSpace, StoreFailed
 from corral.store.fetch.disk import Beside
+from corral.store.known import KnownFiles
 from corral.store.shelf import gc, importing, origin, removing
+from corral.store.shelf.caches.finding import Caches
+from corral.store.shelf.elsewhere import items_of
 from corral.store.shelf.importing import How
 from corral.store.shelf.index import Index
 from corral.store.shelf.items import Item
 from corral.store.shelf.verifying import Verdict, verify
 from corral.store.shelf.walk import walk
 from tests.models import ADA, BEN, model
+from tests.second_files import projector
 from tests.unit.store.shelf import kit
 
 DAY = 86400.0
@@ -108,6 +112,14 @@ def test_what_is_being_fetched_is_not_removed(tmp_path: Path) -> None:
     assert path.exists()
 
 
+def test_nothing_of_another_program_is_removed(tmp_path: Path) -> None:
+    path = kit.hub(tmp_path / ".cache/huggingface/hub", "org/R", "a.gguf", model(ADA))
+    (item,) = items_of(Caches({"HOME": str(tmp_path)}).all(), KnownFiles())
+    with pytest.raises(Conflict, match="kept by Hugging Face"):
+        removing.planned(tmp_path, item, [item], walk(tmp_path))
+    assert path.exists()
+
+
 # verifying
 
 
@@ -136,6 +148,28 @@ def test_a_file_that_was_copied_in_by_hand_is_vouched_for_from_then_on(tmp_path:
     assert [each.verdict for each in verify(tmp_path, item_of(tmp_path, "a"), quiet)] == [Verdict.RIGHT]
     path.write_bytes(model(BEN).read_bytes())
     assert [each.verdict for each in verify(tmp_path, item_of(tmp_path, "a"), quiet)] == [Verdict.WRONG]
+
+
+def test_every_part_of_a_split_model_is_looked_at(tmp_path: Path) -> None:
+    for number, part in enumerate(kit.parts_of_split(), 1):
+        last = kit.put(tmp_path / f"import/s-{number:05d}-of-00003.gguf", part)
+        kit.describe(tmp_path, f"import/{last.name}")
+    data = bytearray(last.read_bytes())
+    data[-1] ^= 1
+    last.write_bytes(data)
+    found = list(verify(tmp_path, item_of(tmp_path, "s"), quiet))
+    assert [each.verdict for each in found] == [Verdict.RIGHT, Verdict.RIGHT, Verdict.WRONG]
+    assert found[2].path == last
+
+
+def test_what_another_program_keeps_is_verified_and_nothing_is_written_there(tmp_path: Path) -> None:
+    kit.put(tmp_path / ".lmstudio/models/org/R/a.gguf", model(ADA))
+    (item,) = items_of(Caches({"HOME": str(tmp_path)}).all(), KnownFiles())
+    before = names(tmp_path)
+    for _ in range(2):
+        (found,) = verify(tmp_path, item, quiet)
+        assert (found.verdict, found.sha256) == (Verdict.NEW, kit.sha256(model(ADA)))
+    assert names(tmp_path) == before
 
 
 def test_what_is_no_model_and_what_is_gone_is_wrong(tmp_path: Path) -> None:
@@ -220,6 +254,45 @@ def test_what_is_there_is_left_and_another_of_its_name_is_refused(tmp_path: Path
     assert kit.sha256(root / "import/x.gguf") == kit.sha256(model(ADA))
     with pytest.raises(Conflict, match="in the store already"):
         bring(root, root / "import/x.gguf")
+
+
+def test_other_bytes_of_the_same_length_are_another_file(tmp_path: Path) -> None:
+    path = kit.put(tmp_path / "x.gguf", model(ADA))
+    root = tmp_path / "store"
+    bring(root, path, How.COPY)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Conflict, match="another file"):
+        bring(root, path, How.COPY)
+    assert kit.sha256(root / "import/x.gguf") == kit.sha256(model(ADA))
+
+
+def test_the_projector_beside_a_model_comes_with_it(tmp_path: Path) -> None:
+    path = kit.put(tmp_path / "there/ada.gguf", model(ADA))
+    (tmp_path / "there/mmproj-broken.gguf").write_bytes(b"nothing")
+    kit.put(tmp_path / "there/mmproj-ada-F16.gguf", projector())
+    root = tmp_path / "store"
+    assert bring(root, path) == ["linked"] * 2
+    assert {name for name in names(root) if "/." not in name} == {
+        "import/ada/ada.gguf", "import/ada/mmproj-ada-F16.gguf"
+    }  # fmt: skip
+    assert item_of(root, "ada").projector == root / "import/ada/mmproj-ada-F16.gguf"
+
+
+def test_a_copy_that_has_no_room_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = kit.put(tmp_path / "a.gguf", model(ADA))
+    root = tmp_path / "store"
+    there = os.fstatvfs
+
+    def full(fd: int) -> os.statvfs_result:
+        return os.statvfs_result([*there(fd)[:4], 1, *there(fd)[5:]])
+
+    monkeypatch.setattr(os, "fstatvfs", full)
+    with pytest.raises(NoSpace, match=r"a\.gguf needs .*, and .* has .* free"):
+        bring(root, path, How.COPY)
+    assert names(root) == set()
+    assert bring(root, path) == ["linked"], "which needs none"
 
 
 def test_only_whole_models_come_in(tmp_path: Path) -> None:
