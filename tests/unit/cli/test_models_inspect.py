@@ -32,6 +32,9 @@ def test_it_is_told_in_lines(corral: Command) -> None:
     assert "token_embd.weight" not in ran.out
 
 
+_ADD = {bool: "add_bool", int: "add_uint32", float: "add_float32", str: "add_string"}
+
+
 def written(path: Path, arch: str, **values: Any) -> Path:
     """A header with these values, `__` for each dot; `A__` stands for the architecture. One tensor with weights."""
     writer = gguf.GGUFWriter(path, arch)
@@ -40,8 +43,7 @@ def written(path: Path, arch: str, **values: Any) -> Path:
         if isinstance(value, list):
             writer.add_array(key, value)
         else:
-            add = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
-            add[type(value)](key, value)
+            getattr(writer, _ADD[type(value)])(key, value)
     for name, shape in {"token_embd.weight": (64, 256), "blk.0.ffn_up_exps.weight": (8, 256, 256)}.items():
         writer.add_tensor(name, np.zeros(shape, np.float16))
     writer.write_header_to_file()
@@ -98,8 +100,16 @@ def test_all_that_a_model_of_experts_says(corral: Command, tmp_path: Path) -> No
 
 def test_windows_states_and_heads_by_layer_in_words(corral: Command, tmp_path: Path) -> None:
     usual: dict[str, Any] = {"A__embedding_length": 256, "A__attention__head_count": 4}
-    path = written(tmp_path / "g.gguf", "gemma3", A__block_count=12, A__attention__sliding_window=1024, **usual)
+    path = written(
+        tmp_path / "g.gguf",
+        "gemma3",
+        A__block_count=12,
+        A__attention__sliding_window=1024,
+        general__license__name="gemma",
+        **usual,
+    )
     assert told(corral, path)["attention"].endswith("64 long, a window of 1,024 tokens in 10 layers")
+    assert told(corral, path)["licence"] == "gemma"
     kv = [0, 0, 2, 0]
     path = written(tmp_path / "h.gguf", "granitehybrid", A__block_count=4, A__attention__head_count_kv=kv, **usual)
     shown = told(corral, path)["attention"]

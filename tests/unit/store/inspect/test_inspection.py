@@ -97,6 +97,20 @@ def test_a_mix_of_types_has_the_bits_that_it_takes(tmp_path: Path) -> None:
     assert found.licence == "apache-2.0"
 
 
+def test_a_type_of_tomorrow_has_no_size(tmp_path: Path) -> None:
+    found = inspected(written(tmp_path / "m.gguf", "gpt-oss", _mixed))
+    data = (tmp_path / "m.gguf").read_bytes()
+    at = data.index(b"blk.0.ffn_up_exps.weight") + len("blk.0.ffn_up_exps.weight") + 4 + 3 * 8
+    assert data[at : at + 4] == (39).to_bytes(4, "little")
+    (tmp_path / "m.gguf").write_bytes(data[:at] + (999).to_bytes(4, "little") + data[at + 4 :])
+    new = inspected(tmp_path / "m.gguf")
+    assert new.parameters == found.parameters
+    assert [(share.type, share.bits_per_weight) for share in new.quantisation.types] == [
+        ("type 999", None), ("Q8_0", 8.5), ("F16", 16)
+    ]  # fmt: skip
+    assert new.quantisation.bits_per_weight is None
+
+
 def test_a_stretched_context(tmp_path: Path) -> None:
     def add(writer: Any) -> None:
         writer.add_block_count(2)
