@@ -26,7 +26,7 @@ import msgspec
 
 from corral.config.live import ConfigChanges
 from corral.config.paths import cache_dir, control_socket
-from corral.config.settings import Settings
+from corral.config.settings import Settings, taken_up
 from corral.contracts.devices import Devices
 from corral.contracts.engine import Engine, Wished
 from corral.contracts.runtime import Runtime
@@ -73,7 +73,7 @@ from corral.store.footprints import LoadFootprints
 from corral.store.gguf.memory import FileFootprints
 from corral.store.gguf.reader import read_header
 from corral.store.known import KnownFiles
-from corral.store.shelf.serving import StoreWatch
+from corral.store.shelf.serving import StoreServing
 from corral.store.sources.access import access
 from corral.store.supply import resolved, store_supply
 from corral.store.variants import smaller_ways
@@ -81,14 +81,6 @@ from corral.version import __version__
 
 logger = logging.getLogger(__name__)
 
-NEED_A_RESTART: Final = ("server", "log", "store", "state_dir", "keep_engines_s")
-_SECTIONS: Final = {
-    "server": "server",
-    "log": "log",
-    "store": "store",
-    "state_dir": "state_dir",
-    "keep_engines_s": "on_exit and keep_for",
-}
 FILES_BESIDE: Final = 500  # logs, pipes, sockets of our own
 SWITCH_S: Final = 0.001  # a thread that computes gives way to the loop after this; Python's own 5 ms are felt
 CLOSE_S: Final = 2.0  # after the last lease: for clients to take the rest of their answers
@@ -213,7 +205,7 @@ class Corral:
             access=lambda: access(self.settings.store, os.environ),
         )
         self._changes = ConfigChanges(settings.config_file, self._engines, reread, self.reload)
-        self._reread = reread
+        self._serving = StoreServing(partial(self.reload, reread)) if reread is not None else None
         self.gateway = Gateway(
             settings.server,
             self.scheduler,
@@ -309,10 +301,6 @@ class Corral:
             await self.gateway.start()
         self._tasks.start(self.watch.run(), name="watch the devices")
         self._tasks.start(self._warn(self.settings.fleet), name="warn of what this host has")
-        if self.settings.store.serve and self._reread is not None:
-            known = {model.source.path for model in self._fleet.models.values()}
-            again = partial(self.reload, self._reread)
-            self._tasks.start(StoreWatch(self.settings.store.path, again, known=known).run(), name="watch the store")
         return AppInfo(self.address, self.control_socket, self.settings, self.ollama_address)
 
     async def _warn(self, fleet: Fleet) -> None:
@@ -329,13 +317,14 @@ class Corral:
         One after the other, each reading for itself, so that the newest file wins. Raises what `read` raises.
         """
         async with self._changing:
-            settings = await asyncio.to_thread(read)
-            kept = {name: getattr(self.settings, name) for name in NEED_A_RESTART}
-            await self._announce(dataclasses.replace(settings, **kept))
-        changed = [name for name in NEED_A_RESTART if getattr(settings, name) != kept[name]]
-        if changed:
-            words = ", ".join(_SECTIONS[name] for name in changed)
-            logger.warning("changed, but in force only after a restart: %s", words)
+            settings, said = await asyncio.to_thread(read), self.settings.warnings
+            wanted, waiting = taken_up(self.settings, settings)
+            await self._announce(wanted)
+        if waiting:
+            logger.warning("changed, but in force only after a restart: %s", ", ".join(waiting))
+        for sentence in settings.warnings:
+            if sentence not in said:
+                logger.warning(sentence)
         return settings
 
     async def _files_came(self, model: ModelSpec, source: Source) -> None:
@@ -367,6 +356,8 @@ class Corral:
         known = {name: each for name, each in self.directory.facts.items() if new.get(name) == old.get(name)}
         self.directory.replace(new.values(), {**known, **facts}, fleet.default_models)
         self._surveying.go_on()
+        if self._serving is not None:
+            self._serving.follow(settings.store, new.values())
 
     def _read_facts(self, models: Sequence[ModelSpec]) -> Mapping[str, ModelFacts]:
         return self._file_facts.of({model.name: self._engines[model.engine].resolved(model) for model in models})
@@ -388,6 +379,8 @@ class Corral:
                 await self.scheduler.shutdown(drain_s=drain_s)
             except TimeoutError:
                 logger.error("engines did not stop in time; the keeper ends them")
+        if self._serving is not None:
+            await self._serving.aclose()
         await self._changes.aclose()
         await self._fetching.aclose()
         await self._surveying.aclose()

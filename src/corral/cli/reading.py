@@ -39,7 +39,7 @@ def read(
     """
     The whole configuration. With model files no config file is looked for, unless `config` names one.
 
-    `with_store`: with the models that stand in the store, where `store.serve` says so.
+    `with_store`: with what stands in the store and no Model uses, where `store.serve` says so.
     Raises ConfigErrors with every problem, UsageError where all of them are on the command line.
     """
     from corral.config import adhoc

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from corral.config import editing, files, write
-from corral.config.compile import EngineRules
+from corral.config.base import EngineRules
 from corral.config.document import Document
 from corral.config.editing import UNSET, Change, EditPlan
 from corral.config.load import load_document

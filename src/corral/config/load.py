@@ -16,7 +16,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from corral.config import overrides, templates
-from corral.config.compile import Base, EngineRules, check_parts, compile_config, store_path
+from corral.config.base import Base, EngineRules
+from corral.config.compile import check_parts, compile_config
 from corral.config.document import Document
 from corral.config.files import read_file
 from corral.config.overrides import Override
@@ -24,7 +25,7 @@ from corral.config.problems import Keys, Problems
 from corral.config.schema import Config
 from corral.config.sentences import add_errors, keys_of
 from corral.config.settings import Settings
-from corral.config.stored import Stored, with_stored
+from corral.config.stored import Stored
 
 FREE_PREFIX: Final = "x-"
 """Keys of the top that begin with this mean nothing: a place for anchors, and for values that templates name."""
@@ -81,7 +82,7 @@ def load_document(
     cwd: str = "",
     stored: Stored | None = None,
 ) -> Loaded:
-    """The same for a document that is already read. `stored` says what is in the store, for `store.serve`."""
+    """The same for a document that is already read. `stored` knows what is in the store, for `store.serve`."""
     problems = Problems(document.file, document.lines, document.owners)
     laid_over = _lay_over(document, env, command_line or {}, problems)
     expanded = templates.expand(document, env, problems, fixed=frozenset(over.keys for over in laid_over))
@@ -105,9 +106,7 @@ def load_document(
             check_parts(rest, broken, engines=engines, base=base, problems=problems)
         problems.raise_any()
         raise AssertionError("a schema error without a problem") from error
-    if config.store.serve and stored is not None:
-        config = with_stored(config, stored(store_path(config.store, base)), engines, base)
-    settings = compile_config(config, engines=engines, base=base, problems=problems)
+    settings = compile_config(config, engines=engines, base=base, problems=problems, stored=stored)
     problems.raise_any()
     settings = dataclasses.replace(settings, hidden_env=expanded.server_env)
     return Loaded(

@@ -181,7 +181,7 @@ class Store(Section):
     offline: Switch = False
     """Nothing is fetched and no hub is asked; so also with `HF_HUB_OFFLINE=1`."""
     serve: Switch = False
-    """Every whole model in the store is served by its name there, with the defaults; see docs/models.md."""
+    """Every whole model in the store that no Model uses is served by its name there, with the defaults."""
 
 
 class LimitsSection(Section):

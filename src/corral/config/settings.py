@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from corral.domain.devices import MemorySpec
 from corral.domain.fleet import Fleet
@@ -38,3 +39,21 @@ class Settings:
     hidden_env: frozenset[str] = frozenset()  # variables that hold the server's own secrets: no engine may see them
     config_file: str = ""  # "" when there is none
     warnings: tuple[str, ...] = ()
+
+
+NEED_A_RESTART: Final = {
+    "server": "server",
+    "log": "log",
+    "store": "store",
+    "state_dir": "state_dir",
+    "keep_engines_s": "on_exit and keep_for",
+}
+"""What a reload leaves as it is, with its name in the config. What makes the Fleet of it is taken up."""
+
+
+def taken_up(now: Settings, wanted: Settings) -> tuple[Settings, list[str]]:
+    """What a reload makes of the Settings that are in force, and the sections that wait for a restart."""
+    kept = {name: getattr(now, name) for name in NEED_A_RESTART}
+    kept["store"] = replace(now.store, serve=wanted.store.serve, auto_download=wanted.store.auto_download)
+    waiting = [words for name, words in NEED_A_RESTART.items() if getattr(wanted, name) != kept[name]]
+    return replace(wanted, **kept), waiting

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from corral.contracts.fetching import Fetches, Plan, RemoteFile, Role, Told
+from corral.contracts.fetching import Fetches, Plan, RemoteFile, Role, Supply, Told
 from corral.domain.errors import FetchRefused, FileMissing, NotThere, StoreFailed
 from corral.domain.fleet import Fleet, ModelSpec, Source
 from corral.domain.references import BadReference, FileReference, HubReference, OllamaReference, Reference, parse
@@ -77,11 +77,12 @@ def store_supply(spec: StoreSpec, env: Mapping[str, str]) -> StoreSupply:
 
 def resolved(fleet: Fleet, supply: StoreSupply) -> Fleet:
     """The Fleet with the paths of all files that are here. Blocks on the disk, where a Model has a reference."""
-    models = {name: _resolved(model, supply) for name, model in fleet.models.items()}
+    models = {name: with_files(model, supply) for name, model in fleet.models.items()}
     return dataclasses.replace(fleet, models=models)
 
 
-def _resolved(model: ModelSpec, supply: StoreSupply) -> ModelSpec:
+def with_files(model: ModelSpec, supply: Supply) -> ModelSpec:
+    """The Model with the paths of its files where all of them are here."""
     found = supply.here(model.source) if model.source.wanting else None
     return model if found is None else dataclasses.replace(model, source=found)
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from corral.app import NEED_A_RESTART
 from corral.config.document import Document, plain_value
 from corral.config.editing import Change, plan_change
 from corral.config.explain import shown_config
@@ -23,6 +22,7 @@ from corral.config.load import load_document
 from corral.config.problems import Keys
 from corral.config.schema import Config, Group, Key, Model
 from corral.config.sentences import field_help, section_at
+from corral.config.settings import NEED_A_RESTART
 from corral.config.yaml_text import parse
 from tests.unit.config.conftest import Loader, Rules
 
@@ -31,8 +31,8 @@ GUIDE, PAGE = DOCS / "configuration.md", DOCS / "reference" / "config.md"
 DEFAULTS = shown_config(Config())
 ENGINES = {"llamacpp": Rules(), "command": Rules(), "remote": Rules()}
 RESTART = {"server", "log", "store", "state_dir", "on_exit", "keep_for"}
-RELOADED = {("server", "default_model"), ("server", "unknown_model")}
-"""Of those, what a reload brings into force all the same: it belongs to the Fleet."""
+RELOADED = {("server", "default_model"), ("server", "unknown_model"), ("store", "serve"), ("store", "auto_download")}
+"""Of those, what a reload brings into force all the same: it makes the Fleet."""
 HEADS = {
     "": "The top", "server": "server", "log": "log", "memory": "memory", "store": "store", "limits": "limits",
     "defaults": "defaults", "models": "models", "groups": "groups",

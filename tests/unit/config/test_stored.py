@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from corral.config.files import read_file
 from corral.config.load import Loaded, load_document
-from corral.domain.storage import StoredModel
+from corral.domain.fleet import ModelSpec, Source
+from corral.domain.storage import StoredModel, StoreSpec
 from tests.unit.config.conftest import Loader
 
 ADA = StoredModel("ada", "/store/import/ada.gguf", ("import/ada",))
 EYE = StoredModel("eye", "/store/import/eye/eye.gguf", ("import/eye/eye",), "/store/import/eye/mmproj.gguf")
 
 
-def load(config: Loader, text: str, found: Sequence[StoredModel]) -> tuple[Loaded, list[str]]:
+def load(
+    config: Loader, text: str, found: Sequence[StoredModel], used: list[ModelSpec] | None = None
+) -> tuple[Loaded, list[str]]:
+    used = [] if used is None else used
     config("")
     with open(config.file, "w") as file:
         file.write(text)
     asked: list[str] = []
 
-    def stored(path: str) -> Sequence[StoredModel]:
-        asked.append(path)
+    def stored(spec: StoreSpec, models: Collection[ModelSpec]) -> Sequence[StoredModel]:
+        asked.append(spec.path)
+        used.extend(models)
         return found
 
     loaded = load_document(
@@ -56,18 +60,33 @@ def test_names_of_the_file_go_before(config: Loader) -> None:
     models = loaded.settings.fleet.models
     assert set(models) == {"ada", "big", "import/ada", "import/eye/eye"}
     assert models["ada"].source.path == "/x.gguf" and models["import/ada"].source.path == ADA.path
+    assert loaded.settings.warnings == (
+        "/store/import/ada.gguf is not 'ada', which is a Model of the config: it is served as 'import/ada'.",
+        "/store/import/eye/eye.gguf is not 'eye', which is a Model of the config: it is served as 'import/eye/eye'.",
+    )
     taken = "store: {serve: true}\nmodels: {a: {source: /x.gguf, aliases: [ada, import/ada]}}"
-    assert set(load(config, taken, [ADA])[0].settings.fleet.models) == {"a"}
+    loaded, _ = load(config, taken, [ADA])
+    assert set(loaded.settings.fleet.models) == {"a"}
+    assert loaded.settings.warnings == (
+        "/store/import/ada.gguf is not 'ada', which is a Model of the config: it is not served.",
+    )
+    free = load(config, "store: {serve: true}\nmodels: {a: {source: /x.gguf, aliases: [import/ada]}}", [ADA])[0]
+    assert (free.settings.fleet.models["ada"].aliases, free.settings.warnings) == ((), ())
 
 
-def test_a_file_that_a_model_of_the_config_serves_is_not_served_twice(config: Loader) -> None:
-    os.makedirs(config.folder / "store")
-    path = config.folder / "store/a.gguf"
-    path.write_bytes(b"")
-    (config.folder / "link.gguf").symlink_to(path)
-    text = "store: {serve: true}\nmodels: {mine: {source: link.gguf}}"
-    loaded, _ = load(config, text, [StoredModel("a", str(path))])
-    assert set(loaded.settings.fleet.models) == {"mine"}
+def test_groups_and_defaults_may_name_what_is_in_the_store(config: Loader) -> None:
+    text = "store: {serve: true}\nserver: {default_model: eye}\ngroups: {g: {members: [ada, eye]}}"
+    loaded, _ = load(config, text, [ADA, EYE])
+    assert loaded.settings.fleet.groups["g"].members == ("ada", "eye")
+
+
+def test_the_store_is_told_what_the_models_of_the_config_use(config: Loader) -> None:
+    used: list[ModelSpec] = []
+    text = "store: {serve: true, path: disk}\nmodels: {a: {source: x.gguf}, b: {source: hf.co/o/r:Q8_0}}"
+    load(config, text, [ADA], used)
+    assert [each.name for each in used] == ["a", "b"]
+    assert used[0].source == Source(str(config.folder / "x.gguf"))
+    assert used[1].source == Source(reference="hf.co/o/r:Q8_0")
 
 
 def test_nothing_in_a_name_of_a_file_is_expanded(config: Loader) -> None:

@@ -84,35 +84,16 @@ def _stem(path: Path) -> str:
 
 
 def users_of(item: Item, models: Iterable[ModelSpec]) -> list[str]:
-    """The Models of the config that use a file of it: as their weights, projector, draft or adapter."""
-    own = {_real(path) for path in item.paths}
-    return [model.name for model in models if own.intersection(_files_of(model))]
+    """The Models of the config that use a file of it."""
+    from corral.store.uses import Uses
+
+    return Uses(models).of(item.paths)
 
 
 def all_users(items: Sequence[Item], models: Iterable[ModelSpec]) -> Mapping[str, list[str]]:
-    """The same for many items, by their key: each Model's files are looked at once."""
-    by_path: dict[str, list[str]] = {}
-    for model in models:
-        for path in _files_of(model):
-            by_path.setdefault(path, []).append(model.name)
-    if not by_path:
-        return {}
-    found = {}
-    for item in items:
-        names = [name for path in item.paths for name in by_path.get(_real(path), ())]
-        if names:
-            found[item.key] = list(dict.fromkeys(names))
-    return found
+    """The same for many items, by their key."""
+    from corral.store.uses import Uses
 
-
-def _files_of(model: ModelSpec) -> set[str]:
-    texts = [model.source.path, model.source.projector, model.source.place]
-    for value in model.options.values():
-        texts += [each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)]
-    texts += [value for _, value in model.args if isinstance(value, str)]
-    return {_real(Path(text)) for text in texts if text.startswith("/") and "\0" not in text}
-
-
-def _real(path: Path) -> str:
-    """Two names of one file are one; what is not there is its own name."""
-    return os.path.realpath(path)
+    uses = Uses(models)
+    found = {item.key: uses.of(item.paths) for item in items}
+    return {key: names for key, names in found.items() if names}

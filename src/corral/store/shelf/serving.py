@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
 from corral.domain.errors import CorralError
-from corral.domain.storage import StoredModel
+from corral.domain.fleet import ModelSpec
+from corral.domain.storage import StoredModel, StoreSpec
+from corral.kit.tasks import Tasks
 from corral.store.shelf.index import Index
-from corral.store.shelf.items import Kind, model_name
+from corral.store.shelf.items import Item, Kind, model_name
 from corral.store.shelf.walk import Walked, walk
+from corral.store.supply import store_supply, with_files
+from corral.store.uses import Uses, by_content
 
 logger = logging.getLogger(__name__)
 
@@ -25,19 +30,30 @@ Stamp = tuple[int, int]
 """Size and mtime in ns."""
 
 
-def stored_models(root: str) -> list[StoredModel]:
-    """Those that are whole, in the order of their names."""
-    return _servable(Index(Path(root)), walk(Path(root)))
+def stored_models(spec: StoreSpec, models: Collection[ModelSpec]) -> list[StoredModel]:
+    """
+    Those that are whole and of which none of these Models uses a file, in the order of their names.
+
+    What a Model means by a reference is looked for in the store; nobody else is asked.
+    """
+    root = Path(spec.path)
+    items = _servable(Index(root), walk(root))
+    if not items:
+        return []
+    supply = store_supply(spec, os.environ)
+    uses = Uses((with_files(model, supply) for model in models), by_content)
+    return [_stored(item) for item in items if not uses.of(item.paths)]
 
 
-def _servable(index: Index, walked: Walked) -> list[StoredModel]:
-    found = []
-    for item in index.items_of(walked):
-        if item.kind is Kind.MODEL and not item.problem:
-            place = model_name(item.key)
-            aliases = (place,) if place != item.name else ()
-            found.append(StoredModel(item.name, str(item.path), aliases, str(item.projector or "")))
+def _servable(index: Index, walked: Walked) -> list[Item]:
+    found = [item for item in index.items_of(walked) if item.kind is Kind.MODEL and not item.problem]
     return sorted(found, key=lambda each: each.name)
+
+
+def _stored(item: Item) -> StoredModel:
+    place = model_name(item.key)
+    aliases = (place,) if place != item.name else ()
+    return StoredModel(item.name, str(item.path), aliases, str(item.projector or ""))
 
 
 class StoreWatch:
@@ -45,7 +61,7 @@ class StoreWatch:
     Calls `changed` when models have come or gone, whoever brought or took them.
 
     Only folders are looked at, and files that are not whole; the store is walked when one of them is another. `known`
-    are the files that are served to begin with.
+    are the Models that are served to begin with.
     """
 
     def __init__(
@@ -53,11 +69,11 @@ class StoreWatch:
         root: str,
         changed: Callable[[], Awaitable[object]],
         *,
-        known: Collection[str] = (),
+        known: Collection[ModelSpec] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
         self._root, self._changed, self._now = Path(root), changed, now
-        self._known = frozenset(known)
+        self._known = known
         self._seen: list[StoredModel] | None = None
         self._paths: list[str] = []
         self._look: list[Stamp] = []
@@ -85,13 +101,15 @@ class StoreWatch:
             if self._seen is not None and self._look == [self._stamp(path) for path in self._paths]:
                 return False
             walked = walk(self._root)
-            found, before = _servable(Index(self._root), walked), self._seen
+            items = _servable(Index(self._root), walked)
+            found, before = [_stored(item) for item in items], self._seen
             self._seen, self._paths = found, _watched(walked, found, self._root)
             self._look = [self._stamp(path) for path in self._paths]
         finally:
             self._cost_s = time.perf_counter() - began
         if before is None:
-            return any(each.path not in self._known for each in found)
+            known, self._known = Uses(self._known, by_content), ()
+            return not all(known.of(item.paths) for item in items)
         return found != before
 
     def _stamp(self, path: str) -> Stamp:
@@ -108,3 +126,26 @@ def _watched(walked: Walked, found: Sequence[StoredModel], root: Path) -> list[s
     whole = {each.path for each in found}
     parts = (seen.path for seen in walked.models if str(root / seen.path) not in whole)
     return ["", *(folder for folder in walked.folders if folder), *parts]
+
+
+class StoreServing:
+    """The watch over a store, which a reload of the config turns on and off. `changed` as in StoreWatch."""
+
+    def __init__(self, changed: Callable[[], Awaitable[object]]) -> None:
+        self._changed = changed
+        self._tasks = Tasks("store")
+        self._watch: asyncio.Task[None] | None = None
+
+    def follow(self, spec: StoreSpec, models: Collection[ModelSpec]) -> None:
+        """Watch where `store.serve` says so; `models` are those that are served now."""
+        if not spec.serve:
+            if self._watch is not None:
+                self._watch.cancel()
+            self._watch = None
+        elif self._watch is None or self._watch.done():
+            watch = StoreWatch(spec.path, self._changed, known=models)
+            self._watch = self._tasks.start(watch.run(), name="watch")
+
+    async def aclose(self) -> None:
+        """Look no more."""
+        await self._tasks.aclose()

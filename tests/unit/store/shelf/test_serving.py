@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from corral.domain.errors import Conflict
+from corral.domain.fleet import ModelSpec, Source
+from corral.domain.storage import StoreSpec
 from corral.store.shelf import removing, serving
 from corral.store.shelf.index import Index
 from corral.store.shelf.serving import SETTLED_S, StoreWatch, stored_models
@@ -22,7 +24,8 @@ class Told:
 
     def __init__(self, root: Path, known: tuple[str, ...] = ()) -> None:
         self.times, self.late_s, self.error = 0, 0.0, False
-        self.watch = StoreWatch(str(root), self.changed, known=known, now=lambda: time.time() + self.late_s)
+        served = [ModelSpec(path, Source(path)) for path in known]
+        self.watch = StoreWatch(str(root), self.changed, known=served, now=lambda: time.time() + self.late_s)
 
     async def changed(self) -> None:
         self.times += 1
@@ -42,9 +45,59 @@ def test_only_whole_models_are_served(tmp_path: Path) -> None:
     ada = kit.put(tmp_path / "hf/o/R/ada.gguf", model(ADA))
     kit.put(tmp_path / "import/cut.gguf", model(BEN)).write_bytes(b"GGUF")
     kit.put(tmp_path / "import/s-00001-of-00003.gguf", kit.parts_of_split()[0])
-    (found,) = stored_models(str(tmp_path))
+    (found,) = stored_models(StoreSpec(str(tmp_path)), ())
     assert (found.name, found.path, found.aliases, found.projector) == ("ada", str(ada), ("hf/o/R/ada",), "")
-    assert stored_models(str(tmp_path / "none")) == []
+    assert stored_models(StoreSpec(str(tmp_path / "none")), ()) == []
+
+
+PLACES = {
+    "hf.co/o/R:Q8_0": "hf/o/R/r-Q8_0.gguf",
+    "hf.co/o/R/r-Q8_0.gguf": "hf/o/R/r-Q8_0.gguf",
+    "hf.co/o/R@v2:Q8_0": "hf/o/R@v2/r-Q8_0.gguf",
+    "ollama:tiny:4b": "ollama/registry.ollama.ai/library/tiny/4b/model.gguf",
+    "https://example.org/a/b.gguf?token=1": "web/example.org/a/b.gguf",
+}
+
+
+@pytest.mark.parametrize("reference", PLACES)
+def test_what_a_model_means_by_a_reference_is_not_served_twice(tmp_path: Path, reference: str) -> None:
+    kit.put(tmp_path / PLACES[reference], model(ADA))
+    kit.put(tmp_path / "import/ben.gguf", model(BEN))
+    mine = ModelSpec("mine", Source(reference=reference))
+    assert [each.name for each in stored_models(StoreSpec(str(tmp_path)), [mine])] == ["ben"]
+    assert len(stored_models(StoreSpec(str(tmp_path)), [ModelSpec("mine", Source(reference="hf.co/o/other"))])) == 2
+
+
+def test_a_reference_without_a_quantisation_means_what_was_fetched_for_it(tmp_path: Path) -> None:
+    for name, source, reference in (("r-Q4_K_M", ADA, "hf.co/o/R"), ("r-Q8_0", BEN, "hf.co/o/R:Q8_0")):
+        kit.put(tmp_path / f"hf/o/R/{name}.gguf", model(source))
+        kit.describe(tmp_path, f"hf/o/R/{name}.gguf", reference=reference)
+    (left,) = stored_models(StoreSpec(str(tmp_path)), [ModelSpec("mine", Source(reference="hf.co/o/R"))])
+    assert left.path == str(tmp_path / "hf/o/R/r-Q8_0.gguf")
+
+
+@pytest.mark.parametrize("how", ["path", "link", "hard link", "draft", "program", "place"])
+def test_a_file_that_a_model_uses_in_any_way_is_not_served_twice(tmp_path: Path, how: str) -> None:
+    store, path = tmp_path / "store", str(kit.put(tmp_path / "store/import/ada.gguf", model(ADA)))
+    other = tmp_path / "other.gguf"
+    if how in ("link", "hard link"):
+        (other.symlink_to if how == "link" else other.hardlink_to)(path)
+    mine = {
+        "path": ModelSpec("mine", Source(path)),
+        "draft": ModelSpec("mine", Source("/x.gguf"), options={"model_draft": path}),
+        "program": ModelSpec("mine", engine="command", options={"command": ("serve", path)}),
+        "place": ModelSpec("mine", Source(reference="hf.co/o/R", place=path)),
+    }.get(how, ModelSpec("mine", Source(str(other))))
+    assert stored_models(StoreSpec(str(store)), [mine]) == []
+
+
+def test_any_part_of_a_split_model_is_the_model(tmp_path: Path) -> None:
+    for part in kit.parts_of_split():
+        kit.put(tmp_path / "import" / part.name, part)
+    for part in kit.parts_of_split():
+        mine = ModelSpec("mine", Source(str(tmp_path / "import" / part.name)))
+        assert stored_models(StoreSpec(str(tmp_path)), [mine]) == []
+    assert len(stored_models(StoreSpec(str(tmp_path)), ())) == 1
 
 
 async def test_models_that_come_and_go_are_told_once(tmp_path: Path) -> None:
