@@ -63,6 +63,16 @@ def test_a_model_comes_whole_and_only_once(home: Shell, server: HubServer) -> No
     assert len(server.paths("storage")) == asked, "nothing was fetched again"
 
 
+def test_another_upload_of_the_same_size_is_fetched_and_said_so(home: Shell, server: HubServer) -> None:
+    data = model(ADA).read_bytes()
+    for version in (data, data[:-1] + bytes([data[-1] ^ 1])):
+        server.repo("org/ada-GGUF", {"ada-Q8_0.gguf": version})
+        ran = home.run("models", "pull", REPO)
+        assert Path(ran.stdout.strip()).read_bytes() == version
+        assert "Downloading model from" in ran.stderr and "downloaded successfully" in ran.stderr
+    assert "already exists" in home.run("models", "pull", REPO).stderr
+
+
 def test_a_dry_run_tells_what_would_come(home: Shell, server: HubServer) -> None:
     ran = home.run("models", "pull", REPO, "--dry-run")
     assert ran.returncode == 0 and "hf/org/ada-GGUF/ada-Q4_K_M.gguf" in ran.stdout and "apache-2.0" in ran.stdout
@@ -221,6 +231,31 @@ def test_for_an_init_container(home: Shell, server: HubServer) -> None:
     assert home.run("models", "fetch", "--quant", "Q8_0").returncode == 2
     assert home.run("models", "fetch", "--repo", "x", "--link", str(link)).returncode == 2
     assert link.read_bytes() == model(BEN).read_bytes(), "what was good stays"
+
+
+def test_where_nobody_can_be_asked_what_is_here_is_taken(home: Shell, server: HubServer) -> None:
+    link = home.home / "weights" / "model.gguf"
+    server.model("ada", {"model": model(ADA).read_bytes()}, namespace="me")
+    home.env["CORRAL_STORE__TRUSTED"] = ",".join(server.trusted)
+    commands = [
+        ("models", "pull", REPO),
+        ("models", "pull", f"ollama:{server.host}/me/ada"),
+        ("models", "fetch", "--repo", "org/ada-GGUF", "--quant", "Q4_K_M", "--link", str(link)),
+    ]
+    first = [home.run(*words) for words in commands]
+    link.unlink()
+    server.asked.clear()
+    home.env["HF_HUB_OFFLINE"] = "1"
+    for words, before in zip(commands, first, strict=True):
+        again = home.run(*words)
+        assert (again.returncode, again.stdout) == (0, before.stdout), again.stderr
+        assert "offline. What is here is taken." in again.stderr and "already exists" in again.stderr
+    assert link.read_bytes() == model(BEN).read_bytes()
+    assert home.run("models", "pull", f"{REPO}:Q8_0").returncode == 1, "this is not here"
+    assert home.run(*commands[0], "--sha256", "0" * 64).returncode == 1, "and this is not what is here"
+    home.env |= {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    assert home.run(*commands[2]).returncode == 0, "nor is a hub that cannot be reached a reason to fail"
+    assert server.asked == []
 
 
 def test_search_tells_what_fits_here(home: Shell, server: HubServer) -> None:

@@ -16,6 +16,7 @@ from corral.store.fetch.disk import disk_errors, sha256_of
 from corral.store.fetch.patience import never
 from corral.store.fetch.pulling import Pulling, quiet
 from corral.store.fetch.web import Web
+from corral.store.shelf import origin
 from corral.store.shelf.caches.finding import Caches
 from corral.store.sources import ollama
 from corral.store.sources.access import access
@@ -52,9 +53,24 @@ class StoreFetches:
             return Fetched(plan, self.places(plan))
         borrow(self.root, plan, self._caches.found, told, stop)
         web = self.sources.web
-        if isinstance(plan.reference, OllamaReference):
+        if isinstance(plan.reference, OllamaReference) and not self.here(plan):
             web = Web(ollama.admitted(web.rules, plan.reference))
         return Pulling(self.root, web, self._connections).fetch(plan, told, stop=stop)
+
+    def here(self, plan: Plan) -> bool:
+        """Whether all of it is here, as far as that can be told without hashing."""
+        return all(
+            path.is_file()
+            and file.size_bytes in (None, path.stat().st_size)
+            and (isinstance(plan.reference, FileReference) or self._vouched(file))
+            for file, path in zip(plan.files, self.places(plan), strict=True)
+        )
+
+    def _vouched(self, file: RemoteFile) -> bool:
+        said = origin.read(self.root, file.path)
+        if said is None:
+            return False
+        return file.sha256 in ("", said.sha256) and (bool(file.sha256) or file.etag in ("", said.etag))
 
     def places(self, plan: Plan) -> tuple[Path, ...]:
         """Where the files of a plan are, or will be."""

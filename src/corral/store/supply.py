@@ -75,6 +75,23 @@ def store_supply(spec: StoreSpec, env: Mapping[str, str]) -> StoreSupply:
     return StoreSupply(Path(spec.path), lambda root: StoreFetches(dataclasses.replace(spec, path=str(root)), env))
 
 
+def kept(root: Path, reference: Reference, *, sha256: str = "") -> Plan | None:
+    """What is here of a model, as a plan that asks nobody; None where it is not, or not surely what is meant."""
+    try:
+        found = _found(root, reference)
+    except StoreFailed:
+        return None
+    if found is None or isinstance(reference, FileReference) or (sha256 and not _vouched(found[0], sha256)):
+        return None
+    model, projector = found
+    files = [_kept(root, path, role_of(path.name)) for path in part_paths(model)]
+    return Plan(reference, (*files, _kept(root, projector, Role.PROJECTOR)) if projector else tuple(files))
+
+
+def _kept(root: Path, path: Path, role: Role) -> RemoteFile:
+    return RemoteFile("", path.relative_to(root).as_posix(), role, path.stat().st_size)
+
+
 def resolved(fleet: Fleet, supply: StoreSupply) -> Fleet:
     """The Fleet with the paths of all files that are here. Blocks on the disk, where a Model has a reference."""
     models = {name: with_files(model, supply) for name, model in fleet.models.items()}

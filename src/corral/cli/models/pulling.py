@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,8 +12,8 @@ from corral.cli.models import asking
 from corral.cli.models.progress import megabytes, watched
 from corral.cli.usage import UsageError
 from corral.contracts.fetching import Fetched, Plan, Role
-from corral.domain.errors import BadRequest
-from corral.domain.references import Reference, WebReference, suggested_name
+from corral.domain.errors import BadRequest, FetchRefused
+from corral.domain.references import BadReference, Reference, WebReference, narrowed, suggested_name
 
 if TYPE_CHECKING:
     from corral.store.fetches import StoreFetches
@@ -94,11 +95,35 @@ def pull(
 
 
 def planned(fetches: StoreFetches, reference: Reference, **wanted: str) -> Plan:
-    """What there is to fetch; what such a reference cannot be asked for is wrong usage."""
+    """
+    What there is to fetch; what such a reference cannot be asked for is wrong usage.
+
+    Where nobody can be asked, what is here of it already is taken.
+    """
+    from corral.store.fetch.denial import TooBusy
+    from corral.store.fetch.wire import Interrupted
+
     try:
         return fetches.plan(reference, **wanted)
     except BadRequest as error:
         raise UsageError(error.message, hint=error.hint) from None
+    except (FetchRefused, Interrupted, TooBusy) as error:
+        here = _kept(fetches, reference, **wanted)
+        if here is None:
+            raise
+        output.note(f"corral: {error.message} What is here is taken.")
+        return here
+
+
+def _kept(
+    fetches: StoreFetches, reference: Reference, *, quant: str = "", file: str = "", sha256: str = "", name: str = ""
+) -> Plan | None:
+    from corral.store.supply import kept
+
+    try:
+        return None if name else kept(fetches.root, narrowed(reference, quant=quant, file=file), sha256=sha256)
+    except BadReference:
+        return None
 
 
 def without_projector(plan: Plan) -> Plan:
@@ -113,16 +138,24 @@ def _wanted(role: Role, plan: Plan) -> bool:
 def fetch(fetches: StoreFetches, plan: Plan, label: str) -> Fetched:
     """Carry the plan out and say so, in words for people."""
     places = fetches.places(plan)
-    there = all(path.exists() for path in places)
-    if not there:
+    if not fetches.here(plan):
         output.note(f"[{label}] Downloading model from {plan.reference} to {places[0]}")
+    before = [_identity(path) for path in places]
     fetched = watched(label, lambda told, stop: fetches.fetch(plan, told, stop=stop))
     size = sum(path.stat().st_size for path in fetched.paths)
-    if there:
+    if [_identity(path) for path in places] == before:
         output.note(f"[{label}] Model already exists at {fetched.model}")
     else:
         output.note(f"[{label}] Model downloaded successfully to {fetched.model} ({megabytes(size)})")
     return fetched
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def show(fetches: StoreFetches, plan: Plan, *, as_json: bool) -> None:
