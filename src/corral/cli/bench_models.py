@@ -24,7 +24,11 @@ MOST = 1024
 def models(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL|FILE.gguf...", help="Models' names, or model files.", show_default=False),
+        typer.Argument(
+            metavar="MODEL|FILE.gguf...",
+            help="Models' names, or model files, names in the store, references.",
+            show_default=False,
+        ),
     ],
     concurrency: Annotated[str, typer.Option(metavar="N,...", help="Requests at one time.")] = "1,2,4,8",
     prompt_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Length of each prompt.")] = 512,

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from corral.cli import connect
@@ -22,18 +22,20 @@ KEY_VARIABLE: Final = "CORRAL_PRIVATE_KEY"
 
 
 @contextlib.contextmanager
-def started(arguments: Sequence[str], *, key: str = "") -> Iterator[connect.Corral]:
+def started(
+    arguments: Sequence[str], *, key: str = "", variables: Mapping[str, str] | None = None
+) -> Iterator[connect.Corral]:
     """
-    `corral serve --private ARGUMENTS`, reachable inside the block and gone after it.
+    `corral serve --child ARGUMENTS`, reachable inside the block and gone after it.
 
-    `key` is the one that its TCP port will take; without it nobody knows one.
+    `key` is the one that its TCP port will take; without it nobody knows one. `variables` go into its environment.
     The child ends when its stdin ends, so it outlives no kind of death of ours. Raises PlaceFailed with what it said
     when it does not come up.
     """
     folder = tempfile.mkdtemp(prefix="corral-")  # mode 0700
     log = os.path.join(folder, "serve.log")
-    command = [sys.executable, "-m", "corral", "serve", "--private", "--state-dir", folder, *arguments]
-    env = {**os.environ, KEY_VARIABLE: key} if key else dict(os.environ)
+    command = [sys.executable, "-m", "corral", "serve", "--child", "--state-dir", folder, *arguments]
+    env = {**os.environ, **(variables or {}), **({KEY_VARIABLE: key} if key else {})}
     try:
         with open(log, "wb") as output:
             # Its own session: Ctrl-C on the terminal is for the chat, not for the server.

@@ -12,6 +12,7 @@ from corral.domain.errors import ConfigError, StoreFailed
 if TYPE_CHECKING:
     from corral.config.load import Loaded
     from corral.contracts.engine import Engine
+    from corral.domain.storage import StoredModel
 
 
 def engines() -> Mapping[str, Engine]:
@@ -32,12 +33,14 @@ def read(
     config: str = "",
     *,
     files: Sequence[str] = (),
+    stored: Sequence[StoredModel] = (),
     command_line: Mapping[str, Any] | None = None,
     options: Sequence[str] = (),
     with_store: bool = False,
 ) -> Loaded:
     """
-    The whole configuration. With model files no config file is looked for, unless `config` names one.
+    The whole configuration. With model files or models of the store no config file is looked for, unless `config`
+    names one.
 
     `with_store`: with what stands in the store and no Model uses, where `store.serve` says so.
     Raises ConfigErrors with every problem, UsageError where all of them are on the command line.
@@ -50,11 +53,12 @@ def read(
     from corral.config.problems import ConfigErrors
     from corral.store.shelf.serving import stored_models
 
-    file = "" if files and not config else find_file(config)
+    given = bool(files or stored)
+    file = "" if given and not config else find_file(config)
     document = read_file(file) if file else Document()
     configured = set(document.data.get("models") or ())
-    if files:
-        document = adhoc.document_for(files, cwd=os.getcwd(), onto=document)
+    if given:
+        document = adhoc.document_for(files, cwd=os.getcwd(), stored=stored, onto=document)
     over = {**(command_line or {}), **engine_options(options, document.data)}
     try:
         loaded = load_document(
@@ -70,7 +74,7 @@ def read(
             raise UsageError(error.message) from None
         raise
     _check_files(
-        [model.source.path for name, model in loaded.settings.fleet.models.items() if files and name not in configured]
+        [model.source.path for name, model in loaded.settings.fleet.models.items() if given and name not in configured]
     )
     return loaded
 

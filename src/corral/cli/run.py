@@ -10,13 +10,18 @@ import typer
 
 from corral.cli import chat, options
 from corral.cli.conversation import Conversation
+from corral.cli.given import Fetching
+from corral.cli.models import asking
 from corral.cli.serving import serving
 from corral.cli.usage import UsageError
 from corral.domain.errors import BadRequest
 
 
 def run(
-    model: Annotated[str, typer.Argument(metavar="MODEL|FILE.gguf", help="A Model's name, or a model file.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL|FILE.gguf|REF", help="A Model, a model file, a model in the store, a reference."),
+    ],
     prompt: Annotated[
         list[str] | None, typer.Argument(metavar="PROMPT", show_default=False, help="Ask this and leave.")
     ] = None,
@@ -27,6 +32,9 @@ def run(
     ] = None,
     hide_thinking: Annotated[bool, typer.Option("--hide-thinking", help="Do not show what it thinks.")] = False,
     option: options.EngineOption = None,
+    quant: asking.Quant = "",
+    insecure: asking.Insecure = False,
+    private: asking.Private = False,
     state_dir: options.StateDir = "",
     server: options.Server = "",
     key: options.Key = "",
@@ -36,7 +44,8 @@ def run(
     Chat with a Model; /help in the chat shows its commands.
 
     Talks to the Corral that runs here, or starts one of its own for as long as the chat lasts. With a PROMPT, or text
-    on stdin, it prints the answer alone.
+    on stdin, it prints the answer alone. A reference (hf.co/ORG/REPO:QUANT, ollama:NAME:TAG, https://...) is fetched
+    into the store first, as `corral models pull` does it.
     """
     text = " ".join(prompt) if prompt else "" if sys.stdin.isatty() else sys.stdin.read().strip()
     interactive = not prompt and sys.stdin.isatty()
@@ -45,7 +54,10 @@ def run(
     conversation = Conversation("", system=system)
     for setting in settings or []:
         _set(conversation, setting)
-    with serving([model], option or [], server=server, key=key, state_dir=state_dir, config=config) as found:
+    fetching = Fetching(quant, insecure, private)
+    with serving(
+        [model], option or [], server=server, key=key, state_dir=state_dir, config=config, fetching=fetching
+    ) as found:
         corral = found.corral
         conversation.model = chat.check_model(corral, found.names[0])
         if interactive:

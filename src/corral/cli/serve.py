@@ -8,12 +8,15 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from corral.cli import options, output, reading
+from corral.cli.given import Fetching, Given, Shelf
+from corral.cli.models import asking
 
 if TYPE_CHECKING:
     from corral.app import AppInfo
@@ -39,7 +42,10 @@ class LogFormat(StrEnum):
 def serve(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE.gguf", show_default=False, help="Model files, or folders with them."),
+        typer.Argument(
+            metavar="FILE.gguf|REF|NAME", show_default=False,
+            help="Model files or folders with them, references, names of models in the store.",
+        ),
     ] = None,
     config: options.Config = "",
     host: Annotated[str, typer.Option(metavar="ADDRESS", show_default=False, help="Listen on this address.")] = "",
@@ -48,6 +54,9 @@ def serve(
         bool, typer.Option("--open", help="Listen beyond this machine without keys, on purpose.")
     ] = False,
     option: options.EngineOption = None,
+    quant: asking.Quant = "",
+    insecure: asking.Insecure = False,
+    private: asking.Private = False,
     state_dir: Annotated[
         str, typer.Option("--state-dir", metavar="DIR", show_default=False, help="Folder for socket, handles, logs.")
     ] = "",
@@ -57,13 +66,16 @@ def serve(
     log_format: Annotated[
         LogFormat | None, typer.Option("--log-format", show_default=False, help="For people or for programs.")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", hidden=True)] = False,
-) -> None:
+    child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
+    stored: Annotated[list[str] | None, typer.Option("--stored", hidden=True)] = None,
+) -> None:  # fmt: skip
     """
     Serve the Models of the config, or these files.
 
-    With files no config is needed, and none is read unless --config names one.
+    With files no config is needed, and none is read unless --config names one. References (hf.co/ORG/REPO:QUANT,
+    ollama:NAME:TAG, https://...) are fetched first, into the store that the config says, as `corral models pull` does.
     """
+    files = files or []
     over = {
         "server.host": host or None,
         "server.port": port,
@@ -73,15 +85,9 @@ def serve(
         "log.format": log_format.value if log_format else None,
     }
     command_line: dict[str, Any] = {key: value for key, value in over.items() if value is not None}
-    if private:
+    if child:
         command_line.update(_private())
-
-    def read() -> Settings:
-        return reading.read(
-            config, files=files or (), command_line=command_line, options=option or (), with_store=True
-        ).settings
-
-    if not files and not reading.find_file(config):
+    if not files and not stored and not reading.find_file(config):
         from corral.config.paths import TOML_NAME
 
         output.note("corral: there is nothing to serve: no model file is given, and there is no config file.")
@@ -90,8 +96,26 @@ def serve(
         output.note("corral: `corral serve FILE.gguf` serves a file, `corral config init` writes a config,")
         output.note("corral: `corral demo` shows how it works without either.")
         raise typer.Exit(2)
+    found = _given(files, stored or [], Shelf(config, Fetching(quant, insecure, private), tuple(option or ())))
+    if found.root:
+        command_line["store.path"] = found.root  # what clients pull goes where this came from
+
+    def read() -> Settings:
+        return reading.read(
+            config, files=found.files, stored=found.stored, command_line=command_line, options=option or (),
+            with_store=True,
+        ).settings  # fmt: skip
+
     gc.disable()  # what is made from here on stays: `app` turns it on again once all is there
     raise typer.Exit(run_server(read(), reload=read))
+
+
+def _given(words: Sequence[str], stored: Sequence[str], shelf: Shelf) -> Given:
+    """What is named, on this machine. `stored` are names in the store, whatever else has them."""
+    found = shelf.given(words)
+    if not stored:
+        return found
+    return Given(found.files, (*found.stored, *(shelf.find(name) for name in stored)), shelf.root)
 
 
 def run_server(settings: Settings, *, reload: Any = None, announce: Any = None) -> int:

@@ -1,22 +1,26 @@
-"""A config from nothing but model files: `corral serve a.gguf b.gguf`."""
+"""A config from nothing but model files, and models of the store: `corral serve a.gguf tiny-q4_k_m`."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from corral.config.document import Document
-from corral.config.problems import ConfigErrors
+from corral.config.problems import ConfigErrors, Keys
 from corral.domain.errors import ConfigError
+from corral.domain.storage import StoredModel
 
 _PART = re.compile(r"-(\d{5})-of-(\d{5})$")
 
 
-def document_for(files: Sequence[str], *, cwd: str, onto: Document | None = None) -> Document:
+def document_for(
+    files: Sequence[str], *, cwd: str, stored: Sequence[StoredModel] = (), onto: Document | None = None
+) -> Document:
     """
-    A document with one Model for each file (of a split one: for its part 1; of a folder: for each .gguf file in it).
+    A document with one Model for each file (of a split one: for its part 1; of a folder: for each .gguf file in it),
+    and one for each of `stored`, with the name that it has there.
 
     The Models are added to those of `onto`. Raises ConfigErrors for files that are not there, or not GGUF by name.
     """
@@ -30,10 +34,28 @@ def document_for(files: Sequence[str], *, cwd: str, onto: Document | None = None
         if problem:
             problems.append(ConfigError(problem, file=path))
         else:
-            models[_free_name(model_name(path), models)] = {"source": path}
+            _add(document, model_name(path), path)
     if problems:
         raise ConfigErrors(problems)
+    for each in stored:
+        _add(document, each.name, each.path, each.projector, each.aliases)
     return document
+
+
+def _add(document: Document, wanted: str, path: str, projector: str = "", aliases: Sequence[str] = ()) -> None:
+    """A Model under this name, or the next free one; what looks like a template in a path is none."""
+    models = document.data["models"]
+    given = (model.get("aliases") or () for model in models.values() if isinstance(model, dict))
+    taken = set(models).union(*given)
+    name = _free_name(wanted, taken)
+    entry: dict[str, Any] = {"source": path}
+    if projector:
+        entry["source"] = {"path": path, "mmproj": projector}
+    if free := [alias for alias in aliases if alias not in taken and alias != name]:
+        entry["aliases"] = free
+    models[name] = entry
+    keys: Keys = ("models", name, "source")
+    document.literal.update((keys, (*keys, "path"), (*keys, "mmproj")))
 
 
 def model_name(path: str) -> str:
@@ -83,7 +105,7 @@ def _problem(path: str) -> str:
     return ""
 
 
-def _free_name(name: str, taken: dict[str, Any]) -> str:
+def _free_name(name: str, taken: Collection[str]) -> str:
     if name not in taken:
         return name
     return next(f"{name}-{number}" for number in range(2, len(taken) + 3) if f"{name}-{number}" not in taken)
