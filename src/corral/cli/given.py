@@ -92,7 +92,7 @@ class Shelf:
         """What stands there, by name and by place; names go before."""
         from corral.store.shelf.serving import stored_models
 
-        found = stored_models(self.root)
+        found = stored_models(self.settings.store, ())
         by_place = {alias: each for each in found for alias in each.aliases}
         return {**by_place, **{each.name: each for each in found}}
 
