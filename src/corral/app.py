@@ -39,10 +39,7 @@ from corral.domain.errors import CorralError, PlaceFailed
 from corral.domain.events import MemoryChanged, ShutdownWanted, StateChanged
 from corral.domain.facts import ModelFacts
 from corral.domain.fleet import Fleet, ModelSpec, OptionValue, Source
-from corral.engines.command import CommandEngine
-from corral.engines.llamacpp import LlamaCppEngine
 from corral.engines.llamacpp.requests import OWN_FIELDS
-from corral.engines.remote import RemoteEngine
 from corral.gateway.auth import KeyRing
 from corral.gateway.directory import ModelDirectory
 from corral.gateway.server import Gateway
@@ -56,6 +53,7 @@ from corral.observability.engines import EngineMetrics, EngineScrape
 from corral.observability.host import HostMetrics
 from corral.observability.metrics import Metrics
 from corral.observability.waiting import WaitingMetrics
+from corral.registry import engines
 from corral.runtimes.process.driver import ProcessRuntime
 from corral.scheduler.control import SchedulerControl
 from corral.scheduler.fetching import Fetching
@@ -71,7 +69,6 @@ from corral.store.fit.measured import RamBandwidth
 from corral.store.fit.service import Fitting
 from corral.store.footprints import LoadFootprints
 from corral.store.gguf.memory import FileFootprints
-from corral.store.gguf.reader import read_header
 from corral.store.known import KnownFiles
 from corral.store.shelf.serving import StoreServing
 from corral.store.sources.access import access
@@ -84,16 +81,6 @@ logger = logging.getLogger(__name__)
 FILES_BESIDE: Final = 500  # logs, pipes, sockets of our own
 SWITCH_S: Final = 0.001  # a thread that computes gives way to the loop after this; Python's own 5 ms are felt
 CLOSE_S: Final = 2.0  # after the last lease: for clients to take the rest of their answers
-
-
-def engines(hidden_env: frozenset[str] = frozenset()) -> dict[str, Engine]:
-    """Every engine by the name that configs use. The one place that knows them. `hidden_env`: see Settings."""
-    probed = Path(cache_dir(os.environ)) / "probe"  # what binaries can do, remembered over restarts
-    return {
-        "llamacpp": LlamaCppEngine(cache=probed, hidden_env=hidden_env, headers=read_header),
-        "command": CommandEngine(),
-        "remote": RemoteEngine(),
-    }
 
 
 @dataclass(frozen=True, slots=True)

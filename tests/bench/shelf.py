@@ -1,8 +1,9 @@
 """
 What a list of a large store costs: `python -m tests.bench.shelf [FILES]`.
 
-Each file is a tiny model in a folder of its own, as the hub's repositories are. Cold: no index. Warm: an index, nothing
-changed. CLI: the whole of `corral models list`, the start of the program included.
+Each file is a tiny model in a folder of its own with an origin beside it, as pulls from the hub leave them. Cold: no
+index. Warm: an index, nothing changed. CLI: the whole of `corral models list`, with the start of the program; and the
+same of an empty store.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from corral.store.shelf.index import INDEX, Index
+from corral.store.shelf.origin import VERSION, Origin, name_of
 from corral.store.shelf.walk import walk
 from tests.models import ADA, model
 
@@ -24,11 +28,15 @@ def fill(root: Path, files: int) -> None:
     """One name for each, all of one file on the disk."""
     source = root / "first"
     root.mkdir(parents=True)
-    source.write_bytes(model(ADA).read_bytes())
+    size = source.write_bytes(model(ADA).read_bytes())
     for number in range(files):
         folder = root / f"hf/org{number % 100}/repo{number}"
         folder.mkdir(parents=True)
-        os.link(source, folder / f"model-{number}-Q4_K_M.gguf")
+        name = f"model-{number}-Q4_K_M.gguf"
+        os.link(source, folder / name)
+        url = f"https://huggingface.co/org{number % 100}/repo{number}/resolve/{'c' * 40}/{name}"
+        said = Origin(VERSION, f"hf.co/org{number % 100}/repo{number}:Q4_K_M", url, size, f"{number:064x}")
+        (folder / name_of(name)).write_bytes(msgspec.json.encode(said))
 
 
 def took(work: Callable[[], object], times: int) -> tuple[float, float]:
@@ -54,11 +62,14 @@ def main(files: int) -> None:
         index = Index(root)
         rows = {"walk": took(lambda: walk(root), 3), "cold": took(index.items, 1), "warm": took(index.items, 5)}
         size = (root / INDEX).stat().st_size
-        env = {**os.environ, "XDG_DATA_HOME": str(data), "HOME": str(data)}
         argv = [sys.executable, "-m", "corral", "models", "list"]
-        rows["CLI, warm"] = took(
-            lambda: subprocess.run(argv, env=env, cwd=data, stdout=subprocess.DEVNULL, timeout=120, check=True), 3
-        )
+
+        def command(home: Path) -> None:
+            env = {**os.environ, "XDG_DATA_HOME": str(home), "HOME": str(home)}
+            subprocess.run(argv, env=env, cwd=data, stdout=subprocess.DEVNULL, timeout=120, check=True)
+
+        rows["CLI, warm"] = took(lambda: command(data), 5)
+        rows["CLI, empty"] = took(lambda: command(data / "none"), 5)
     print("             wall     CPU")
     for name, (wall, cpu) in rows.items():
         print(f"{name:<10} {wall * 1000:6.0f}  {cpu * 1000:6.0f}  ms")

@@ -9,7 +9,6 @@ import jsonschema
 import pytest
 import yaml
 
-from corral.app import engines
 from corral.config.jsonschema import json_schema
 from corral.config.load import load_all
 from corral.domain.fleet import ModelSpec
@@ -17,6 +16,7 @@ from corral.domain.launch import LaunchPlan, Place
 from corral.engines.command.pattern import OPEN_ENDS
 from corral.engines.command.placeholders import ENV_WORDS, STOP_WORDS
 from corral.engines.command.ready import NOT_THERE_S
+from corral.registry import engines
 from corral.scheduler.listening import LINE_LIMIT
 
 TEXT = (Path(__file__).parents[2] / "docs" / "engines" / "command.md").read_text("utf-8")

@@ -303,11 +303,30 @@ def test_help_and_version_answer_at_once(tmp_path: Path) -> None:
     assert max(best.values()) < 0.2, best
 
 
-def test_help_needs_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    ("words", "heavy"),
+    [
+        (["--help"], ["pydantic", "yaml", "rich", "starlette", "msgspec", "asyncio", "http.client"]),
+        (["models", "list"], ["corral.app", "corral.gateway", "corral.scheduler", "starlette", "rich", "http.client"]),
+        (["config", "validate"], ["corral.app", "corral.gateway", "corral.scheduler", "starlette", "rich"]),
+    ],
+)
+def test_small_commands_import_nothing_that_they_do_not_need(
+    tmp_path: Path, words: list[str], heavy: list[str]
+) -> None:
+    (tmp_path / "corral.yaml").write_text("version: 1\n")
     code = (
-        "import sys; from corral.cli import main; main.run(['--help']);"
-        "heavy = {'pydantic', 'yaml', 'rich', 'starlette', 'msgspec', 'asyncio', 'http.client'} & set(sys.modules);"
-        "sys.exit(str(heavy) if heavy else 0)"
+        "import sys; from corral.cli import main; code = main.run(sys.argv[2:]);"
+        "found = set(sys.argv[1].split(',')) & set(sys.modules);"
+        "sys.exit(str(found) if found else code)"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", code, ",".join(heavy), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)},
+        timeout=60,
+    )
     assert ran.returncode == 0, ran.stderr

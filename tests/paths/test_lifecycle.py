@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from corral import app as corral_app
+from corral import registry
 from corral.app import AppInfo, Corral, serve
 from corral.config.load import load
 from corral.config.settings import LogSpec, Settings
@@ -115,7 +116,7 @@ async def test_a_bad_config_changes_nothing_and_what_needs_a_restart_is_said(cap
 @contextlib.asynccontextmanager
 async def served(made: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[AppInfo, asyncio.Task[int]]]:
     """`app.serve` with the fake engine, until it has ended."""
-    engines = corral_app.engines
+    engines = registry.engines
     monkeypatch.setattr(corral_app, "engines", lambda hidden: {**engines(hidden), "fake": FakeProgramEngine()})
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     started: asyncio.Future[AppInfo] = asyncio.get_running_loop().create_future()
@@ -185,7 +186,7 @@ async def test_the_servers_own_secrets_reach_no_engine(short_tmp: Path, monkeypa
     monkeypatch.setenv("TEAM", "sk-0123456789abcdef0123")  # a name that does not look like a secret
     config = short_tmp / "corral.yaml"
     config.write_text('server: {keys: [{name: team, key: "${env.TEAM}"}]}\n')
-    loaded = load(str(config), engines=corral_app.engines(), env=os.environ)
+    loaded = load(str(config), engines=registry.engines(), env=os.environ)
     assert loaded.hidden_env == {"TEAM"}
     async with corral({"a": fake()}, hidden_env=loaded.hidden_env) as running:
         await running.text("a")

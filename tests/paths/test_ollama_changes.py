@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from corral import app
+from corral import registry
 from corral.app import Corral
 from corral.config import write
 from corral.config.load import load
@@ -23,7 +23,7 @@ from corral.domain.errors import ConfigError
 from corral.fakes.engine import FakeProgramEngine
 from tests.corrals import corral, fake
 
-ENGINES = {**app.engines(), "fake": FakeProgramEngine()}
+ENGINES = {**registry.engines(), "fake": FakeProgramEngine()}
 YAML = """\
 # my Models
 models:

@@ -14,7 +14,7 @@ import httpx
 import ollama
 import pytest
 
-from corral import app
+from corral import registry
 from corral.app import Corral
 from corral.config.load import load
 from corral.config.settings import Settings
@@ -48,7 +48,7 @@ async def served(binary: str) -> AsyncIterator[tuple[Corral, ollama.AsyncClient,
 
     def read() -> Settings:
         over = {"server.port": 0, "server.ollama_port": 0, "state_dir": str(home / "state")}
-        return load(str(file), engines=app.engines(), env={}, command_line=over)
+        return load(str(file), engines=registry.engines(), env={}, command_line=over)
 
     try:
         running = Corral(read(), reread=read)

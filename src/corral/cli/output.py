@@ -29,20 +29,16 @@ def print_json(value: Any) -> None:
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
     """Columns aligned by spaces; those named in `right` are numbers and stand at the right."""
-    rows = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(len(name), *(len(row[i]) for row in rows)) if rows else len(name) for i, name in enumerate(head)]
+    titles = [name.upper() for name in head]
+    columns = zip(titles, *([printable(cell) for cell in row] for row in rows), strict=True)
+    padded = [_column(cells, to_the_right=name in right) for name, cells in zip(head, columns, strict=True)]
+    first, *lines = ("  ".join(cells).rstrip() for cells in zip(*padded, strict=True))
+    print("\n".join((f"{BOLD}{first}{RESET}" if styled() else first, *lines)))
 
-    def line(cells: Sequence[str]) -> str:
-        padded = (
-            cell.rjust(width) if name in right else cell.ljust(width)
-            for cell, width, name in zip(cells, widths, head, strict=True)
-        )
-        return "  ".join(padded).rstrip()
 
-    titles = line([name.upper() for name in head])
-    print(f"{BOLD}{titles}{RESET}" if styled() else titles)
-    for row in rows:
-        print(line(row))
+def _column(cells: Sequence[str], *, to_the_right: bool) -> list[str]:
+    width = max(map(len, cells))
+    return [cell.rjust(width) for cell in cells] if to_the_right else [cell.ljust(width) for cell in cells]
 
 
 def printable(text: str) -> str:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def engines() -> Mapping[str, Engine]:
     """Every engine; slow to import, so only asked for by commands that check a config."""
-    from corral import app
+    from corral import registry
 
-    return app.engines()
+    return registry.engines()
 
 
 def find_file(config: str) -> str:
@@ -51,7 +51,6 @@ def read(
     from corral.config.load import load_document
     from corral.config.overrides import COMMAND_LINE
     from corral.config.problems import ConfigErrors
-    from corral.store.shelf.serving import stored_models
 
     given = bool(files or stored)
     file = "" if given and not config else find_file(config)
@@ -67,7 +66,7 @@ def read(
             env=os.environ,
             command_line=over,
             cwd=os.getcwd(),
-            stored=stored_models if with_store else None,
+            stored=_stored if with_store else None,
         )
     except ConfigErrors as error:
         if all(problem.file == COMMAND_LINE for problem in error.problems):
@@ -77,6 +76,12 @@ def read(
         [model.source.path for name, model in loaded.settings.fleet.models.items() if given and name not in configured]
     )
     return loaded
+
+
+def _stored(root: str) -> Sequence[StoredModel]:
+    from corral.store.shelf.serving import stored_models
+
+    return stored_models(root)
 
 
 def _check_files(given: Sequence[str]) -> None:

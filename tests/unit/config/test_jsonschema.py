@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from corral import app
+from corral import registry
 from corral.config.jsonschema import dumps, json_schema
 from corral.config.problems import ConfigErrors
 from corral.config.profiles import STARTER
@@ -21,7 +21,7 @@ PUBLISHED = Path(__file__).parents[3] / "docs" / "corral.schema.json"
 
 
 def engine_tables() -> dict[str, OptionTable]:
-    return {name: engine.options for name, engine in app.engines().items()}
+    return {name: engine.options for name, engine in registry.engines().items()}
 
 
 def accepts(schema: dict[str, Any], text: str) -> bool:

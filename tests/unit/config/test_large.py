@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from corral import app
+from corral import registry
 from corral.config.load import load_all
 from corral.config.problems import ConfigErrors
 from tests.unit.config.conftest import Loader
@@ -67,7 +67,7 @@ def test_ten_thousand_models(tmp_path: Path, kind: str) -> None:
     head, each = ("macros: {dir: /m}\nmodels:\n", yaml) if kind == "yaml" else ("macros.dir = '/m'\n", toml)
     file = tmp_path / f"corral.{kind}"
     file.write_text(head + "".join(each.replace("{i}", str(i)) for i in range(10_000)))
-    engines = app.engines()
+    engines = registry.engines()
     began = time.process_time()
     fleet = load_all(str(file), engines=engines, env={"HOME": "/h"}).settings.fleet
     took = time.process_time() - began

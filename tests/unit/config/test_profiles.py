@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from corral import app
+from corral import registry
 from corral.config.load import Loaded, load_all
 from corral.config.profiles import PROFILES, STARTER
 
@@ -18,7 +18,7 @@ def load(folder: Path, text: str) -> Loaded:
     file = folder / "corral.yaml"
     file.write_text(text)
     env = {"HOME": "/h", "CORRAL_MY_KEY": "0123456789abcdef", "PATH": "/usr/bin:/bin"}
-    return load_all(str(file), engines=app.engines(), env=env, cwd=str(folder))
+    return load_all(str(file), engines=registry.engines(), env=env, cwd=str(folder))
 
 
 def uncommented(text: str) -> str:

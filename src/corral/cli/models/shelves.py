@@ -24,6 +24,9 @@ def settings_of(config: str) -> Settings:
 
 def models_of(settings: Settings) -> list[ModelSpec]:
     """The Models of the config; those that are named by a reference have the paths of what is here of them."""
+    models = settings.fleet.models
+    if not any(model.source.wanting for model in models.values()):
+        return list(models.values())
     from corral.store.supply import resolved, store_supply
 
     return list(resolved(settings.fleet, store_supply(settings.store, os.environ)).models.values())

@@ -22,7 +22,7 @@ from corral.store.files import ModelFiles, resolve
 from corral.store.gguf.facts import says
 from corral.store.sealed import Sealed
 from corral.store.shelf import origin as origins
-from corral.store.shelf.items import Item, Kind, grouped, named, reference_of, with_projectors
+from corral.store.shelf.items import Item, Kind, grouped, named, reference_of, wanted_name, with_projectors
 from corral.store.shelf.origin import Origin
 from corral.store.shelf.walk import Seen, Walked, walk
 
@@ -40,16 +40,18 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one reading of all parts gave."""
 
     stamps: tuple[Stamp, ...]
-    kind: Kind
-    architecture: str
-    title: str
-    parameters: int | None
-    quantisation: str
-    context_tokens: int | None
-    licence: str
-    width: int | None
-    problem: str
-    origins: tuple[Origin | None, ...]
+    kind: Kind = Kind.MODEL
+    architecture: str = ""
+    title: str = ""
+    parameters: int | None = None
+    quantisation: str = ""
+    context_tokens: int | None = None
+    licence: str = ""
+    width: int | None = None
+    problem: str = ""
+    origins: tuple[Origin | None, ...] = ()
+    reference: str = ""  # these two follow from key and origins
+    wanted: str = ""
 
 
 _decoder: Final = msgspec.msgpack.Decoder(dict[str, Entry])
@@ -74,37 +76,45 @@ class Index:
             stamps = tuple(_stamp(seen[path], walked) for path in paths)
             entry = known.get(key)
             if entry is None or entry.stamps != stamps:
-                entry, changed = self._entry(stamps, entry), True
+                entry, changed = self._entry(key, stamps, entry), True
             entries[key] = entry
         if changed or len(entries) != len(known):
             _write(self.root / INDEX, entries)
         return named(with_projectors([self._item(key, entry) for key, entry in entries.items()]))
 
-    def _entry(self, stamps: tuple[Stamp, ...], before: Entry | None) -> Entry:
+    def _entry(self, key: str, stamps: tuple[Stamp, ...], before: Entry | None) -> Entry:
+        if before is None or [stamp[:3] for stamp in before.stamps] != [stamp[:3] for stamp in stamps]:
+            before = self._read_anew(stamps)  # else only the origins are new
         own = tuple(self._origin(stamp[0]) if stamp[3] else None for stamp in stamps)
-        same = before is not None and [s[:3] for s in before.stamps] == [s[:3] for s in stamps]
-        if before is not None and same:  # only the origins are new
-            return msgspec.structs.replace(before, stamps=stamps, origins=own)
+        reference = reference_of(key, stamps[0][0], own[0])
+        return msgspec.structs.replace(
+            before,
+            stamps=stamps,
+            licence=next((each.licence for each in own if each and each.licence), before.licence),
+            origins=own,
+            reference=reference,
+            wanted=wanted_name(before.kind, stamps[0][0].rpartition("/")[2], reference),
+        )
+
+    def _read_anew(self, stamps: tuple[Stamp, ...]) -> Entry:
         try:
             if any(stamp[1] < 0 for stamp in stamps):
                 raise StoreFailed("It is a link to a file that is not there.")
             files = self._read(str(self.root / stamps[0][0]))
         except StoreFailed as error:
-            return Entry(stamps, Kind.MODEL, "", "", None, "", None, "", None, error.sentence(), own)
+            return Entry(stamps, problem=error.sentence())
         base = says(files.header, files.tensors, size_bytes=files.total_bytes).base
         kind = _kind(files)
         return Entry(
             stamps,
-            kind,
-            base.architecture,
-            base.name,
-            base.parameters,
-            base.quantisation,
-            base.trained_context_tokens,
-            next((each.licence for each in own if each and each.licence), base.license),
-            _width(files) if kind is Kind.PROJECTOR else base.embedding_length,
-            "",
-            own,
+            kind=kind,
+            architecture=base.architecture,
+            title=base.name,
+            parameters=base.parameters,
+            quantisation=base.quantisation,
+            context_tokens=base.trained_context_tokens,
+            licence=base.license,
+            width=_width(files) if kind is Kind.PROJECTOR else base.embedding_length,
         )
 
     def _origin(self, path: str) -> Origin | None:
@@ -114,7 +124,6 @@ class Index:
             return None
 
     def _item(self, key: str, entry: Entry) -> Item:
-        first = entry.stamps[0][0]
         return Item(
             key=key,
             paths=tuple(self.root / stamp[0] for stamp in entry.stamps),
@@ -130,7 +139,8 @@ class Index:
             width=entry.width,
             problem=entry.problem,
             origins=entry.origins,
-            reference=reference_of(key, first, entry.origins[0]),
+            reference=entry.reference,
+            wanted=entry.wanted,
         )
 
 
@@ -170,4 +180,4 @@ def _write(path: Path, entries: dict[str, Entry]) -> None:
 
 
 def _sealed(path: Path) -> Sealed:
-    return Sealed(path, "shelf 1", _LARGEST)
+    return Sealed(path, "shelf 2", _LARGEST)

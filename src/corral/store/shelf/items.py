@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from corral.domain.references import (
     BadReference,
@@ -35,13 +38,13 @@ class Kind(StrEnum):
     OTHER = "other"  # such as an importance matrix
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True, gc=False):
     """
     One model with all its parts, or what goes with one.
 
     `key` is where it lies, without `.gguf` and the number of a part: with `name`, what people and clients call it by.
     `problem` is a sentence about why it cannot be used. `place` is who keeps it: "store", or another program.
+    `wanted` is what it would be called by if it stood alone.
     """
 
     key: str
@@ -62,6 +65,7 @@ class Item:
     projector: Path | None = None
     place: str = STORE
     reference: str = ""
+    wanted: str = ""
 
     @property
     def path(self) -> Path:
@@ -110,7 +114,7 @@ def named(items: Sequence[Item]) -> list[Item]:
     taken: set[str] = set()
     names: dict[str, str] = {}
     for item in sorted(items, key=lambda each: (each.kind is not Kind.MODEL, each.modified_at, each.key)):
-        wanted = _wanted(item)
+        wanted = item.wanted or wanted_name(item.kind, item.path.name, item.reference)
         if wanted in taken:
             wanted = model_name(item.key)
         number, free = 2, wanted
@@ -121,15 +125,14 @@ def named(items: Sequence[Item]) -> list[Item]:
     return [replace(item, name=names[item.key]) for item in items]
 
 
-def _wanted(item: Item) -> str:
+def wanted_name(kind: Kind, file: str, came_by: str) -> str:
+    """After the reference that it came by, else after its file."""
     reference: Reference | None = None
-    if item.reference and item.kind is Kind.MODEL:
-        try:
-            reference = parse(item.reference)
-        except BadReference:
-            reference = None
+    if came_by and kind is Kind.MODEL:
+        with contextlib.suppress(BadReference):
+            reference = parse(came_by)
     if reference is None or isinstance(reference, FileReference):
-        reference = FileReference(item.path.name)
+        reference = FileReference(file)
     return suggested_name(reference)[:_LONGEST_NAME].rstrip("-._") or "model"
 
 
