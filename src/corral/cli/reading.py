@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from corral.cli.usage import UsageError
@@ -12,7 +12,8 @@ from corral.domain.errors import ConfigError, StoreFailed
 if TYPE_CHECKING:
     from corral.config.load import Loaded
     from corral.contracts.engine import Engine
-    from corral.domain.storage import StoredModel
+    from corral.domain.fleet import ModelSpec
+    from corral.domain.storage import StoredModel, StoreSpec
 
 
 def engines() -> Mapping[str, Engine]:
@@ -78,10 +79,10 @@ def read(
     return loaded
 
 
-def _stored(root: str) -> Sequence[StoredModel]:
+def _stored(store: StoreSpec, models: Collection[ModelSpec]) -> Sequence[StoredModel]:
     from corral.store.shelf.serving import stored_models
 
-    return stored_models(root)
+    return stored_models(store, models)
 
 
 def _check_files(given: Sequence[str]) -> None:
