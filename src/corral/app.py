@@ -190,6 +190,7 @@ class Corral:
             charges=charged,
             ram=RamBandwidth(Path(cache_dir(os.environ)) / "bandwidth.json"),
             access=lambda: access(self.settings.store, os.environ),
+            supply=self._supply,
         )
         self._changes = ConfigChanges(settings.config_file, self._engines, reread, self.reload)
         self._serving = StoreServing(partial(self.reload, reread)) if reread is not None else None

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from corral.domain.fleet import ModelSpec, Source
+from corral.domain.references import parse
+from corral.domain.storage import StoreSpec
+from corral.store.fetches import StoreFetches
 from tests.architectures import architecture
-from tests.corrals import corral
+from tests.corrals import Running, corral
 from tests.hub_server import HubServer
 from tests.paths.relay_kit import stage
 from tests.paths.shell_kit import Shell, shell
@@ -143,3 +146,97 @@ def test_a_reference_that_is_none_is_a_sentence(shell: Shell) -> None:
     ran = shell.run("models", "fit", "hf.co/only-one-part")
     assert ran.returncode == 1
     assert "is no repository of the hub" in ran.stderr
+
+
+def store(hub: HubServer, folder: Path, **fields: Any) -> StoreSpec:
+    return StoreSpec(str(folder), endpoint=hub.endpoint, trusted=frozenset(hub.trusted), **fields)
+
+
+async def fitted(running: Running, model: str, **options: Any) -> dict[str, Any]:
+    answer = await running.http.post("/api/corral/fit", json={"model": model, "options": options})
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def needs(found: dict[str, Any]) -> int:
+    return int(device(found["asked"], "ram")["needs_bytes"])
+
+
+async def test_by_every_kind_of_reference_before_and_after_it_is_here(tmp_path: Path) -> None:
+    """What the headers elsewhere say is what the file here says, and once it is here nobody is asked."""
+    whole = architecture("qwen3moe")
+    with HubServer() as hub:
+        hub.repo("org/Tiny-GGUF", {"Tiny-Q4_K_M.gguf": whole.read_bytes()})
+        hub.model("tiny", {"model": whole.read_bytes(), "license": b"MIT"})
+        address = hub.file("/files/tiny.gguf", whole.read_bytes())
+        references = ["hf.co/org/Tiny-GGUF:Q4_K_M", f"ollama:{hub.host}/library/tiny", f"{address}?token=1"]
+        models = {
+            f"m{number}": ModelSpec("", Source(reference=each), options={"ctx_size": 4096, "parallel": 2})
+            for number, each in enumerate(references)
+        }
+        spec = store(hub, tmp_path)
+        async with corral(models, store=spec) as running:
+            by_path = needs(await fitted(running, str(whole), ctx_size=4096, parallel=2))
+            for number, reference in enumerate(references):
+                before = await fitted(running, f"m{number}")
+                assert (before["model"], before["architecture"]) == (f"m{number}", "qwen3moe")
+                assert before["asked"]["context_tokens"] == 4096
+                assert needs(before) == by_path, "what is asked for is the Model's, wherever its file is"
+                assert needs(await fitted(running, reference, ctx_size=4096, parallel=2)) == by_path
+                assert list(tmp_path.rglob("*.gguf")) == []
+            fetches = StoreFetches(spec, {})
+            for reference in references:
+                fetches.fetch(fetches.plan(parse(reference)))
+            asked = len(hub.asked)
+            for number, reference in enumerate(references):
+                assert needs(await fitted(running, f"m{number}")) == by_path
+                assert needs(await fitted(running, reference, ctx_size=4096, parallel=2)) == by_path
+            assert len(hub.asked) == asked
+        async with corral(models, store=store(hub, tmp_path, offline=True)) as running:
+            assert needs(await fitted(running, "m0")) == by_path
+            refused = await running.http.post("/api/corral/fit", json={"model": "hf.co/org/other:Q8_0"})
+            assert "offline" in refused.json()["error"]["message"]
+
+
+async def test_what_goes_with_a_model_elsewhere_counts(tmp_path: Path) -> None:
+    """A draft model that is here, and a projector that would come along, or not."""
+    whole, eyes = architecture("llama"), projector().read_bytes()
+    with HubServer() as hub:
+        hub.repo("org/Tiny-GGUF", {"Tiny-Q4_K_M.gguf": whole.read_bytes(), "mmproj-F16.gguf": eyes})
+        reference, options = "hf.co/org/Tiny-GGUF", {"ctx_size": 4096, "parallel": 1, "n_gpu_layers": 0}
+        draft = {"model_draft": str(architecture("qwen3"))}
+        models = {
+            "plain": ModelSpec("", Source(reference=reference, pictures=False), options=options),
+            "sees": ModelSpec("", Source(reference=reference), options=options),
+            "drafts": ModelSpec("", Source(reference=reference, pictures=False), options={**options, **draft}),
+            "here": ModelSpec("", Source(str(whole)), options={**options, **draft}),
+        }
+        async with corral(models, store=store(hub, tmp_path)) as running:
+            found = {name: needs(await fitted(running, name)) for name in models}
+        assert found["sees"] == found["plain"] + len(eyes)
+        assert found["plain"] < found["drafts"] == found["here"]
+
+
+def test_the_command_needs_no_network_for_what_is_in_the_store(shell: Shell) -> None:
+    with HubServer() as hub:
+        hub.repo("org/Tiny-GGUF", {"Tiny-Q4_K_M.gguf": architecture("llama").read_bytes()})
+        settings: dict[str, Any] = {
+            "store": {"endpoint": hub.endpoint, "trusted": [*hub.trusted]},
+            "models": {"mine": {"source": "hf.co/org/Tiny-GGUF", "options": {"ctx_size": 4096}}},
+        }
+        file = shell.home / "corral.yaml"
+        file.write_text(json.dumps(settings))
+        before = shell.run("models", "fit", "mine", "--json")
+        assert before.returncode == 0, before.stderr
+        assert shell.run("models", "pull", "hf.co/org/Tiny-GGUF").returncode == 0
+    file.write_text(json.dumps({**settings, "store": {"offline": True}}))
+    after = shell.run("models", "fit", "mine", "--json")
+    assert after.returncode == 0, after.stderr
+    assert (
+        json.loads(after.stdout)["asked"]["devices"][0]["weights_bytes"]
+        == (json.loads(before.stdout)["asked"]["devices"][0]["weights_bytes"])
+    )
+    for words in (("fit", "hf.co/org/Tiny-GGUF"), ("inspect", "hf.co/org/Tiny-GGUF"), ("inspect", "mine")):
+        ran = shell.run("models", *words)
+        assert (ran.returncode, "llama" in ran.stdout) == (0, True), (words, ran.stderr)
+    assert "apache-2.0" in ran.stdout

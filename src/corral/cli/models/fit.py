@@ -136,6 +136,7 @@ def _fitting(settings: Settings) -> Fitting:
     from corral.store.fit.service import Fitting
     from corral.store.known import KnownFiles
     from corral.store.sources.access import access
+    from corral.store.supply import store_supply
 
     def host() -> tuple[Sequence[DeviceMemory], Mapping[str, int]]:
         devices = this_host().read()
@@ -149,4 +150,5 @@ def _fitting(settings: Settings) -> Fitting:
         charges=charged,
         ram=RamBandwidth(cache / "bandwidth.json"),
         access=lambda: access(settings.store, os.environ),
+        supply=store_supply(settings.store, os.environ),
     )

@@ -41,17 +41,18 @@ def inspect(
     """
     Show what a model file says of itself: architecture, sizes, context, tokenizer, chat template, quantisation.
 
-    Only headers are read: of a model that is elsewhere a few MB come at most, and nothing is kept.
+    Only headers are read: of a model that is elsewhere a few MB come at most, and nothing is kept. What a reference
+    means is looked for in the store first.
     """
     from corral.cli.models.inspected import lines, type_rows
     from corral.domain.references import is_reference
 
     if is_reference(model):
-        found, of_all = _elsewhere(model, quant, file, insecure=insecure, private=private, config=config)
+        found, of_all = _meant(model, quant, file, insecure=insecure, private=private, config=config)
     elif quant or file:
         raise UsageError(f"{model} is one model: there is nothing for --quant and --file to choose.")
     else:
-        found, of_all = _here(model, config)
+        found, of_all = _here(model, insecure=insecure, private=private, config=config)
     if as_json:
         output.print_json(_plain(found, of_all if tensors else ()))
         return
@@ -70,34 +71,42 @@ def inspect(
         )
 
 
-def _elsewhere(
+def _meant(
     model: str, quant: str, file: str, *, insecure: bool, private: bool, config: str
 ) -> tuple[Inspection, tuple[TensorInfo, ...]]:
     from corral.store.inspect.anywhere import inspect_reference
     from corral.store.sources.access import access
+    from corral.store.supply import store_supply
 
-    reference = asking.reference_of(model)
-    allowed = access(asking.settings_of(config).store, os.environ, insecure=insecure, private=private)
-    return inspect_reference(reference, allowed, quant=quant, file=file)
+    reference, store = asking.reference_of(model), asking.settings_of(config).store
+    allowed = access(store, os.environ, insecure=insecure, private=private)
+    return inspect_reference(reference, allowed, quant=quant, file=file, supply=store_supply(store, os.environ))
 
 
-def _here(model: str, config: str) -> tuple[Inspection, tuple[TensorInfo, ...]]:
-    from corral.store.inspect.places import FolderFiles, inspect_files
+def _here(model: str, *, insecure: bool, private: bool, config: str) -> tuple[Inspection, tuple[TensorInfo, ...]]:
+    from corral.store.inspect.anywhere import here
+    from corral.store.inspect.places import inspect_files
 
     path = Path(model).expanduser()
     if not path.exists() and not model.startswith((".", "/", "~")) and not model.lower().endswith(".gguf"):
-        path = _named(model, config)
-    return inspect_files(FolderFiles(path))
+        found = _named(model, config)
+        if isinstance(found, str):
+            return _meant(found, "", "", insecure=insecure, private=private, config=config)
+        path = found
+    return inspect_files(here(path))
 
 
-def _named(name: str, config: str) -> Path:
-    """The file of a Model of the config, else of something in the store, or another program's."""
+def _named(name: str, config: str) -> Path | str:
+    """Of a Model of the config its file or reference, else the file of something in the store, or another program's."""
     from corral.domain.names import directory
+    from corral.store.supply import store_supply, with_files
 
     settings = asking.settings_of(config)
     known = directory(settings.fleet.models.values())
-    if name in known and (source := settings.fleet.models[known[name]].source.path):
-        return Path(source)
+    if name in known:
+        source = with_files(settings.fleet.models[known[name]], store_supply(settings.store, os.environ)).source
+        if source.given:
+            return Path(source.path) if source.path else source.reference
     return shelves.find_anywhere(name, shelves.items_of(shelves.root_of(settings))).path
 
 

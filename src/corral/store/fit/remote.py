@@ -10,11 +10,13 @@ from collections.abc import Mapping
 
 from corral.contracts.fetching import Plan, Role
 from corral.domain.errors import FileMissing
-from corral.domain.references import HubReference, OllamaReference, Reference, suggested_name
+from corral.domain.fleet import ModelSpec
+from corral.domain.references import HubReference, OllamaReference, parse
 from corral.store.fetch.web import Web
 from corral.store.files import names_of_parts, tensors_of
 from corral.store.fit.subject import Options, Subject, of_header
 from corral.store.gguf.header import Header, TensorInfo
+from corral.store.gguf.memory import FileFootprints
 from corral.store.inspect.remote import PlannedFiles
 from corral.store.sources.access import Access
 from corral.store.sources.choosing import quants
@@ -23,9 +25,14 @@ from corral.store.sources.planning import Sources
 
 
 def of_reference(
-    reference: Reference, access: Access, *, options: Options, chosen: frozenset[str], slots: int
+    model: ModelSpec, access: Access, *, options: Options, chosen: frozenset[str], files: FileFootprints
 ) -> Subject:
-    """The model that a reference names, with what its repository offers. Blocks on the network. Raises StoreFailed."""
+    """
+    The Model that a reference names, with what its repository offers; `options` are its own, resolved.
+
+    Blocks on the network. Raises StoreFailed.
+    """
+    reference = parse(model.source.reference)
     sources = Sources(access)
     plan = sources.plan(reference)
     rules = admitted(access.rules, reference) if isinstance(reference, OllamaReference) else access.rules
@@ -33,15 +40,16 @@ def of_reference(
     with web.line() as line:
         header, tensors = _headers(PlannedFiles(plan, web, line))
     return of_header(
-        suggested_name(reference),
+        model.name,
         header,
         tensors,
         options=options,
         chosen=chosen,
-        slots=slots,
+        slots=model.slots,
         size_bytes=_size(plan, Role.MODEL),
-        projector_bytes=_size(plan, Role.PROJECTOR),
+        projector_bytes=_size(plan, Role.PROJECTOR) if model.source.pictures else 0,
         offered=_offered(sources, reference) if isinstance(reference, HubReference) else {},
+        files=files,
     )
 
 

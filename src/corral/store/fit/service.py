@@ -16,13 +16,14 @@ from typing import Final
 import msgspec
 
 from corral.contracts.engine import Engine
+from corral.contracts.fetching import Supply
 from corral.contracts.fitting import FitWanted
 from corral.contracts.options import OptionTable
 from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.errors import BadRequest
 from corral.domain.fleet import ModelSpec, OptionValue, Source
 from corral.domain.names import near_names
-from corral.domain.references import BadReference, FileReference, Reference, is_reference, parse, suggested_name
+from corral.domain.references import BadReference, FileReference, address, is_reference, parse, suggested_name
 from corral.domain.units import parse_bytes
 from corral.store.fit.bandwidths import gpu_bandwidth
 from corral.store.fit.measured import RamBandwidth
@@ -33,6 +34,7 @@ from corral.store.fit.subject import of_model
 from corral.store.gguf.memory import FileFootprints
 from corral.store.known import KnownFiles
 from corral.store.sources.access import Access
+from corral.store.supply import with_files
 
 Host = Callable[[], tuple[Sequence[DeviceMemory], Mapping[str, int]]]
 """The memories now, RAM first, and what Models may have of each."""
@@ -54,15 +56,16 @@ class Fitting:
         charges: Charges,
         ram: RamBandwidth,
         access: Callable[[], Access],
+        supply: Supply,
     ) -> None:
-        """`access` is how models elsewhere are asked about."""
+        """`supply` knows what is here of models elsewhere, which are asked about by `access`."""
         self._known = known
         self._files = FileFootprints(known)
         self._engines = engines
         self._host = host
         self._charges = charges
         self._ram = ram
-        self._access = access
+        self._access, self._supply = access, supply
 
     async def fit(self, wanted: FitWanted) -> Mapping[str, object]:
         """See `contracts.fitting.Fits.fit`."""
@@ -72,9 +75,8 @@ class Fitting:
 
     async def found(self, wanted: FitWanted) -> Fit:
         """The same as values."""
-        reference = None if wanted.spec else _reference(wanted.model)
-        model = wanted.spec or _named(wanted.model, reference)
-        if model.engine != ENGINE or not model.source.path:
+        model = wanted.spec or _named(wanted.model)
+        if model.engine != ENGINE or not model.source.given:
             raise BadRequest(
                 f"{model.name} has no model file that Corral could fit.",
                 hint="Say in its config what it takes: options.memory." if model.engine == "command" else "",
@@ -86,19 +88,18 @@ class Fitting:
             raise BadRequest(problems[0], hint=" ".join(problems[1:]))
         usable = await engine.devices(model)
         rooms = await asyncio.to_thread(self._rooms, usable, wanted.memory)
-        return await asyncio.to_thread(self._fit, engine, model, reference, rooms)
+        return await asyncio.to_thread(self._fit, engine, model, rooms)
 
-    def _fit(self, engine: Engine, model: ModelSpec, reference: Reference | None, rooms: Rooms) -> Fit:
+    def _fit(self, engine: Engine, model: ModelSpec, rooms: Rooms) -> Fit:
+        model = with_files(model, self._supply)
         resolved = engine.resolved(model)
         usual = engine.resolved(ModelSpec(model.name)).options
         said = {name for name, value in resolved.options.items() if name not in usual or usual[name] != value}
         chosen = frozenset(said | set(model.options))
-        if reference is None:
+        if model.source.path:
             subject = of_model(resolved, chosen, self._files, self._known, resolved.options)
         else:
-            subject = of_reference(
-                reference, self._access(), options=resolved.options, chosen=chosen, slots=resolved.slots
-            )
+            subject = of_reference(resolved, self._access(), options=resolved.options, chosen=chosen, files=self._files)
         return fit(subject, rooms, self._bandwidth)
 
     def _rooms(self, usable: Sequence[DeviceMemory], memory: Sequence[str]) -> Rooms:
@@ -138,23 +139,16 @@ def checked(table: OptionTable, options: Mapping[str, object]) -> dict[str, Opti
     return found
 
 
-def _reference(text: str) -> Reference | None:
-    """None for a path. Raises BadRequest."""
-    if not is_reference(text):
-        return None
+def _named(text: str) -> ModelSpec:
+    """A Model of one's own for a file or a reference. Raises BadRequest for what names none."""
     try:
-        found = parse(text)
+        reference = parse(text) if is_reference(text) else FileReference(text)
     except BadReference as error:
         raise BadRequest(str(error)) from None
-    return None if isinstance(found, FileReference) else found
-
-
-def _named(text: str, reference: Reference | None) -> ModelSpec:
-    """A Model of one's own for a file or a reference: engines want a source, wherever it is."""
-    if reference is not None:
-        return ModelSpec(suggested_name(reference), Source(str(reference)))
-    path = Path(text.removeprefix("file:")).expanduser()
-    return ModelSpec(path.stem, Source(str(path)))
+    if isinstance(reference, FileReference):
+        path = Path(reference.path).expanduser()
+        return ModelSpec(path.stem, Source(str(path)))
+    return ModelSpec(suggested_name(reference), Source(reference=address(reference)))
 
 
 def imagined(there: Sequence[DeviceMemory], memory: Sequence[str]) -> list[DeviceMemory]:

@@ -15,7 +15,7 @@ from fractions import Fraction
 from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.fleet import ModelSpec, OptionValue
 from corral.store.gguf.asked import Asked
-from corral.store.gguf.estimate import Estimate, estimate
+from corral.store.gguf.estimate import Estimate
 from corral.store.gguf.facts import says
 from corral.store.gguf.header import Header, TensorInfo
 from corral.store.gguf.memory import FileFootprints
@@ -46,6 +46,7 @@ class Subject:
     size_bytes: int = 0
     offered: Mapping[str, int] = field(default_factory=dict)
     projector_bytes: int = 0  # of the file that comes with one elsewhere; of one here `estimate` knows it
+    files: FileFootprints = field(default_factory=FileFootprints)  # of what goes with one elsewhere
 
 
 def of_model(
@@ -82,14 +83,15 @@ def of_header(
     size_bytes: int = 0,
     offered: Mapping[str, int] | None = None,
     projector_bytes: int = 0,
+    files: FileFootprints | None = None,
 ) -> Subject:
     """A model elsewhere, by what its headers say. Raises BadGguf for what no model can be."""
     said = says(header, tensors, size_bytes=size_bytes).base
-    shape = shape_of(header, tensors)
+    shape, files = shape_of(header, tensors), files or FileFootprints()
     return Subject(
         name,
         shape,
-        _by_shape(shape, slots, projector_bytes),
+        _by_shape(shape, slots, projector_bytes, files),
         options,
         chosen,
         slots,
@@ -98,6 +100,7 @@ def of_header(
         size_bytes or sum(tensor.n_bytes for tensor in tensors),
         offered or {},
         projector_bytes,
+        files,
     )
 
 
@@ -115,17 +118,17 @@ def of_quant(subject: Subject, quant: str, size_bytes: int) -> Subject:
     return dataclasses.replace(
         subject,
         shape=scaled,
-        estimate=_by_shape(scaled, subject.slots, subject.projector_bytes),
+        estimate=_by_shape(scaled, subject.slots, subject.projector_bytes, subject.files),
         quantisation=quant,
         size_bytes=size_bytes,
         offered={},
     )
 
 
-def _by_shape(shape: ModelShape, slots: int, projector_bytes: int) -> Estimator:
+def _by_shape(shape: ModelShape, slots: int, projector_bytes: int, files: FileFootprints) -> Estimator:
     def estimated(options: Options, devices: Sequence[DeviceMemory]) -> Estimate:
         asked = Asked(options, slots)
-        found = estimate(shape, asked, devices)
+        found = files.of_shape(shape, asked, devices)
         if not projector_bytes:
             return found
         gpus = gpus_of(asked, devices) if asked.flag("mmproj_offload", True) else []

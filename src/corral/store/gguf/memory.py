@@ -46,7 +46,11 @@ class FileFootprints:
     def estimate(self, model: ModelSpec, devices: Sequence[DeviceMemory] = ()) -> Estimate:
         """The same in its parts. Raises StoreFailed."""
         asked = Asked(model.options, model.slots)
-        main = estimate(self._shape(model.source.path, asked), asked, devices)
+        return self.of_shape(self._shape(model.source.path, asked), asked, devices)
+
+    def of_shape(self, shape: ModelShape, asked: Asked, devices: Sequence[DeviceMemory] = ()) -> Estimate:
+        """The same for a model that is elsewhere; what goes with it is here. Raises StoreFailed."""
+        main = estimate(shape, asked, devices)
         draft = asked.text("model_draft")
         if draft:
             assert main.context is not None
@@ -54,7 +58,7 @@ class FileFootprints:
             small = estimate(self._shape(draft, own), own, devices)
             if asked.options.get("n_gpu_layers", "auto") == "auto":  # `--fit` leaves room for the draft
                 left = _beside(small, devices)
-                main = estimate(self._shape(model.source.path, asked), asked, left)
+                main = estimate(shape, asked, left)
                 own = asked.of_draft(main.context.total_cells if main.context else 0)
                 small = estimate(self._shape(draft, own), own, devices)
             main = main.plus(small)

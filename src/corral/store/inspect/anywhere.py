@@ -1,32 +1,59 @@
-"""Inspecting whatever a reference names: it is decided what its files are, then their headers are read."""
+"""Inspecting whatever a reference names: what is in the store there, all else by the headers of its files elsewhere."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from corral.domain.references import FileReference, OllamaReference, Reference
+from corral.contracts.fetching import Supply
+from corral.domain.errors import StoreFailed
+from corral.domain.fleet import Source
+from corral.domain.references import BadReference, FileReference, OllamaReference, Reference, address, narrowed
 from corral.store.fetch.web import Web
 from corral.store.gguf.header import TensorInfo
 from corral.store.inspect.inspection import Inspection
 from corral.store.inspect.places import FolderFiles, inspect_files
 from corral.store.inspect.remote import PlannedFiles
+from corral.store.shelf import origin
 from corral.store.sources.access import Access
 from corral.store.sources.ollama import admitted
 from corral.store.sources.planning import Sources
 
 
 def inspect_reference(
-    reference: Reference, access: Access, *, quant: str = "", file: str = ""
+    reference: Reference, access: Access, *, quant: str = "", file: str = "", supply: Supply | None = None
 ) -> tuple[Inspection, tuple[TensorInfo, ...]]:
     """
     What the model is, and its tensors. `quant` and `file` choose among those of a repository.
 
-    Blocks on the network. Raises BadRequest and StoreFailed.
+    What `supply` has is read here; for all else it blocks on the network. Raises BadRequest and StoreFailed.
     """
     if isinstance(reference, FileReference):
-        return inspect_files(FolderFiles(Path(reference.path).expanduser()))
+        return inspect_files(here(Path(reference.path).expanduser()))
+    there = _stored(reference, quant, file, supply) if supply is not None else None
+    if there is not None:
+        return inspect_files(there)
     plan = Sources(access).plan(reference, quant=quant, file=file)
     rules = admitted(access.rules, reference) if isinstance(reference, OllamaReference) else access.rules
     web = Web(rules)
     with web.line() as line:
         return inspect_files(PlannedFiles(plan, web, line))
+
+
+def _stored(reference: Reference, quant: str, file: str, supply: Supply) -> FolderFiles | None:
+    try:
+        meant = narrowed(reference, quant=quant, file=file)
+    except BadReference:  # whoever is asked says what is wrong with it
+        return None
+    found = supply.here(Source(reference=address(meant)))
+    if found is None:
+        return None
+    return here(Path(found.path))
+
+
+def here(path: Path) -> FolderFiles:
+    """A file of this machine, with what is known of it beside it where it was fetched."""
+    try:
+        said = origin.read(path.parent, path.name)
+    except StoreFailed:  # told by whoever reads it, with near names
+        said = None
+    return FolderFiles(path, said.licence if said is not None else "")

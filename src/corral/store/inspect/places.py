@@ -35,12 +35,11 @@ class Files(Protocol):
 
 
 class FolderFiles:
-    """A model in a folder of this machine."""
+    """A model in a folder of this machine. `licence` is what is known of it beside its file."""
 
-    licence = ""
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, licence: str = "") -> None:
         self._folder, self.name = path.parent, path.name
+        self.licence = licence
 
     def header(self, name: str) -> Header | None:
         """See `Files.header`."""
