@@ -59,6 +59,18 @@ def test_a_disk_that_fails_at_any_step_is_told_and_then_it_goes_on(
         assert whole(puller(tmp_path).fetch(plan))
 
 
+@pytest.mark.parametrize("point", ["part.rename", "origin.write", "origin.rename"])
+def test_an_origin_never_speaks_of_other_bytes_than_those_that_lie_there(tmp_path: Path, point: str) -> None:
+    """A file in the place of an older one of the same size: what said where that came from is gone before."""
+    new = data_of(4)
+    with FileServer(lambda ask: of_file(ask, new if ask.path == "/new" else DATA)) as server:
+        puller(tmp_path).fetch(plan_for(f"{server.origin}/old"))
+        with pytest.raises(StoreFailed):
+            puller(tmp_path, fault=Fault(point, 1, errno.EIO)).fetch(plan_for(f"{server.origin}/new", new))
+        assert not (tmp_path / "web/files/.model.bin.origin.json").exists()
+        assert whole(puller(tmp_path).fetch(plan_for(f"{server.origin}/old")))
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Of 1 MB."""

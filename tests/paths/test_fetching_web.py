@@ -148,7 +148,8 @@ def test_tokens_go_to_their_host_alone_and_survive_a_redirect_on_it() -> None:
     with FileServer(good) as other:
         hops = {"/a": "/b", "/b": f"{other.origin}/c"}
         with FileServer(lambda ask: Reply(307, {"Location": hops[ask.path]})) as hub:
-            client = web(tokens={f"127.0.0.1:{hub.port}": "hf_secret"}, trusted=frozenset({hub.origin}))
+            trusted = frozenset({hub.origin, other.origin})  # that one could be given a token, if it had one
+            client = web(tokens={f"127.0.0.1:{hub.port}": "hf_secret"}, trusted=trusted)
             headers = {"X-Mine": "secret", "Cookie": "secret", "Accept": "text/plain"}
             assert client.read(f"{hub.origin}/a", headers=headers) == DATA
             assert [ask.headers.get("authorization") for ask in hub.asked] == ["Bearer hf_secret"] * 2

@@ -154,6 +154,29 @@ async def test_without_leave_nothing_is_fetched(hub: HubServer, tmp_path: Path) 
         assert hub.asked == []
 
 
+@pytest.mark.parametrize("here", [False, True])
+async def test_a_file_of_another_hash_than_the_config_has_is_not_served(
+    hub: HubServer, tmp_path: Path, here: bool
+) -> None:
+    url = hub.file("/files/x.gguf", DATA)
+    if here:
+        async with corral({"a": wanting(url)}, store=store(hub, tmp_path)) as running:
+            assert await running.text("a")
+    async with corral({"a": wanting(url, sha256="0" * 64)}, store=store(hub, tmp_path)) as running:
+        refused = await running.chat("a")
+        assert refused.status_code >= 400
+        assert "SHA-256" in refused.json()["error"]["message"]
+        assert running.state("a") == "failed"
+
+
+async def test_load_fetches_too(hub: HubServer, tmp_path: Path) -> None:
+    async with corral({"a": wanting()}, store=store(hub, tmp_path)) as running:
+        loaded = await running.http.post("/api/corral/load", json={"model": "a"})
+        assert loaded.status_code == 200, loaded.text
+        await running.until("a", "ready")
+        assert (tmp_path / "store/hf/org/tiny-GGUF/tiny-Q4_K_M.gguf").read_bytes() == DATA
+
+
 async def test_the_operator_says_where_it_is_put(hub: HubServer, tmp_path: Path) -> None:
     url = hub.file("/files/x.gguf", DATA)
     place = tmp_path / "models" / "mine.gguf"

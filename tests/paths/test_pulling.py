@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
@@ -193,7 +194,9 @@ def test_ctrl_c_keeps_what_came_and_says_how_to_go_on(home: Shell, server: HubSe
 
 def test_a_bar_on_a_terminal(home: Shell, server: HubServer) -> None:
     slow(server)
-    server.pause_s = 0.01
+    server.repos["org/slow"].files["mmproj-F16.gguf"] = model(BEN).read_bytes()
+    server.repo("org/slow", server.repos["org/slow"].files)
+    server.pause_s = 0.02
     del home.env["NO_COLOR"]
     home.env["TERM"] = "xterm-256color"
     master, slave = pty.openpty()
@@ -213,7 +216,16 @@ def test_a_bar_on_a_terminal(home: Shell, server: HubServer) -> None:
         assert child.wait(timeout=WAIT_S) == 0
     finally:
         os.close(master)
-    assert b"slow.gguf" in seen and b"MB/s" in seen and b"downloaded successfully" in seen
+    said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    assert "slow.gguf" in said and "mmproj-F16.gguf" in said and "downloaded successfully" in said
+    for what in (
+        r"\d+\.\d%",
+        r"\d\.\d/\d\.\d MB",
+        r"\d\.\d MB/s",
+        r"0:00:0\d",
+        r" 1/2",
+    ):  # share, size, speed, ETA, files
+        assert re.search(what, said), what
 
 
 def test_for_an_init_container(home: Shell, server: HubServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -60,7 +61,7 @@ class StoreFetches:
     def here(self, plan: Plan) -> bool:
         """Whether all of it is here, as far as that can be told without hashing."""
         return all(
-            path.is_file()
+            os.path.isfile(path)
             and file.size_bytes in (None, path.stat().st_size)
             and (isinstance(plan.reference, FileReference) or self._vouched(file))
             for file, path in zip(plan.files, self.places(plan), strict=True)

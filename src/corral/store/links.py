@@ -31,7 +31,7 @@ def link_model(link: Path, fetched: Fetched) -> list[Path]:
             wanted[link.with_name("mmproj.gguf")] = path
     try:
         link.parent.mkdir(parents=True, exist_ok=True)
-        for name, target in wanted.items():
+        for name, target in reversed(wanted.items()):  # the one that an engine is given comes last
             _link(name, target)
     except OSError as error:
         where = error.filename2 or error.filename or link

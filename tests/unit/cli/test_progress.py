@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import os
+import signal
+from types import SimpleNamespace
 
-from corral.cli.models.progress import line, megabytes
-from corral.contracts.fetching import Progress
+import pytest
+import typer
+
+from corral.cli.models import progress
+from corral.cli.models.progress import EVERY_S, Stop, line, megabytes, watched
+from corral.contracts.fetching import Progress, Told
+from corral.domain.errors import FetchStopped
 
 
 @pytest.mark.parametrize(
@@ -47,3 +54,39 @@ def test_a_line(progress: Progress, text: str) -> None:
 )
 def test_megabytes(count: int, text: str) -> None:
     assert megabytes(count) == text
+
+
+def test_elsewhere_than_on_a_terminal_a_line_comes_every_five_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def work(told: Told, stop: Stop) -> str:
+        nonlocal now
+        for share in range(61):  # for a minute less a tick, five times a second
+            for tick in range(5):
+                now = 100 + share + tick / 5
+                told(Progress(share * 1_000_000, 60_000_000, 1e6, file="m.gguf"))
+        return "done"
+
+    assert EVERY_S == 5 and watched("small", work) == "done"
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 12
+    assert lines[0] == "[small] Download progress: 8.3% (5.0 MB / 60 MB), 1.0 MB/s, 55s left"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_and_says_how_to_go_on(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(number)
+
+    def work(told: Told, stop: Stop) -> None:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        raise FetchStopped()
+
+    with pytest.raises(typer.Exit) as ended:
+        watched("small", work)
+    assert ended.value.exit_code == 128 + number and signal.getsignal(number) == before
+    assert "the same command goes on with it" in capsys.readouterr().err

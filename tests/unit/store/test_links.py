@@ -48,6 +48,24 @@ def test_all_parts_and_the_projector(tmp_path: Path) -> None:
     }
 
 
+def test_what_was_good_stays_when_the_disk_fails_at_the_last_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "w" / "model.gguf"
+    link_model(link, fetched(tmp_path / "store", "a.gguf"))
+    seen: list[str] = []
+
+    def fails(fresh: Path, name: Path) -> None:
+        seen.append(f"{name.name} {name.read_text()}")
+        raise OSError(28, "No space left on device", str(fresh), None, str(name))
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(StoreFailed, match=r"model\.gguf cannot be made: No space"):
+        link_model(link, fetched(tmp_path / "store", "b.gguf"))
+    assert seen == ["model.gguf a.gguf"], "it is there up to the moment in which it becomes another one"
+    assert links(link.parent) == {"model.gguf": "../store/a.gguf"}, "and nothing is left over"
+
+
 def test_what_is_right_is_left_alone_and_what_is_not_is_replaced(tmp_path: Path) -> None:
     link = tmp_path / "model.gguf"
     first, second = fetched(tmp_path / "store", "a.gguf"), fetched(tmp_path / "store", "b.gguf")

@@ -153,7 +153,7 @@ def fetch(fetches: StoreFetches, plan: Plan, label: str) -> Fetched:
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
-    except FileNotFoundError:
+    except OSError:  # whoever fetches says why
         return None
     return status.st_ino, status.st_mtime_ns
 

@@ -111,7 +111,8 @@ class Transfer:
                 self._restarts += 1
                 if self._restarts > MOST_RESTARTS:
                     raise FetchFailed(
-                        f"{shown(self.file.url)} changes while it is fetched: {error}.", hint="Try again later."
+                        f"{shown(self.file.url)} was begun {self._restarts} times and never came whole: {error}.",
+                        hint="Try again later.",
                     ) from None
                 logger.info("%s: %s; from the beginning", self.file.path, error)
                 part.clear()
