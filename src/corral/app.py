@@ -70,6 +70,7 @@ from corral.store.fit.service import Fitting
 from corral.store.footprints import LoadFootprints
 from corral.store.gguf.memory import FileFootprints
 from corral.store.known import KnownFiles
+from corral.store.pulls import StorePulls
 from corral.store.shelf.serving import StoreServing
 from corral.store.sources.access import access
 from corral.store.supply import resolved, store_supply
@@ -193,7 +194,11 @@ class Corral:
             supply=self._supply,
         )
         self._changes = ConfigChanges(settings.config_file, self._engines, reread, self.reload)
-        self._serving = StoreServing(partial(self.reload, reread)) if reread is not None else None
+        again = partial(self.reload, reread) if reread is not None else None
+        self._serving = StoreServing(again) if again is not None else None
+        self._pulls = StorePulls(
+            lambda: self.settings.store, self._supply, os.environ, came=self._files_came, taken_up=again
+        )
         self.gateway = Gateway(
             settings.server,
             self.scheduler,
@@ -207,6 +212,7 @@ class Corral:
             details=self._details,
             changes=self._changes,
             fits=self.fits,
+            pulls=self._pulls,
             wished=self._wished,
         )
         self.bus.subscribe(self.gateway.notice, StateChanged)
@@ -371,6 +377,7 @@ class Corral:
             await self._serving.aclose()
         await self._changes.aclose()
         await self._fetching.aclose()
+        await self._pulls.aclose()
         await self._surveying.aclose()
         await self._details.aclose()
         await self.gateway.close(drain_s if keep_s is not None else CLOSE_S)

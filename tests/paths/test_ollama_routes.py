@@ -173,12 +173,9 @@ async def test_pull() -> None:
         lines = [json.loads(line) for line in got.body.splitlines()]
         assert [line["status"] for line in lines] == ["pulling manifest", "success"]
         assert (await scene.post("/api/pull", {"name": "m", "stream": False})).json() == {"status": "success"}
-        got = await scene.post("/api/pull", {"model": "llama3"})
-        lines = [json.loads(line) for line in got.body.splitlines()]
-        assert got.status == 200 and lines[0] == {"status": "pulling manifest"}
-        assert "'llama3'" in lines[-1]["error"] and "status" not in lines[-1]
-        got = await scene.post("/api/pull", {"model": "llama3", "stream": False})
-        assert (got.status, got.json()["code"]) == (501, "not_offered")
+        for stream in (True, False):
+            got = await scene.post("/api/pull", {"model": "llama3", "stream": stream})
+            assert (got.status, got.json()["code"]) == (501, "not_offered"), "this gateway has no store"
 
 
 async def test_copy_and_delete_change_what_they_say() -> None:
@@ -227,7 +224,7 @@ async def test_names_that_nobody_has(name: str) -> None:
             assert (got.status, got.json()["code"]) == (404, "model_not_found")
             assert got.json()["error"] == f"model '{name[:100]}' not found"
         got = await scene.post("/api/pull", {"model": name, "stream": False})
-        assert got.status == 501 and len(got.body) < 1000
+        assert got.status == (501 if name == "nobody" else 400) and len(got.body) < 1000
         got = await scene.post("/api/copy", {"source": name, "destination": "x"})
         assert got.status == 404
         if name != "nobody":

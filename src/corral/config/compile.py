@@ -15,7 +15,7 @@ from corral.config.requests import default_models
 from corral.config.schema import Config, Memory, Store
 from corral.config.serving import server_spec
 from corral.config.settings import LogSpec, Settings
-from corral.config.stored import Stored, with_stored
+from corral.config.stored import Stored, WithStored, with_stored
 from corral.domain.devices import RAM, VRAM, Amount, MemorySpec
 from corral.domain.fleet import Fleet, GroupSpec, Limits
 from corral.domain.names import near_names
@@ -38,10 +38,11 @@ def compile_config(
     check_defaults(config, engines, problems)
     common = Common(config, engines, base)
     models = {name: ModelCompiler(common, name, problems).spec() for name in config.models}
-    store, notes = _store(config.store, base), tuple[str, ...]()
+    store, served = _store(config.store, base), WithStored(config)
     if store.serve and stored is not None:
         found = stored(store, [spec for spec in models.values() if spec is not None])
-        config, notes = with_stored(config, found, engines)
+        served = with_stored(config, found, engines)
+        config = served.config
         common = Common(config, engines, base)
         models |= {name: ModelCompiler(common, name, problems).spec() for name in config.models if name not in models}
     _check_names(config, problems)
@@ -49,7 +50,7 @@ def compile_config(
     groups = _groups(config, problems)
     limits = config.limits
     fleet = Fleet(
-        models={name: spec for name, spec in models.items() if spec is not None},
+        models={name: served.named(spec) for name, spec in models.items() if spec is not None},
         groups=groups,
         limits=Limits(
             queue_per_model=limits.queue_per_model,
@@ -71,7 +72,7 @@ def compile_config(
         store=store,
         keep_engines_s=config.keep_for if config.on_exit == "keep" else None,
         config_file=base.config_file,
-        warnings=(*_warnings(fleet), *notes),
+        warnings=(*_warnings(fleet), *served.notes),
     )
 
 
@@ -96,6 +97,7 @@ def _store(section: Store, base: Base) -> StoreSpec:
         auto_download=section.auto_download,
         offline=section.offline,
         serve=section.serve,
+        api_pull=section.api_pull,
     )
 
 

@@ -182,6 +182,8 @@ class Store(Section):
     """Nothing is fetched and no hub is asked; so also with `HF_HUB_OFFLINE=1`."""
     serve: Switch = False
     """Every whole model in the store that no Model uses is served by its name there, with the defaults."""
+    api_pull: Switch = True
+    """Clients with the scope `admin` may have models fetched by Ollama's `/api/pull`; see docs/models.md."""
 
 
 class LimitsSection(Section):

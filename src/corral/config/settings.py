@@ -54,6 +54,11 @@ NEED_A_RESTART: Final = {
 def taken_up(now: Settings, wanted: Settings) -> tuple[Settings, list[str]]:
     """What a reload makes of the Settings that are in force, and the sections that wait for a restart."""
     kept = {name: getattr(now, name) for name in NEED_A_RESTART}
-    kept["store"] = replace(now.store, serve=wanted.store.serve, auto_download=wanted.store.auto_download)
+    kept["store"] = replace(
+        now.store,
+        serve=wanted.store.serve,
+        auto_download=wanted.store.auto_download,
+        api_pull=wanted.store.api_pull,
+    )
     waiting = [words for name, words in NEED_A_RESTART.items() if getattr(wanted, name) != kept[name]]
     return replace(wanted, **kept), waiting

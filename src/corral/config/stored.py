@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from corral.config.base import EngineRules
@@ -14,17 +16,31 @@ ENGINE: Final = "llamacpp"
 _PROJECTOR: Final = "mmproj"
 
 Stored = Callable[[StoreSpec, Collection[ModelSpec]], Sequence[StoredModel]]
-"""What stands in this store of which none of these Models uses a file. Blocks on the disk."""
+"""What stands in this store of which none of these Models uses a file, and which names they get. Blocks on the disk."""
 
 
-def with_stored(
-    config: Config, found: Sequence[StoredModel], engines: Mapping[str, EngineRules]
-) -> tuple[Config, tuple[str, ...]]:
-    """
-    The config with them, and what is to be said of it: names and aliases of the file go before theirs.
-    """
+@dataclass(frozen=True, slots=True)
+class WithStored:
+    """A config with what is in the store, what is to be said of it, and by Model what Ollama's clients call them."""
+
+    config: Config
+    notes: tuple[str, ...] = ()
+    pulled: Mapping[str, str] = field(default_factory=dict)
+    further: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # aliases of Models that serve such a file
+
+    def named(self, model: ModelSpec) -> ModelSpec:
+        """The Model with these names."""
+        name = model.name
+        if name not in self.pulled and name not in self.further:
+            return model
+        aliases = (*model.aliases, *self.further.get(name, ()))
+        return dataclasses.replace(model, aliases=aliases, pulled=self.pulled.get(name, ""))
+
+
+def with_stored(config: Config, found: Sequence[StoredModel], engines: Mapping[str, EngineRules]) -> WithStored:
+    """Names and aliases of the file go before those of the store."""
     if ENGINE not in engines:
-        return config, ()
+        return WithStored(config)
     projects = any(spec.name == _PROJECTOR for spec in engines[ENGINE].options)
     taken = set(config.models)
     for name, model in config.models.items():
@@ -32,7 +48,14 @@ def with_stored(
         for profile, section in model.profiles.items():
             taken.update((f"{name}:{profile}", *section.aliases))
     models, notes = dict(config.models), list[str]()
+    pulled: dict[str, str] = {}
+    further: dict[str, tuple[str, ...]] = {}
     for each in found:
+        if each.model:
+            names = tuple(name for name in each.aliases if name not in taken)
+            taken.update(names)
+            further[each.model] = (*further.get(each.model, ()), *names)
+            continue
         free = [name for name in dict.fromkeys((each.name, *each.aliases)) if name not in taken]
         if each.name in taken:
             other = f"it is served as {free[0]!r}" if free else "it is not served"
@@ -42,4 +65,6 @@ def with_stored(
             options: dict[str, Any] = {_PROJECTOR: each.projector} if each.projector and projects else {}
             entry = {"source": each.path, "engine": ENGINE, "aliases": free[1:], "options": options}
             models[free[0]] = Model.model_validate(entry)
-    return config.model_copy(update={"models": models}), tuple(notes)
+            if each.pulled in free:
+                pulled[free[0]] = each.pulled
+    return WithStored(config.model_copy(update={"models": models}), tuple(notes), pulled, further)

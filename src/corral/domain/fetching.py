@@ -18,6 +18,9 @@ class Progress:
     files: int = 1
     file: str = ""  # its name, of the one that is coming
     doing: str = "fetching"  # looking (what there is), waiting (for another process), fetching, verifying
+    path: str = ""  # of that file, below the store's folder
+    file_done_bytes: int = 0
+    file_bytes: int | None = None
 
     @property
     def share(self) -> float | None:

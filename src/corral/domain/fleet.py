@@ -101,6 +101,7 @@ class ModelSpec:
     loading_state: str = "comment"  # how who waits for a stream hears of the load: reasoning, comment, off
     unlisted: bool = False
     listed_aliases: bool = False  # /v1/models has an entry for each alias and profile too
+    pulled: str = ""  # one of its aliases: what Ollama's clients call it, and see in lists
     metadata: Mapping[str, object] = field(default_factory=dict)
     request: RequestRules | None = None  # what is done to every request for it
     profiles: tuple[ProfileSpec, ...] = ()

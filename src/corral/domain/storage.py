@@ -23,13 +23,21 @@ class StoreSpec:
     auto_download: bool = True
     offline: bool = False
     serve: bool = False  # models in the store that no Model of the config names
+    api_pull: bool = True  # clients with the scope `admin` may have models fetched
 
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A model in the store that may be served without an entry in the config, by its name and its aliases."""
+    """
+    A model in the store that may be served without an entry in the config, by its name and its aliases.
+
+    `pulled` is the one of them that Ollama's clients call it by, "" where none of them could have pulled it. `model` is
+    the Model of the config that serves it anyway, which only gets its aliases.
+    """
 
     name: str
     path: str
     aliases: tuple[str, ...] = ()
     projector: str = ""
+    pulled: str = ""
+    model: str = ""

@@ -23,6 +23,7 @@ from corral.contracts.control import Control
 from corral.contracts.details import Details
 from corral.contracts.fitting import Fits
 from corral.contracts.leases import Leases
+from corral.contracts.pulling import Pulls
 from corral.dialects.anthropic import models as anthropic
 from corral.domain.errors import BadRequest, CorralError, UnknownRoute, WrongMethod
 from corral.domain.fleet import ModelSpec
@@ -83,6 +84,7 @@ class CorralRoutes:
         details: Details | None = None,
         changes: Changes | None = None,
         fits: Fits | None = None,
+        pulls: Pulls | None = None,
     ) -> None:
         self._leases = leases
         self._directory = directory
@@ -93,7 +95,7 @@ class CorralRoutes:
         self._draining = draining
         self._created = int(clock.wall())
         self._fits = FitRoutes(directory, fits)
-        self._ollama = OllamaRoutes(leases, directory, clock, details, changes)
+        self._ollama = OllamaRoutes(leases, directory, clock, details, changes, pulls)
 
     def app(self) -> Starlette:
         """The ASGI app."""

@@ -21,19 +21,22 @@ def route(path: str, handler: Handler, scope: Scope | None, *methods: str) -> Ro
     """A route that callers with this scope may use; None: everybody. GET, the default, answers HEAD as well."""
 
     async def guarded(request: Request) -> Response:
-        if scope is not None:
-            _require(request, scope)
+        error = missing_scope(request, scope) if scope is not None else None
+        if error is not None:
+            raise error
         return await handler(request)
 
     return Route(path, guarded, methods=methods or ("GET",))
 
 
-def _require(request: Request, scope: Scope) -> None:
+def missing_scope(request: Request, scope: Scope) -> Unauthorized | Forbidden | None:
+    """Why whoever asks may not do what needs this scope; None where they may."""
     caller: Caller | None = request.scope["state"]["caller"]
     if caller is None:
-        raise Unauthorized()
+        return Unauthorized()
     if not caller.may(scope):
-        raise Forbidden(f"This needs the scope {scope.value!r}, which the key {caller.name!r} does not have.")
+        return Forbidden(f"This needs the scope {scope.value!r}, which the key {caller.name!r} does not have.")
+    return None
 
 
 async def read_body(request: Request, kind: type[T]) -> T:

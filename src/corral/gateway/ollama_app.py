@@ -2,36 +2,37 @@
 Ollama's routes that ask no engine: what there is, what runs, and the changes that mean something here.
 
 A Model is what the config says, so `copy` writes an alias into the config file and `delete` takes a name out of it; no
-model file is ever touched. What only Ollama's own store could do is refused with 501 and what to do instead.
+model file is ever touched. `pull` is in `pulling`. What only Ollama's own store could do is refused with 501 and what
+to do instead.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from corral.contracts.changes import Changes
 from corral.contracts.clock import Clock
 from corral.contracts.details import Details
 from corral.contracts.leases import Leases
+from corral.contracts.pulling import Pulls
 from corral.dialects.ollama import models as shapes
-from corral.dialects.ollama.errors import Ollama
 from corral.dialects.ollama.names import shortest, spellings
 from corral.domain.devices import RAM
-from corral.domain.errors import BadRequest, Conflict, CorralError, NotOffered, UnknownModel
+from corral.domain.errors import BadRequest, Conflict, NotOffered, UnknownModel
 from corral.domain.fleet import ModelSpec
 from corral.domain.instance import InstanceState, InstanceView
 from corral.domain.names import MODEL_NAME
 from corral.domain.serving import Scope
 from corral.gateway.directory import ModelDirectory
 from corral.gateway.handling import answer, read_body, route
+from corral.gateway.pulling import PullRoute
 from corral.version import __version__
 
 OLLAMA_RUNS: Final = "Ollama is running"
@@ -68,10 +69,6 @@ class _Show(_Named):
     verbose: bool | None = None
 
 
-class _Pull(_Named):
-    stream: bool | None = None
-
-
 class _Copy(msgspec.Struct):
     source: str | None = None
     destination: str | None = None
@@ -83,7 +80,7 @@ def no_blobs() -> NotOffered:
 
 
 class OllamaRoutes:
-    """The handlers and what they look at. Without `details` and `changes` there are none."""
+    """The handlers and what they look at. Without `details`, `changes` and `pulls` there are none."""
 
     def __init__(
         self,
@@ -92,12 +89,14 @@ class OllamaRoutes:
         clock: Clock,
         details: Details | None,
         changes: Changes | None,
+        pulls: Pulls | None,
     ) -> None:
         self._leases = leases
         self._directory = directory
         self._clock = clock
         self._details = details
         self._changes = changes
+        self._pull = PullRoute(directory, pulls)
         self._created = clock.wall()
 
     def routes(self) -> list[Route]:
@@ -108,7 +107,7 @@ class OllamaRoutes:
             route("/api/ps", self.ps, Scope.INFERENCE),
             route("/api/version", self.version, Scope.INFERENCE),
             route("/api/status", self.status, Scope.INFERENCE),
-            route("/api/pull", self.pull, Scope.INFERENCE, "POST"),
+            route("/api/pull", self._pull.pull, Scope.INFERENCE, "POST"),
             route("/api/copy", self.copy, Scope.ADMIN, "POST"),
             route("/api/delete", self.delete, Scope.ADMIN, "DELETE"),
             route("/api/blobs/{digest:path}", self.blob, Scope.INFERENCE, "HEAD", "POST"),
@@ -122,7 +121,8 @@ class OllamaRoutes:
         found = []
         for name, model in self._directory.listed():
             facts = self._directory.facts_of(model.name)
-            found.append(shapes.tag(name, model.name, facts, self._able(model), created=self._created))
+            shown = model.pulled if model.pulled and name == model.name else name
+            found.append(shapes.tag(shown, model.name, facts, self._able(model), created=self._created))
             if len(found) % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # ten thousand must not hold everybody's answers up
         return answer({"models": found})
@@ -160,6 +160,7 @@ class OllamaRoutes:
         facts = self._directory.facts_of(view.model)
         vram = sum(size for device, size in view.devices.items() if device != RAM)
         return shapes.running(
+            self._directory.models[view.model].pulled or view.model,
             view.model,
             facts,
             size=sum(view.devices.values()) or view.ram_bytes or facts.size_bytes or 0,
@@ -180,21 +181,6 @@ class OllamaRoutes:
         return answer({"cloud": {"disabled": True, "source": "none"}})
 
     # --- what changes something ---
-
-    async def pull(self, request: Request) -> Response:
-        """A Model that is here is pulled already."""
-        wanted = await read_body(request, _Pull)
-        error: CorralError | None = None
-        try:
-            self._meant(wanted)
-        except UnknownModel as unknown:
-            error = NotOffered(f"There is no Model {_cut(unknown.name)!r} here, and Corral downloads none.", hint=_ADD)
-        if wanted.stream is False:
-            if error is not None:
-                raise error
-            return answer({"status": "success"})
-        request_id = str(request.scope["state"]["request_id"])
-        return StreamingResponse(_pulled(error, request_id), media_type="application/x-ndjson")
 
     async def copy(self, request: Request) -> Response:
         """A second name for a Model: an alias in the config."""
@@ -252,14 +238,6 @@ class OllamaRoutes:
         if not name:
             raise BadRequest("model is required.")
         return self._directory.meant(spellings(name))
-
-
-async def _pulled(error: CorralError | None, request_id: str) -> AsyncIterator[bytes]:
-    yield b'{"status":"pulling manifest"}\n'
-    if error is not None:
-        yield Ollama().error_event(error, request_id)
-        return
-    yield b'{"status":"success"}\n'
 
 
 def _cut(name: str) -> str:

@@ -23,6 +23,7 @@ from corral.contracts.events import Publisher
 from corral.contracts.fitting import Fits
 from corral.contracts.keys import Keys
 from corral.contracts.leases import Leases
+from corral.contracts.pulling import Pulls
 from corral.contracts.requests import OwnFields, Wanted
 from corral.dialects.openai.mends import for_llama
 from corral.domain.errors import (
@@ -98,6 +99,7 @@ class Gateway:
         details: Details | None = None,
         changes: Changes | None = None,
         fits: Fits | None = None,
+        pulls: Pulls | None = None,
         asgi_app: AsgiApp | None = None,
         request_headers: frozenset[bytes] = SENT_TO_ENGINES,
         own_fields: OwnFields | None = None,
@@ -136,6 +138,7 @@ class Gateway:
                 details=details,
                 changes=changes,
                 fits=fits,
+                pulls=pulls,
             ).app()
         self._door = Door(spec, keys)
         self._connections: set[ClientConnection] = set()

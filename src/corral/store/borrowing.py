@@ -61,7 +61,8 @@ def _right(there: Path, file: RemoteFile, plan: Plan, told: Told, stop: Callable
     def hashed(more: int) -> None:
         nonlocal done
         done += more
-        told(Progress(done, file.size_bytes, files=files, file=file.path.rpartition("/")[2], doing="verifying"))
+        size, short = file.size_bytes, file.path.rpartition("/")[2]
+        told(Progress(done, size, 0.0, 0, files, short, "verifying", file.path, done, size))
 
     fd = os.open(there, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:

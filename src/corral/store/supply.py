@@ -50,8 +50,10 @@ class StoreSupply:
         model, projector = found
         return dataclasses.replace(source, path=str(model), projector=str(projector or "") if source.pictures else "")
 
-    def bring(self, source: Source, told: Told, stop: Callable[[], bool]) -> Source:
-        """See `contracts.fetching.Supply.bring`."""
+    def bring(
+        self, source: Source, told: Told, stop: Callable[[], bool], *, planned: Callable[[Plan], None] | None = None
+    ) -> Source:
+        """See `contracts.fetching.Supply.bring`; `planned` hears what will come."""
         found = self.here(source)
         if found is not None:
             return found
@@ -64,6 +66,8 @@ class StoreSupply:
             plan = _without_projectors(plan)
         if source.place:
             plan = _moved(plan, Path(source.place).name)
+        if planned is not None:
+            planned(plan)
         fetched = fetches.fetch(plan, told, stop=stop)
         roles = zip(fetched.paths, plan.files, strict=True)
         projector = next((path for path, file in roles if file.role is Role.PROJECTOR and path != fetched.model), "")

@@ -31,7 +31,11 @@ GUIDE, PAGE = DOCS / "configuration.md", DOCS / "reference" / "config.md"
 DEFAULTS = shown_config(Config())
 ENGINES = {"llamacpp": Rules(), "command": Rules(), "remote": Rules()}
 RESTART = {"server", "log", "store", "state_dir", "on_exit", "keep_for"}
-RELOADED = {("server", "default_model"), ("server", "unknown_model"), ("store", "serve"), ("store", "auto_download")}
+RELOADED = {
+    ("server", "default_model"),
+    ("server", "unknown_model"),
+    *(("store", each) for each in ("serve", "auto_download", "api_pull")),
+}
 """Of those, what a reload brings into force all the same: it makes the Fleet."""
 HEADS = {
     "": "The top", "server": "server", "log": "log", "memory": "memory", "store": "store", "limits": "limits",

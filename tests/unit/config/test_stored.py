@@ -92,3 +92,21 @@ def test_the_store_is_told_what_the_models_of_the_config_use(config: Loader) -> 
 def test_nothing_in_a_name_of_a_file_is_expanded(config: Loader) -> None:
     odd = StoredModel("odd", "/store/${env.HOME}/{model}{{x}}~.gguf")
     assert load(config, "store: {serve: true}", [odd])[0].settings.fleet.models["odd"].source.path == odd.path
+
+
+def test_what_ollamas_clients_pulled_it_by_is_how_they_see_it(config: Loader) -> None:
+    tiny = StoredModel("tiny", "/store/t.gguf", ("x/t", "me/tiny:v1"), "", "me/tiny:v1")
+    taken = StoredModel("other", "/store/o.gguf", ("hf.co/o/r",), "", "hf.co/o/r")
+    text = "store: {serve: true}\nmodels: {mine: {source: /m.gguf, aliases: [hf.co/o/r]}}"
+    models = load(config, text, [tiny, taken])[0].settings.fleet.models
+    assert {name: model.pulled for name, model in models.items()} == {"mine": "", "tiny": "me/tiny:v1", "other": ""}
+
+
+def test_a_model_that_serves_such_a_file_gets_its_names(config: Loader) -> None:
+    used = StoredModel("r", "/m.gguf", ("hf.co/o/r:Q8_0", "hf.co/o/r"), model="mine")
+    given = "{mine: {source: /m.gguf, aliases: [a]}, b: {source: /b.gguf, aliases: [hf.co/o/r]}}"
+    text = f"store: {{serve: true}}\nmodels: {given}"
+    models = load(config, text, [used])[0].settings.fleet.models
+    assert set(models) == {"mine", "b"}
+    assert (models["mine"].aliases, models["mine"].pulled) == (("a", "hf.co/o/r:Q8_0"), "")
+    assert models["b"].aliases == ("hf.co/o/r",)

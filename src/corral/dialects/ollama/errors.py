@@ -60,7 +60,13 @@ class NotPulled(e.UnknownModel):
     """No Model has this name, as the routes for embeddings say it."""
 
 
+class NoManifest(e.NotThere):
+    """A name to be pulled that nobody has, as clients know it from Ollama's registry."""
+
+
 def _words(error: e.CorralError) -> str:
+    if isinstance(error, NoManifest):
+        return f"pull model manifest: file does not exist ({error.sentence()})"
     if isinstance(error, NotPulled):
         return f'model "{error.name[:_NAME_SHOWN]}" not found, try pulling it first'
     if isinstance(error, e.UnknownModel):

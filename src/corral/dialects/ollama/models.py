@@ -105,12 +105,12 @@ def tag(name: str, model: str, facts: ModelFacts, able: Sequence[str], *, create
 
 
 def running(
-    model: str, facts: ModelFacts, *, size: int, size_vram: int, expires_at: float, context: int | None
+    name: str, model: str, facts: ModelFacts, *, size: int, size_vram: int, expires_at: float, context: int | None
 ) -> dict[str, Any]:
     """One entry of `/api/ps`: sizes are what is counted for it in memory, `expires_at` seconds since 1970."""
     return {
-        "name": model,
-        "model": model,
+        "name": name,
+        "model": name,
         "size": size,
         "digest": digest(model, facts),
         "details": details(facts),

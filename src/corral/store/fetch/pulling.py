@@ -60,7 +60,8 @@ class _Course:
         count = sum(self.done.values())
         name = file.path.rpartition("/")[2]
         speed = self.meter.look(count)
-        self.told(Progress(count, whole, speed, self.finished, len(self.plan.files), name, doing))
+        own = done_bytes, self.sizes.get(file.path)
+        self.told(Progress(count, whole, speed, self.finished, len(self.plan.files), name, doing, file.path, *own))
 
 
 @dataclass(frozen=True, slots=True)

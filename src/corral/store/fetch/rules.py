@@ -147,7 +147,7 @@ def check_address(rules: WebRules, target: Target, address: IpAddress) -> None:
     where = target.host if target.host == str(address) else f"{target.host} ({address})"
     raise FetchRefused(
         f"{target.shown} is not fetched: {where} is not a public address.",
-        hint="If it is meant, allow private addresses (--private).",
+        hint=f"If it is meant, put {target.origin} into store.trusted, or pull it with --private.",
     )
 
 

@@ -16,6 +16,7 @@ from corral.domain.storage import StoredModel, StoreSpec
 from corral.kit.tasks import Tasks
 from corral.store.shelf.index import Index
 from corral.store.shelf.items import Item, Kind, model_name
+from corral.store.shelf.pulled import pulled_names
 from corral.store.shelf.walk import Walked, walk
 from corral.store.supply import store_supply, with_files
 from corral.store.uses import Uses, by_content
@@ -32,7 +33,8 @@ Stamp = tuple[int, int]
 
 def stored_models(spec: StoreSpec, models: Collection[ModelSpec]) -> list[StoredModel]:
     """
-    Those that are whole and of which none of these Models uses a file, in the order of their names.
+    Those that are whole and of which none of these Models uses a file, in the order of their names; and those that one
+    of them serves, for the names by which Ollama's clients pull them.
 
     What a Model means by a reference is looked for in the store; nobody else is asked.
     """
@@ -41,8 +43,18 @@ def stored_models(spec: StoreSpec, models: Collection[ModelSpec]) -> list[Stored
     if not items:
         return []
     supply = store_supply(spec, os.environ)
-    uses = Uses((with_files(model, supply) for model in models), by_content)
-    return [_stored(item) for item in items if not uses.of(item.paths)]
+    here = [with_files(model, supply) for model in models]
+    uses, names = Uses(here, by_content), pulled_names(items)
+    serves = {by_content(model.source.path): model.name for model in reversed(here) if model.source.path}
+    found = []
+    for item in items:
+        pulled = names.get(item.key, ())
+        server = next((serves[same] for path in item.paths if (same := by_content(str(path))) in serves), "")
+        if server and pulled:
+            found.append(StoredModel(item.name, str(item.path), pulled, model=server))
+        elif not uses.of(item.paths):
+            found.append(_stored(item, pulled))
+    return found
 
 
 def _servable(index: Index, walked: Walked) -> list[Item]:
@@ -50,10 +62,9 @@ def _servable(index: Index, walked: Walked) -> list[Item]:
     return sorted(found, key=lambda each: each.name)
 
 
-def _stored(item: Item) -> StoredModel:
-    place = model_name(item.key)
-    aliases = (place,) if place != item.name else ()
-    return StoredModel(item.name, str(item.path), aliases, str(item.projector or ""))
+def _stored(item: Item, pulled: tuple[str, ...]) -> StoredModel:
+    aliases = tuple(dict.fromkeys(each for each in (model_name(item.key), *pulled) if each != item.name))
+    return StoredModel(item.name, str(item.path), aliases, str(item.projector or ""), next(iter(pulled), ""))
 
 
 class StoreWatch:
@@ -102,7 +113,8 @@ class StoreWatch:
                 return False
             walked = walk(self._root)
             items = _servable(Index(self._root), walked)
-            found, before = [_stored(item) for item in items], self._seen
+            names, before = pulled_names(items), self._seen
+            found = [_stored(item, names.get(item.key, ())) for item in items]
             self._seen, self._paths = found, _watched(walked, found, self._root)
             self._look = [self._stamp(path) for path in self._paths]
         finally:

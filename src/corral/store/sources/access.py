@@ -46,11 +46,16 @@ def access(
         WebRules(
             insecure=insecure,
             private=private,
-            offline=offline or spec.offline or env.get("HF_HUB_OFFLINE", "").lower() in _TRUE,
+            offline=offline or is_offline(spec, env),
             tokens=tokens,
             trusted=frozenset(trusted),
         ),
     )
+
+
+def is_offline(spec: StoreSpec, env: Mapping[str, str]) -> bool:
+    """Whether nobody is to be asked."""
+    return spec.offline or env.get("HF_HUB_OFFLINE", "").lower() in _TRUE
 
 
 def hub_token(env: Mapping[str, str], *, own: bool) -> str:

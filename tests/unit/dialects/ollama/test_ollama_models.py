@@ -144,8 +144,8 @@ def test_parameters_template_and_projector() -> None:
 
 
 def test_what_runs() -> None:
-    found = models.running("m", FACTS, size=10, size_vram=4, expires_at=60.0, context=4096)
+    found = models.running("m", "m", FACTS, size=10, size_vram=4, expires_at=60.0, context=4096)
     assert (found["size"], found["size_vram"], found["context_length"]) == (10, 4, 4096)
     assert found["expires_at"] == "1970-01-01T00:01:00Z" and found["digest"] == "ab" * 32
     unknown = dataclasses.replace(NOTHING)
-    assert models.running("m", unknown, size=0, size_vram=0, expires_at=0.0, context=None)["context_length"] == 0
+    assert models.running("m", "m", unknown, size=0, size_vram=0, expires_at=0.0, context=None)["context_length"] == 0

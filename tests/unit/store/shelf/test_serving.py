@@ -46,7 +46,8 @@ def test_only_whole_models_are_served(tmp_path: Path) -> None:
     kit.put(tmp_path / "import/cut.gguf", model(BEN)).write_bytes(b"GGUF")
     kit.put(tmp_path / "import/s-00001-of-00003.gguf", kit.parts_of_split()[0])
     (found,) = stored_models(StoreSpec(str(tmp_path)), ())
-    assert (found.name, found.path, found.aliases, found.projector) == ("ada", str(ada), ("hf/o/R/ada",), "")
+    assert (found.name, found.path, found.projector) == ("ada", str(ada), "")
+    assert found.aliases == ("hf/o/R/ada", "hf.co/o/R", "hf.co/o/R:ada.gguf") and found.pulled == "hf.co/o/R"
     assert stored_models(StoreSpec(str(tmp_path / "none")), ()) == []
 
 
@@ -64,7 +65,15 @@ def test_what_a_model_means_by_a_reference_is_not_served_twice(tmp_path: Path, r
     kit.put(tmp_path / PLACES[reference], model(ADA))
     kit.put(tmp_path / "import/ben.gguf", model(BEN))
     mine = ModelSpec("mine", Source(reference=reference))
-    assert [each.name for each in stored_models(StoreSpec(str(tmp_path)), [mine])] == ["ben"]
+    found = stored_models(StoreSpec(str(tmp_path)), [mine])
+    assert [each.name for each in found if not each.model] == ["ben"]
+    named = [each.aliases[0] for each in found if each.model == "mine"]
+    wanted = {
+        "hf.co/o/R:Q8_0": "hf.co/o/R:Q8_0",
+        "hf.co/o/R/r-Q8_0.gguf": "hf.co/o/R:Q8_0",
+        "ollama:tiny:4b": "tiny:4b",
+    }
+    assert named == [wanted[reference]] if reference in wanted else named == [], "to Ollama's clients it is that Model"
     assert len(stored_models(StoreSpec(str(tmp_path)), [ModelSpec("mine", Source(reference="hf.co/o/other"))])) == 2
 
 
@@ -72,8 +81,9 @@ def test_a_reference_without_a_quantisation_means_what_was_fetched_for_it(tmp_pa
     for name, source, reference in (("r-Q4_K_M", ADA, "hf.co/o/R"), ("r-Q8_0", BEN, "hf.co/o/R:Q8_0")):
         kit.put(tmp_path / f"hf/o/R/{name}.gguf", model(source))
         kit.describe(tmp_path, f"hf/o/R/{name}.gguf", reference=reference)
-    (left,) = stored_models(StoreSpec(str(tmp_path)), [ModelSpec("mine", Source(reference="hf.co/o/R"))])
-    assert left.path == str(tmp_path / "hf/o/R/r-Q8_0.gguf")
+    used, left = stored_models(StoreSpec(str(tmp_path)), [ModelSpec("mine", Source(reference="hf.co/o/R"))])
+    assert (left.path, left.model) == (str(tmp_path / "hf/o/R/r-Q8_0.gguf"), "")
+    assert (used.model, used.aliases) == ("mine", ("hf.co/o/R:Q4_K_M", "hf.co/o/R"))
 
 
 @pytest.mark.parametrize("how", ["path", "link", "hard link", "draft", "program", "place"])

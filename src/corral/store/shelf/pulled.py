@@ -1,0 +1,63 @@
+"""What Ollama's clients call models of the store: the names by which they could have pulled them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from corral.domain.names import MODEL_NAME
+from corral.domain.references import BadReference, HubReference, OllamaReference, parse
+from corral.store.shelf.items import Item
+from corral.store.sources.quants import quant_of, rank
+
+_DYNAMIC: Final = "UD-"
+
+
+def pulled_names(items: Iterable[Item]) -> Mapping[str, tuple[str, ...]]:
+    """
+    By the key of each model: first what lists call it, and no name twice.
+
+    On the hub a tag is a quantisation or a file; without one that model of a repository is meant which was asked for
+    so, else the usual one among those that are here. `Q4_K_XL` is Unsloth's `UD-Q4_K_XL` where there is no other.
+    """
+    names: dict[str, list[str]] = {}
+    taken: set[str] = set()
+    loose: list[tuple[str, str]] = []
+    repos: dict[str, list[tuple[tuple[bool, int], str]]] = {}
+    for item in items:
+        own = names[item.key] = []
+        reference = _reference(item)
+        if isinstance(reference, OllamaReference):
+            _take(own, taken, str(reference).removeprefix("ollama:"))
+        elif isinstance(reference, HubReference) and reference.revision == "main":
+            repo = f"hf.co/{reference.repo}"
+            quant = quant_of(item.path.name) or reference.quant
+            if quant:
+                _take(own, taken, f"{repo}:{quant}")
+            if quant.startswith(_DYNAMIC):
+                loose.append((item.key, f"{repo}:{quant.removeprefix(_DYNAMIC)}"))
+            if reference.file and "/" not in reference.file:
+                loose.append((item.key, f"{repo}:{reference.file}"))
+            order = bool(reference.quant or reference.file), rank(quant)
+            repos.setdefault(repo, []).append((order, item.key))
+    for repo, found in repos.items():
+        best = min(order for order, _ in found)
+        meant = [names[key] for order, key in found if order == best]
+        if len(meant) == 1:
+            _take(meant[0], taken, repo)
+    for key, name in loose:
+        _take(names[key], taken, name)
+    return {key: tuple(own) for key, own in names.items() if own}
+
+
+def _take(own: list[str], taken: set[str], name: str) -> None:
+    if name not in taken and MODEL_NAME.fullmatch(name):
+        taken.add(name)
+        own.append(name)
+
+
+def _reference(item: Item) -> object:
+    try:
+        return parse(item.reference) if item.reference else None
+    except BadReference:
+        return None

@@ -1,0 +1,63 @@
+"""Names by which Ollama's clients could have pulled what is in the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from corral.store.shelf.items import Item
+from corral.store.shelf.pulled import pulled_names
+
+
+def item(reference: str, path: str = "") -> Item:
+    path = path or f"{reference}.gguf"
+    return Item(path.removesuffix(".gguf"), (Path("/store") / path,), 1, 0.0, reference=reference)
+
+
+def names(*items: Item) -> list[tuple[str, ...]]:
+    found = pulled_names(items)
+    return [found.get(each.key, ()) for each in items]
+
+
+@pytest.mark.parametrize(
+    ("reference", "wanted"),
+    [
+        ("ollama:tiny", ("tiny:latest",)),
+        ("ollama:llama3.2:3b", ("llama3.2:3b",)),
+        ("ollama:me/mine:v1", ("me/mine:v1",)),
+        ("ollama:registry.example:5000/me/mine:v1", ("registry.example:5000/me/mine:v1",)),
+        ("https://files.example/a/b.gguf", ()),
+        ("hf.co/o/r@v2:Q4_K_M", ()),
+        ("nothing at all", ()),
+        ("", ()),
+    ],
+)
+def test_of_one_model(reference: str, wanted: tuple[str, ...]) -> None:
+    assert names(item(reference, "x/model.gguf")) == [wanted]
+
+
+def test_the_hub_by_quantisation_and_without() -> None:
+    four, eight = item("hf.co/o/r:Q4_K_M", "hf/o/r/r-Q4_K_M.gguf"), item("hf.co/o/r:Q8_0", "hf/o/r/r-Q8_0.gguf")
+    assert names(eight) == [("hf.co/o/r:Q8_0", "hf.co/o/r")], "it is all that there is"
+    assert names(eight, four) == [("hf.co/o/r:Q8_0",), ("hf.co/o/r:Q4_K_M", "hf.co/o/r")]
+    asked = item("hf.co/o/r", "hf/o/r/r-Q8_0.gguf")
+    assert names(four, asked) == [("hf.co/o/r:Q4_K_M",), ("hf.co/o/r:Q8_0", "hf.co/o/r")], "it was asked for so"
+
+
+def test_files_that_say_no_quantisation_go_by_their_names() -> None:
+    one, two = item("hf.co/o/r/one.gguf", "hf/o/r/one.gguf"), item("hf.co/o/r/two.gguf", "hf/o/r/two.gguf")
+    assert names(one) == [("hf.co/o/r", "hf.co/o/r:one.gguf")]
+    assert names(one, two) == [("hf.co/o/r:one.gguf",), ("hf.co/o/r:two.gguf",)], "neither is the usual one"
+
+
+def test_a_mix_has_the_plain_name_where_nobody_else_has_it() -> None:
+    mix = item("hf.co/o/r:UD-Q4_K_XL", "hf/o/r/r-UD-Q4_K_XL.gguf")
+    plain = item("hf.co/o/r:Q4_K_XL", "hf/o/r/r-Q4_K_XL.gguf")
+    assert names(mix) == [("hf.co/o/r:UD-Q4_K_XL", "hf.co/o/r", "hf.co/o/r:Q4_K_XL")]
+    assert names(mix, plain)[1][0] == "hf.co/o/r:Q4_K_XL"
+
+
+def test_names_that_nobody_may_have_are_left_out_and_each_is_given_once() -> None:
+    long = item(f"ollama:{'n' * 90}/{'m' * 90}:{'t' * 90}", "a.gguf")
+    assert names(long, item("ollama:x", "b.gguf"), item("ollama:x", "c.gguf")) == [(), ("x:latest",), ()]
