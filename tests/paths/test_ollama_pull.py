@@ -15,7 +15,7 @@ import httpx2
 import ollama
 import pytest
 
-from corral import app
+from corral import registry
 from corral.app import Corral
 from corral.config.files import read_file
 from corral.config.load import load_document
@@ -25,7 +25,7 @@ from corral.store.shelf.serving import stored_models
 from tests.hub_server import HubServer, sha256
 from tests.models import ADA, BEN, model
 
-ENGINES = {**app.engines(), "fake": FakeProgramEngine()}
+ENGINES = {**registry.engines(), "fake": FakeProgramEngine()}
 DATA, OTHER = model(ADA).read_bytes(), model(BEN).read_bytes()
 BOSS, USER = "sk-boss-0123456789", "sk-user-0123456789"
 KEYS = f"server: {{keys: [{{name: boss, key: {BOSS}, scopes: [admin]}}, {{name: user, key: {USER}}}]}}\n"
