@@ -115,6 +115,12 @@ async def test_who_has_waited_as_long_as_he_may_is_told_when_to_come_again(hub: 
         assert int(refused.headers["retry-after"]) >= 1
         fetching = await until_fetching(running, "a")
         assert fetching["total_bytes"] == len(LARGE)
+        (card,) = (await running.http.get("/v1/models")).json()["data"]
+        assert (card["id"], card["state"]) == ("a", "starting")
+        assert card["fetching"].keys() == fetching.keys() and 0 < card["fetching"]["progress"] < 1
+        assert (await running.http.get("/api/ps")).json() == {"models": []}, (
+            "what is not loaded is not there for Ollama"
+        )
         hub.pause_s = 0
         await running.until("a", "stopped")
         assert (await running.chat("a")).status_code == 200
@@ -127,6 +133,7 @@ async def test_unload_ends_a_fetch_and_the_next_request_goes_on_with_it(hub: Hub
         await until_fetching(running, "a")
         gone = await running.http.post("/api/corral/unload", json={"model": "a"})
         assert gone.status_code == 200, gone.text
+        assert gone.json() == {"unloaded": [], "fetches_ended": ["a"]}
         assert (await waiting).json()["error"]["code"] == "model_unloaded"
         assert running.state("a") == "stopped"
         assert list((tmp_path / "store/hf/org/tiny-GGUF").glob(".*.part")), "what has come is kept"

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
+from corral.contracts.control import Unloading
 from corral.domain.errors import Conflict, StartFailed
 from corral.domain.events import Evicted, Notice
 from corral.domain.fleet import ModelSpec
@@ -39,10 +40,10 @@ class FakeControl:
             raise self.load_fails
         return InstanceView(model=model, instance="i", state=InstanceState.READY)
 
-    async def unload(self, model: str, *, force: bool, timeout_s: float) -> list[str]:
+    async def unload(self, model: str, *, force: bool, timeout_s: float) -> Unloading:
         """Say what was there."""
         self.calls.append(("unload", model, force))
-        return [model or "everything"]
+        return Unloading((model or "everything",), ("small",) if not model else ())
 
     async def logs(self, model: str, *, tail: int | None, follow: bool) -> AsyncIterator[str]:
         """The lines, then with `follow` for ever."""
@@ -145,8 +146,9 @@ async def test_load_and_unload() -> None:
         got = await scene.post("/api/corral/load", {"model": "small"})
         assert (got.status, got.json()["error"]["log_tail"]) == (503, ["last words"])
         got = await scene.post("/api/corral/unload", {"model": "big", "force": True})
-        assert got.json() == {"unloaded": ["org/big:Q4"]}
-        assert (await scene.post("/api/corral/unload", {"all": True})).json() == {"unloaded": ["everything"]}
+        assert got.json() == {"unloaded": ["org/big:Q4"], "fetches_ended": []}
+        got = await scene.post("/api/corral/unload", {"all": True})
+        assert got.json() == {"unloaded": ["everything"], "fetches_ended": ["small"]}
         assert (await scene.post("/api/corral/unload", {"model": ""})).status == 200
         assert [call for call in control.calls if call[0] == "unload"] == [
             ("unload", "org/big:Q4", True),

@@ -10,6 +10,7 @@ from typing import Final
 
 from corral.cli import connect, output
 from corral.cli.conversation import PARAMETERS, Conversation, Piece
+from corral.cli.watching import until_it_answers
 from corral.domain.errors import BadRequest, CorralError
 
 HELP: Final = f"""\
@@ -72,7 +73,7 @@ class Chat:
         """Print the answer to this as it comes. Ctrl-C ends the answer, not the chat."""
         with closing(self._conversation.ask(self._corral, text)) as pieces:
             try:
-                print_answer(pieces)
+                print_answer(until_it_answers(self._corral, self._conversation.model, pieces))
             except KeyboardInterrupt:
                 print(output.dim(" (stopped)"))
 

@@ -39,9 +39,13 @@ class Answered(Refused):
 
 
 class Corral:
-    """A running Corral. `url` "" means the control socket, whose owner needs no key."""
+    """
+    A running Corral. `url` "" means the control socket, whose owner needs no key. `ends_with_us`: it was started for
+    this command.
+    """
 
-    def __init__(self, *, socket_path: str = "", url: str = "", key: str = "") -> None:
+    def __init__(self, *, socket_path: str = "", url: str = "", key: str = "", ends_with_us: bool = False) -> None:
+        self.ends_with_us = ends_with_us
         self.socket_path = socket_path
         self.url = url.rstrip("/").removesuffix("/v1")  # the address as client libraries want it is right too
         self._key = key

@@ -9,6 +9,7 @@ import typer
 
 from corral.cli import connect, options, output
 from corral.domain.devices import RAM
+from corral.domain.fetching import Progress
 from corral.domain.units import format_bytes, format_duration
 
 _HEAD = ("model", "state", "ram", "vram", "context", "slots", "queue", "wait", "ttl left", "pid", "load")
@@ -46,6 +47,9 @@ def ps(
             retry = model.get("retry_in_s")
             again = f" Next try in {format_duration(retry)}." if retry else ""
             output.note(f"{model['model']}: {output.printable(str(model['error']))}{again}")
+        if model.get("fetching"):
+            far = Progress.of_row(model["fetching"]).words()
+            output.note(f"{model['model']} is being fetched{': ' if far else ''}{far}.")
         if model.get("options"):
             chosen = ", ".join(f"{name} {value}" for name, value in model["options"].items())
             output.note(f"{model['model']} is loaded with {output.printable(chosen)}, as requests asked for.")
@@ -133,8 +137,7 @@ def _state(model: Mapping[str, Any]) -> str:
     fetching = model.get("fetching")
     if not fetching:
         return f"{model.get('state', '')}{_percent(model.get('progress'))}"
-    total = fetching.get("total_bytes")
-    return f"fetching{_percent(fetching.get('done_bytes', 0) / total if total else None)}"
+    return f"fetching{_percent(Progress.of_row(fetching).share)}"
 
 
 def _percent(progress: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ import typer
 
 from corral.cli import connect, options, output
 from corral.cli.usage import UsageError
+from corral.cli.watching import watching
 from corral.domain.units import format_duration
 
 LONGEST_S = 86400.0  # the most that the server takes; the Model's own timeouts are shorter
@@ -25,11 +26,15 @@ def load(
     config: options.Config = "",
     as_json: options.Json = False,
 ) -> None:
-    """Load Models now and wait until they answer."""
+    """
+    Load Models now and wait until they answer.
+
+    Shows how far their files and the load are. Ctrl-C ends the wait alone: what is under way goes on.
+    """
     corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
     results = []
     for model in models:
-        results.append(_during(f"Loading {model}", partial(_post, corral, "load", {"model": model})))
+        results.append(_loaded(corral, model))
         if not as_json:
             print(f"{model} is ready.", flush=True)
     if as_json:
@@ -57,17 +62,29 @@ def unload(
         body = {"model": model, "all": not model, "force": force}
         results.append(_during(f"Unloading {model or 'all Models'}", partial(_post, corral, "unload", body)))
         if not as_json:
-            gone = results[-1].get("unloaded") or []
-            print(
-                f"Unloaded: {', '.join(gone)}."
-                if gone
-                else f"{model} was not loaded."
-                if model
-                else "Nothing was loaded.",
-                flush=True,
-            )
+            print(_told(model, results[-1]), flush=True)
     if as_json:
         output.print_json(results)
+
+
+def _told(model: str, result: Mapping[str, Any]) -> str:
+    """What an unload has ended."""
+    gone, fetches = result.get("unloaded") or [], result.get("fetches_ended") or []
+    ended = [f"Unloaded: {', '.join(gone)}."] if gone else []
+    if fetches:
+        ended.append(f"Ended the fetch of {', '.join(fetches)}; what has come is kept, and goes on next time.")
+    return " ".join(ended) or (f"{model} was not loaded." if model else "Nothing was loaded.")
+
+
+def _loaded(corral: connect.Corral, model: str) -> Any:
+    styled, began = output.styled(sys.stderr), time.monotonic()
+    if not styled:
+        output.note(f"Loading {model} ...")
+    with watching(corral, model):
+        result = _post(corral, "load", {"model": model})
+    if styled:
+        output.note(output.dim(f"Loading {model}: {format_duration(time.monotonic() - began)}", stream=sys.stderr))
+    return result
 
 
 def _post(corral: connect.Corral, verb: str, body: dict[str, Any]) -> Any:

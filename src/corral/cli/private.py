@@ -53,7 +53,7 @@ def started(
 def _ready(child: subprocess.Popen[bytes], folder: str, log: str) -> connect.Corral:
     from corral.config import paths
 
-    corral = connect.Corral(socket_path=paths.control_socket(folder))
+    corral = connect.Corral(socket_path=paths.control_socket(folder), ends_with_us=True)
     deadline = time.monotonic() + START_S
     while not corral.running():
         if child.poll() is not None:

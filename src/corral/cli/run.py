@@ -14,6 +14,7 @@ from corral.cli.given import Fetching
 from corral.cli.models import asking
 from corral.cli.serving import serving
 from corral.cli.usage import UsageError
+from corral.cli.watching import until_it_answers
 from corral.domain.errors import BadRequest
 
 
@@ -66,7 +67,8 @@ def run(
             chat.Chat(corral, conversation).loop()
         else:
             with contextlib.closing(conversation.ask(corral, text)) as pieces:
-                chat.print_answer(pieces, thinking=not hide_thinking)
+                answer = until_it_answers(corral, conversation.model, pieces)
+                chat.print_answer(answer, thinking=not hide_thinking)
 
 
 def _set(conversation: Conversation, setting: str) -> None:

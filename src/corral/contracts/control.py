@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from corral.domain.events import Notice
 from corral.domain.instance import InstanceView
+
+
+@dataclass(frozen=True, slots=True)
+class Unloading:
+    """What an unload has ended: the Models that were loaded, and those whose files were on their way."""
+
+    models: tuple[str, ...]
+    fetches: tuple[str, ...]
 
 
 class Control(Protocol):
@@ -16,9 +25,9 @@ class Control(Protocol):
         """Load it now and return when it is ready. Raises why not (StartFailed, QueueTimeout, NoMemory, ...)."""
         ...
 
-    async def unload(self, model: str, *, force: bool, timeout_s: float) -> list[str]:
+    async def unload(self, model: str, *, force: bool, timeout_s: float) -> Unloading:
         """
-        Unload a Model, or all of them for "", and return when they are gone; the names that were loaded.
+        Unload a Model, or all of them for "", and return when they are gone. Fetches end too; what has come is kept.
 
         Without `force` running answers end first. Raises Conflict when they take longer than `timeout_s`.
         """

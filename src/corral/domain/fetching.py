@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from corral.domain.units import format_bytes, format_duration, to_millisecond
 
@@ -56,6 +58,20 @@ class Progress:
             "files": self.files,
             "done_bytes": self.done_bytes,
             "total_bytes": self.total_bytes,
+            "progress": None if self.share is None else round(self.share, 4),
             "bytes_per_s": round(self.per_s),
             "left_s": to_millisecond(self.left_s),
         }
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Progress:
+        """What such a row says; of another version's, what is left of it."""
+        return cls(
+            row.get("done_bytes") or 0,
+            row.get("total_bytes"),
+            row.get("bytes_per_s") or 0.0,
+            row.get("files_done") or 0,
+            row.get("files") or 1,
+            row.get("file") or "",
+            row.get("doing") or "fetching",
+        )

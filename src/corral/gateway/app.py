@@ -227,7 +227,7 @@ class CorralRoutes:
             raise BadRequest("Which Model?", hint='Send {"model": NAME} or {"all": true}.')
         model = self._directory.get(wanted.model).name if wanted.model else ""
         gone = await self._control.unload(model, force=wanted.force, timeout_s=_seconds(wanted.timeout_s))
-        return _json({"unloaded": gone})
+        return _json({"unloaded": list(gone.models), "fetches_ended": list(gone.fetches)})
 
     async def queue(self, request: Request) -> Response:
         """Who waits, for which Model, for how long and for how much longer."""

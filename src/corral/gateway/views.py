@@ -30,7 +30,7 @@ def model_card(
     One entry of `/v1/models`: OpenAI's four fields, then ours. `name` is the alias it was asked by.
 
     What the operator wrote goes before what the files say; `context` is what a loaded engine says of its own.
-    `architecture` and `meta` are named as llama-server names them.
+    `architecture` and `meta` are named as llama-server names them. A load, or a fetch, is in it while it lasts.
     """
     card: dict[str, Any] = {
         "id": name or model.name,
@@ -54,6 +54,8 @@ def model_card(
         if facts.inputs
         else None,
         "tags": list(facts.tags),
+        "progress": view.progress if view is not None else None,
+        "fetching": view.fetching.row() if view is not None and view.fetching is not None else None,
         "meta": _meta(facts, context),
         "metadata": dict(model.metadata),
     }

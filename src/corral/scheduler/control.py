@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 from corral.contracts.clock import Clock
+from corral.contracts.control import Unloading
 from corral.domain import events
 from corral.domain.errors import Conflict, CorralError, UnknownModel
 from corral.domain.instance import ALIVE, InstanceState, InstanceView
@@ -47,11 +48,13 @@ class SchedulerControl:
             raise UnknownModel(model)
         return view
 
-    async def unload(self, model: str, *, force: bool, timeout_s: float) -> list[str]:
+    async def unload(self, model: str, *, force: bool, timeout_s: float) -> Unloading:
         """Returns when they are gone."""
         if model and self._scheduler.view(model) is None:
             raise UnknownModel(model)
         leaving = self._instances.named(model)
+        views = self._scheduler.views()
+        fetches = tuple(view.model for view in views if view.fetching is not None and model in ("", view.model))
         self._scheduler.submit(events.UnloadWanted(model, force))
         deadline = self._clock.now() + timeout_s
         # By instance: a request that comes meanwhile may start a successor, and that is none of ours.
@@ -62,7 +65,7 @@ class SchedulerControl:
                 )
                 raise Conflict(f"Still busy: {busy}.", hint="They stop when their answers end; use force to cut them.")
             await asyncio.sleep(POLL_S)
-        return list(leaving.values())
+        return Unloading(tuple(leaving.values()), fetches)
 
     def _leases(self, model: str) -> int:
         view = self._scheduler.view(model)

@@ -27,6 +27,12 @@ def test_a_row_of_one_that_loads() -> None:
     assert _row({"model": "m", "state": "starting", "progress": None})[1] == "starting"
 
 
+def test_a_row_of_one_that_is_fetched() -> None:
+    fetching = {"done_bytes": 374, "total_bytes": 1000}
+    assert _row({"model": "m", "state": "starting", "fetching": fetching})[1] == "fetching 37 %"
+    assert _row({"model": "m", "state": "starting", "fetching": {**fetching, "total_bytes": None}})[1] == "fetching"
+
+
 def test_a_row_of_one_who_waits() -> None:
     row = {"model": "m", "caller": "ci", "priority": -3, "position": 2, "waited_s": 70.0, "expected_s": 5.2}
     assert _waiting_row(row) == ("m", "2", "ci", "-3", "1m 10s", "5s")

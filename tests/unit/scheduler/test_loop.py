@@ -274,7 +274,7 @@ async def test_a_stop_in_the_middle_of_a_launch_leaves_nothing(tmp_path: Path) -
     async with stage(tmp_path, a=Script(start_takes_s=0.05)) as s:
         asked = asyncio.ensure_future(s.lease())
         await asyncio.sleep(0.02)
-        assert await s.control.unload("a", force=True, timeout_s=2) == ["a"]
+        assert (await s.control.unload("a", force=True, timeout_s=2)).models == ("a",)
         with pytest.raises(CorralError) as caught:
             await asked
 
@@ -305,7 +305,7 @@ async def test_load_and_unload_by_hand(tmp_path: Path) -> None:
         view = await s.control.load("a", timeout_s=1)
         assert view.state is InstanceState.READY
         assert view.leases == 0
-        assert await s.control.unload("", force=False, timeout_s=1) == ["a"]
+        assert (await s.control.unload("", force=False, timeout_s=1)).models == ("a",)
         assert s.state() is InstanceState.STOPPED
 
 
@@ -397,7 +397,7 @@ async def test_what_cannot_be_stopped_is_tried_again_and_holds_its_place(
         unloading = asyncio.ensure_future(s.control.unload("a", force=False, timeout_s=2))
         await asyncio.sleep(0.01)
         assert s.state() is InstanceState.STOPPING
-        assert await unloading == ["a"]
+        assert (await unloading).models == ("a",)
         assert len(tries) >= 4
 
 
@@ -409,7 +409,7 @@ async def test_unload_under_traffic_is_done_when_the_old_instance_is_gone(tmp_pa
         next_one = asyncio.ensure_future(s.lease())
         await asyncio.sleep(0.01)
         first.release()
-        assert await unloading == ["a"]
+        assert (await unloading).models == ("a",)
         second = await next_one
         assert second.instance != first.instance
         second.release()

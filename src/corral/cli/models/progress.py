@@ -56,13 +56,18 @@ def watched(name: str, work: Callable[[Told, Stop], T]) -> T:
     """
     with _stoppable() as stop:
         try:
-            with _bar() if output.styled(sys.stderr) else _lines(name) as told:
+            with shown(name) as told:
                 return work(told, lambda: stop() != 0)
         except FetchStopped:
             if not stop():
                 raise
             output.note("corral: Stopped. What has come so far is kept: the same command goes on with it.")
             raise typer.Exit(128 + stop()) from None
+
+
+def shown(name: str) -> contextlib.AbstractContextManager[Told]:
+    """Draws what it is told on standard error: the bar on a terminal, lines that begin with `name` elsewhere."""
+    return _bar() if output.styled(sys.stderr) else _lines(name)
 
 
 @contextlib.contextmanager
