@@ -107,6 +107,23 @@ def test_from_a_pull_to_an_answer(home: Shell) -> None:
         assert home.run("run", "ada", "hello").stdout == f"{ADA.sentence}\n"
 
 
+def test_no_projector_is_written_into_the_config_and_is_not_fetched_later(home: Shell, server: HubServer) -> None:
+    pictures = model(BEN).read_bytes()
+    server.repo("org/see-GGUF", {"see-Q8_0.gguf": model(ADA).read_bytes(), "mmproj-F16.gguf": pictures})
+    config = home.home / "corral.yaml"
+    config.write_text("models: {}\n")
+    ran = home.run("models", "pull", "hf.co/org/see-GGUF", "--no-mmproj", "--add", "--name", "see")
+    assert ran.returncode == 0, ran.stderr
+    source = json.loads(home.run("config", "show", "--json").stdout)["models"]["see"]["source"]
+    assert source == {"ref": "hf.co/org/see-GGUF:Q8_0", "mmproj": "none"}
+    assert home.run("models", "pull", "--all").returncode == 0
+    assert not list(store(home).rglob("mmproj*"))
+    again = home.run("models", "pull", "hf.co/org/see-GGUF", "--no-mmproj", "--add", "--name", "see")
+    assert again.returncode == 0 and "already" in again.stderr
+    with_pictures = home.run("models", "pull", "hf.co/org/see-GGUF", "--add", "--name", "see")
+    assert with_pictures.returncode == 1 and "has another Model see" in with_pictures.stderr
+
+
 def test_without_a_config_there_is_nothing_to_add_to(home: Shell) -> None:
     ran = home.run("models", "pull", REPO, "--add")
     assert ran.returncode == 1 and "corral config init" in ran.stderr
@@ -160,6 +177,9 @@ def test_a_registry_with_its_token(home: Shell, server: HubServer) -> None:
     assert ran.returncode == 0, ran.stderr
     assert Path(ran.stdout.strip()).read_bytes() == model(ADA).read_bytes()
     assert not [each for each in server.asked if each.where == "storage" and "authorization" in each.headers]
+    shown = json.loads(home.run("models", "show", "ada", "--json").stdout)
+    assert shown["licence"] == "MIT"
+    assert "MIT" in home.run("models", "inspect", f"ollama:{server.host}/me/ada").stdout
 
 
 def slow(server: HubServer) -> bytes:
@@ -358,4 +378,16 @@ def test_all_of_a_config(home: Shell, server: HubServer) -> None:
     again = home.run("models", "pull", "--all")
     assert again.returncode == 0 and again.stderr.count("already exists") == 2
     assert len(server.asked) == asked, "and nobody is asked"
-    assert home.run("models", "pull", "--all", REPO).returncode == 2
+    for more in ((REPO,), ("--no-mmproj",), ("--quant", "Q8_0"), ("--dry-run",)):
+        assert home.run("models", "pull", "--all", *more).returncode == 2
+
+
+def test_all_of_a_config_needs_the_same_leave(shell: Shell, server: HubServer) -> None:
+    url = server.file("/m.gguf", model(ADA).read_bytes())
+    (shell.home / "corral.yaml").write_text(f"models:\n  mine: {{source: '{url}'}}\n")
+    assert "--insecure" in shell.run("models", "pull", "--all").stderr
+    assert "--private" in shell.run("models", "pull", "--all", "--insecure").stderr
+    assert server.asked == []
+    ran = shell.run("models", "pull", "--all", "--insecure", "--private")
+    assert ran.returncode == 0, ran.stderr
+    assert len(list(store(shell).rglob("m.gguf"))) == 1

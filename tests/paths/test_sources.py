@@ -170,6 +170,7 @@ def test_a_model_of_a_registry(server: HubServer) -> None:
         (f"{place}/template.txt", Role.OTHER),
         (f"{place}/license.txt", Role.OTHER),
     ]
+    assert found.licence == "MIT"
     model = found.files[0]
     assert (model.size_bytes, model.sha256) == (1004, sha256(LARGE))
     assert model.url == f"{server.endpoint}/v2/library/tiny/blobs/sha256:{sha256(LARGE)}"

@@ -74,9 +74,15 @@ class StoreSupply:
         return dataclasses.replace(source, path=str(fetched.model), projector=str(projector))
 
 
-def store_supply(spec: StoreSpec, env: Mapping[str, str]) -> StoreSupply:
-    """Over the store of these settings."""
-    return StoreSupply(Path(spec.path), lambda root: StoreFetches(dataclasses.replace(spec, path=str(root)), env))
+def store_supply(
+    spec: StoreSpec, env: Mapping[str, str], *, insecure: bool = False, private: bool = False
+) -> StoreSupply:
+    """Over the store of these settings. `insecure` and `private`: see StoreFetches."""
+
+    def into(root: Path) -> StoreFetches:
+        return StoreFetches(dataclasses.replace(spec, path=str(root)), env, insecure=insecure, private=private)
+
+    return StoreSupply(Path(spec.path), into)
 
 
 def kept(root: Path, reference: Reference, *, sha256: str = "") -> Plan | None:

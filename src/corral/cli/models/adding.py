@@ -13,8 +13,12 @@ from corral.domain.references import HubReference, OllamaReference
 from corral.store.sources.planning import exact
 
 
-def add_model(config: str, name: str, plan: Plan, fetched: Fetched) -> None:
-    """Write it. Raises Conflict where another Model has the name, ConfigError(s) where the config does not take it."""
+def add_model(config: str, name: str, plan: Plan, fetched: Fetched, *, projector: bool) -> None:
+    """
+    Write it; that no `projector` is wanted too, so that none is fetched later.
+
+    Raises Conflict where another Model has the name, ConfigError(s) where the config does not take it.
+    """
     from corral.config import editing, write
     from corral.config.load import load_document
 
@@ -27,10 +31,11 @@ def add_model(config: str, name: str, plan: Plan, fetched: Fetched) -> None:
             hint="`corral config init` writes one.",
         )
     loaded = reading.read(config)
-    value = _model(plan, fetched)
+    value = _model(plan, fetched, projector)
     there = loaded.settings.fleet.models.get(name)
     if there is not None:
-        if there.source.path == str(fetched.model) or there.source.reference == str(exact(plan)):
+        same = there.source.reference == str(exact(plan)) and there.source.pictures == projector
+        if same or there.source.path == str(fetched.model):
             output.note(f"corral: {path} has {name} already.")
             return
         raise Conflict(f"{path} has another Model {name}.", hint="Give another name: --name NAME.")
@@ -44,13 +49,14 @@ def add_model(config: str, name: str, plan: Plan, fetched: Fetched) -> None:
     output.note(f"corral: added the Model {name} to {edit.file}; `corral serve` serves it, SIGHUP tells one that runs.")
 
 
-def _model(plan: Plan, fetched: Fetched) -> dict[str, Any]:
+def _model(plan: Plan, fetched: Fetched, projector: bool) -> dict[str, Any]:
     """By its reference, so that the file serves on other machines too; an address may be secret, and stays out."""
     by_role = dict(zip((each.role for each in plan.files), fetched.paths, strict=False))
-    projector = by_role.get(Role.PROJECTOR)
     if isinstance(plan.reference, HubReference | OllamaReference):
-        return {"source": str(exact(plan))}
+        reference = str(exact(plan))
+        return {"source": reference if projector else {"ref": reference, "mmproj": "none"}}
     value: dict[str, Any] = {"source": str(fetched.model)}
-    if projector is not None and projector != fetched.model:
-        value["options"] = {"mmproj": str(projector)}
+    beside = by_role.get(Role.PROJECTOR)
+    if beside is not None and beside != fetched.model:
+        value["options"] = {"mmproj": str(beside)}
     return value

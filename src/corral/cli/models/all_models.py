@@ -18,14 +18,14 @@ from corral.domain.references import parse
 from corral.store.supply import StoreSupply, store_supply
 
 
-def pull_all(config: str, *, as_json: bool) -> None:
+def pull_all(config: str, *, insecure: bool, private: bool, as_json: bool) -> None:
     """
     Fetch what the Models of the config come from, one after the other; those with auto_download off too.
 
     What fails is told, and the others come all the same; then the code is 1.
     """
     settings = asking.settings_of(config)
-    supply = store_supply(settings.store, os.environ)
+    supply = store_supply(settings.store, os.environ, insecure=insecure, private=private)
     wanted = {name: model.source for name, model in settings.fleet.models.items() if model.source.reference}
     if not wanted:
         output.note("corral: no Model of the config comes from elsewhere.")

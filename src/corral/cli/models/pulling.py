@@ -61,11 +61,11 @@ def pull(
     its source has. HF_TOKEN, or store.tokens of the config, opens what is gated.
     """
     if every:
-        if reference or name or file or quant or sha256 or add or insecure or private or dry_run:
-            raise UsageError("--all is of the config's Models as they stand there: say nothing beside it.")
+        if reference or name or file or quant or sha256 or add or dry_run or not projector:
+            raise UsageError("--all is of the config's Models as they stand there: say nothing else of what to fetch.")
         from corral.cli.models.all_models import pull_all
 
-        pull_all(config, as_json=as_json)
+        pull_all(config, insecure=insecure, private=private, as_json=as_json)
         return
     if not reference:
         raise UsageError(
@@ -87,7 +87,7 @@ def pull(
     if add:
         from corral.cli.models.adding import add_model
 
-        add_model(config, label, plan, fetched)
+        add_model(config, label, plan, fetched, projector=projector)
     if as_json:
         output.print_json(_row(fetched))
     else:

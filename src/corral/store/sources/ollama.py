@@ -10,16 +10,17 @@ of the registry's own site, and nothing secret is sent to it that is not meant f
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
 from corral.contracts.fetching import Plan, RemoteFile, Role
-from corral.domain.errors import FetchRefused, NotThere, WrongContent
+from corral.domain.errors import FetchFailed, FetchRefused, NotThere, WrongContent
 from corral.domain.references import OLLAMA_HOSTS, OLLAMA_REGISTRY, OllamaReference
 from corral.store.fetch.denial import Denied
 from corral.store.fetch.rules import WebRules, shown, target_of
@@ -43,6 +44,8 @@ _FILES: Final[dict[str, tuple[str, str, Role]]] = {
 }
 _ORDER: Final = list(Role)
 _MOST_LAYERS: Final = 64
+_LARGEST_LICENCE: Final = 64 * 1024
+_LONGEST_TITLE: Final = 80
 _PARAMETER: Final = re.compile(r'([A-Za-z_]+)="([^"]*)"')
 _SAME_SITE: Final = ("ollama.com", "ollama.ai")
 
@@ -60,16 +63,18 @@ class _Manifest(msgspec.Struct):
 def plan(rules: WebRules, reference: OllamaReference) -> Plan:
     """The files of a model. Raises FetchFailed."""
     url = _manifest_url(rules, reference)
+    web = Web(rules)
     try:
-        said = Web(rules).json(url, headers={"Accept": MANIFEST})
+        said = web.json(url, headers={"Accept": MANIFEST})
     except Denied as denied:
-        said = Web(_let_in(rules, reference, denied)).json(url, headers={"Accept": MANIFEST})
+        web = Web(_let_in(rules, reference, denied))
+        said = web.json(url, headers={"Accept": MANIFEST})
     files = _files(_manifest(said, url), _base(rules, reference), reference)
     files.sort(key=lambda each: _ORDER.index(each.role))
     if not files or files[0].role is not Role.MODEL:
         what = "runs at Ollama's own servers" if reference.tag.endswith("cloud") else "has no GGUF model"
         raise NotThere(f"{reference} {what}.", hint="Take another tag.")
-    return Plan(reference, tuple(files))
+    return Plan(reference, tuple(files), ", ".join(_licences(web, files)))
 
 
 def admitted(rules: WebRules, reference: OllamaReference) -> WebRules:
@@ -145,6 +150,21 @@ def _manifest(value: Any, url: str) -> _Manifest:
     if len(manifest.layers) > _MOST_LAYERS:
         raise WrongContent(f"{shown(url)} has {len(manifest.layers)} layers: that is no model.")
     return manifest
+
+
+def _licences(web: Web, files: list[RemoteFile]) -> Iterator[str]:
+    """What they are called: a registry has only their texts. That one cannot be had is for the fetch to say."""
+    for each in files:
+        if each.path.rpartition("/")[2].startswith("license") and (each.size_bytes or 0) <= _LARGEST_LICENCE:
+            with contextlib.suppress(FetchFailed):
+                yield licence_title(web.read(each.url, limit=_LARGEST_LICENCE).decode("utf-8", "replace"))
+
+
+def licence_title(text: str) -> str:
+    """Its first line, with the version where that is the next."""
+    title, then, *_ = *(" ".join(line.split()) for line in text.splitlines() if line.strip()), "", ""
+    named = f"{title}, {then}" if then.lower().startswith("version ") else title
+    return "".join(each for each in named if each.isprintable())[:_LONGEST_TITLE].rstrip(" .,")
 
 
 def _files(manifest: _Manifest, base: str, reference: OllamaReference) -> list[RemoteFile]:
