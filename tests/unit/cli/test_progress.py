@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 
 import pytest
 import typer
@@ -76,9 +76,13 @@ def test_elsewhere_than_on_a_terminal_a_line_comes_every_five_seconds(
     assert lines[0] == "[small] Download progress: 8.3% (5.0 MB / 60 MB), 1.0 MB/s, 55s left"
 
 
+def mine(number: int, frame: FrameType | None) -> None:
+    """Nothing happens."""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_it_and_says_how_to_go_on(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
-    before = signal.getsignal(number)
+    before = signal.signal(number, mine)  # were it not heard, it would end the tests
 
     def work(told: Told, stop: Stop) -> None:
         assert not stop()
@@ -86,7 +90,10 @@ def test_a_signal_stops_it_and_says_how_to_go_on(number: signal.Signals, capsys:
         assert stop()
         raise FetchStopped()
 
-    with pytest.raises(typer.Exit) as ended:
-        watched("small", work)
-    assert ended.value.exit_code == 128 + number and signal.getsignal(number) == before
+    try:
+        with pytest.raises(typer.Exit) as ended:
+            watched("small", work)
+        assert ended.value.exit_code == 128 + number and signal.getsignal(number) is mine
+    finally:
+        signal.signal(number, before)
     assert "the same command goes on with it" in capsys.readouterr().err
