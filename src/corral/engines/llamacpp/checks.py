@@ -50,9 +50,11 @@ _COMMAS: Final = frozenset({"override_tensor", "override_tensor_draft", "overrid
 """Lists that may also be written as one text with commas, as on a command line."""
 
 
-def conflicts(options: Options, chosen: Options) -> list[str]:
-    """What is wrong with these options among themselves."""
+def conflicts(options: Options, chosen: Options, *, pictures: bool) -> list[str]:
+    """What is wrong with these options among themselves; `pictures`: there is a projector, or one may come yet."""
     found = _formats(chosen)
+    if not pictures:
+        found += [f"options.{name} has a meaning only with mmproj." for name in _PICTURES if name in options]
     for check in (
         _attention, _batches, _kept, _rope, _devices, _loading, _task, _pictures, _adapters, drafting.conflicts,
         _thinking, _templates, _output, _paths,
@@ -190,8 +192,6 @@ def _task(options: Options) -> list[str]:
 
 def _pictures(options: Options) -> list[str]:
     found = []
-    if "mmproj" not in options:
-        found += [f"options.{name} has a meaning only with mmproj." for name in _PICTURES if name in options]
     least, most = options.get("image_min_tokens"), options.get("image_max_tokens")
     if isinstance(least, int) and isinstance(most, int) and least > most:
         found.append(f"options.image_min_tokens ({least}) is larger than image_max_tokens ({most}).")

@@ -54,7 +54,8 @@ def settings_of(model: ModelSpec) -> Settings:
     Thousands of Models are asked about several times each at every start, and most of them ask for the same: what was
     found for one is remembered for all that are written like it. Written, because to Python 1 and True are equal.
     """
-    written = repr((model.options, model.args, model.env, model.ttl_s, model.source.projector))
+    pictures = model.source.projector, _pictures_may_come(model)
+    written = repr((model.options, model.args, model.env, model.ttl_s, pictures))
     found = _remembered.get(written)
     if found is None:
         if len(_remembered) >= _REMEMBERED:
@@ -86,11 +87,16 @@ def _settings_of(model: ModelSpec) -> Settings:
     if model.source.projector:  # what came along with the weights
         chosen.setdefault("mmproj", model.source.projector)
     options = dict(sorted({**_DEFAULTS, **chosen}.items(), key=lambda option: _PLACES[option[0]]))
-    problems += conflicts(options, chosen)
+    problems += conflicts(options, chosen, pictures="mmproj" in options or _pictures_may_come(model))
     problems += _lifetime(model, chosen)
     problems += _env_problems(model)
     problems += _placeholder_problems(model)
     return Settings(chosen, options, tuple(rest), tuple(problems))
+
+
+def _pictures_may_come(model: ModelSpec) -> bool:
+    """Whether it has a projector is known only when its files are here."""
+    return model.source.wanting and model.source.pictures
 
 
 def _key_problem(key: str) -> str:

@@ -58,6 +58,21 @@ def test_what_cannot_be_is_a_sentence(options: dict[str, Any], words: tuple[str,
         assert word in text
 
 
+def test_options_of_a_projector_wait_for_the_files_that_it_may_come_with() -> None:
+    """And are judged when they are here."""
+    wanted = {"mmproj_offload": False, "image_min_tokens": 64}
+
+    def judged(source: Source) -> int:
+        return len(settings_of(ModelSpec("m", source, options=wanted)).problems)
+
+    reference = "hf.co/o/r"
+    assert judged(Source(reference=reference)) == 0
+    assert judged(Source(reference=reference, pictures=False)) == 2, "the operator wants none"
+    assert judged(Source("/m.gguf", reference)) == 2, "none has come"
+    assert judged(Source("/m.gguf", reference, projector="/p.gguf")) == 0
+    assert judged(Source(reference=reference)) == 0
+
+
 @pytest.mark.parametrize(
     "options",
     [
