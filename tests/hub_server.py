@@ -174,8 +174,14 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         for at in range(0, len(body), 64 * 1024):
-            time.sleep(self.hub.pause_s)
+            self.pause()
             self.wfile.write(body[at : at + 64 * 1024])
+
+    def pause(self) -> None:
+        """As long as the hub wants it, and no longer when it wants it no more."""
+        began = time.monotonic()
+        while (left := began + self.hub.pause_s - time.monotonic()) > 0:
+            time.sleep(min(left, 0.05))
 
     def send_json(self, value: Any, **headers: str) -> None:
         self.send(200, json.dumps(value).encode(), Content_Type="application/json", **headers)

@@ -84,8 +84,16 @@ Told = Callable[[Progress], None]
 class Fetches(Protocol):
     """What is fetched. All of it blocks: call it in a thread."""
 
-    def plan(self, reference: Reference, *, quant: str = "", file: str = "", sha256: str = "") -> Plan:
-        """What there is to fetch. Raises StoreFailed."""
+    def plan(
+        self,
+        reference: Reference,
+        *,
+        quant: str = "",
+        file: str = "",
+        sha256: str = "",
+        stop: Callable[[], bool] = ...,
+    ) -> Plan:
+        """What there is to fetch. Raises StoreFailed, and FetchStopped soon after `stop` says True."""
         ...
 
     def fetch(self, plan: Plan, told: Told = ..., *, stop: Callable[[], bool] = ...) -> Fetched:

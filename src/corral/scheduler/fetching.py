@@ -11,7 +11,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +22,7 @@ from corral.domain.events import FetchProgressed, FilesCame, FilesFailed, Schedu
 from corral.domain.fetching import Progress
 from corral.domain.fleet import ModelSpec, Source
 from corral.domain.references import WebReference, parse
+from corral.kit.daemons import in_daemon
 from corral.kit.tasks import Tasks
 
 logger = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ TOLD_S: Final = 0.25
 LINE_S: Final = 5.0
 """The log has a line of it this often."""
 
-STOP_S: Final = 5.0
-"""For threads to end at a shutdown; the process does not wait for longer."""
+STOP_S: Final = 1.0
+"""For threads to put their things away at a shutdown. One that hangs is left: what it does may be cut anywhere."""
 
 MB: Final = 1_000_000
 
@@ -83,7 +83,8 @@ class Fetching:
         self._came = came
         self._clock = clock
         self._tasks = Tasks("fetching")
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fetch")
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._threads: set[asyncio.Future[Source]] = set()
         self._running: dict[str, Running] = {}
 
     def begin(self, command: Fetch) -> None:
@@ -107,12 +108,31 @@ class Fetching:
         """End all; nobody waits for a server that says nothing."""
         for fetch in list(self._running):
             self.end(fetch)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._threads:
+            await asyncio.wait(self._threads, timeout=STOP_S)
         await self._tasks.aclose()
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
     async def _fetch(self, running: Running) -> None:
+        async with self._places:
+            if running.stop.is_set():  # before it began
+                return
+            try:
+                source = await self._brought(running)
+            except FetchStopped as error:
+                if not running.stop.is_set():
+                    self._failed(running, error)
+                return
+            except CorralError as error:
+                self._failed(running, error)
+                return
+        if running.stop.is_set():
+            return
+        await self._came(running.model, source)
+        self._done(running, source)
+
+    def _brought(self, running: Running) -> asyncio.Future[Source]:
         loop = asyncio.get_running_loop()
 
         def told(progress: Progress) -> None:
@@ -122,24 +142,13 @@ class Fetching:
                 running.told_at = now
                 loop.call_soon_threadsafe(self._progressed, running, progress)
 
-        def bring() -> Source:
-            if running.stop.is_set():
-                raise FetchStopped()
-            return self._supply.bring(running.model.source, told, running.stop.is_set)
-
-        try:
-            source = await loop.run_in_executor(self._threads, bring)
-        except FetchStopped as error:
-            if not running.stop.is_set():
-                self._failed(running, error)
-            return
-        except CorralError as error:
-            self._failed(running, error)
-            return
-        if running.stop.is_set():
-            return
-        await self._came(running.model, source)
-        self._done(running, source)
+        model = running.model
+        thread = in_daemon(
+            lambda: self._supply.bring(model.source, told, running.stop.is_set), name=f"fetch {model.name}"
+        )
+        self._threads.add(thread)
+        thread.add_done_callback(self._threads.discard)
+        return thread
 
     def _progressed(self, running: Running, progress: Progress) -> None:
         if running.id not in self._running:

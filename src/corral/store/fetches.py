@@ -39,9 +39,19 @@ class StoreFetches:
         self._connections = spec.connections
         self._caches = Caches(env)
 
-    def plan(self, reference: Reference, *, quant: str = "", file: str = "", sha256: str = "", name: str = "") -> Plan:
+    def plan(
+        self,
+        reference: Reference,
+        *,
+        quant: str = "",
+        file: str = "",
+        sha256: str = "",
+        name: str = "",
+        stop: Callable[[], bool] = never,
+    ) -> Plan:
         """See `contracts.fetching.Fetches.plan`; `name` is the file's in the store, for an https:// address."""
-        return self.sources.plan(reference, quant=quant, file=file, sha256=sha256, name=name)
+        sources = Sources(self.sources.access, Web(self.sources.web.rules, stop=stop))
+        return sources.plan(reference, quant=quant, file=file, sha256=sha256, name=name)
 
     def fetch(self, plan: Plan, told: Told = quiet, *, stop: Callable[[], bool] = never) -> Fetched:
         """
@@ -55,7 +65,7 @@ class StoreFetches:
         borrow(self.root, plan, self._caches.found, told, stop)
         web = self.sources.web
         if isinstance(plan.reference, OllamaReference) and not self.here(plan):
-            web = Web(ollama.admitted(web.rules, plan.reference))
+            web = Web(ollama.admitted(web.rules, plan.reference, stop))
         return Pulling(self.root, web, self._connections).fetch(plan, told, stop=stop)
 
     def here(self, plan: Plan) -> bool:

@@ -61,7 +61,7 @@ class StoreSupply:
         if not source.auto_download:
             raise FetchRefused(f"{reference} is not here, and auto_download is off.", hint=_by_hand(source, reference))
         fetches = self._into(Path(source.place).parent if source.place else self._root)
-        plan = fetches.plan(reference, sha256=source.sha256)
+        plan = fetches.plan(reference, sha256=source.sha256, stop=stop)
         if not source.pictures:
             plan = _without_projectors(plan)
         if source.place:

@@ -265,6 +265,20 @@ def test_files_that_were_here_and_are_not_are_fetched_again() -> None:
     assert s.ask(2, "a") == ["fetch a"]
 
 
+def test_a_missing_file_that_no_fetch_brings_is_looked_for_less_and_less() -> None:
+    """An adapter, say: what the reference names is all here."""
+    s = Script(dataclasses.replace(absent("a"), source=Source("/store/a.gguf", "hf.co/o/a")))
+    s.ask(1, "a")
+    s.fail("a", FileMissing())
+    for request, back_off_s in enumerate((2, 4, 8), 2):
+        s.wait(back_off_s)
+        assert s.ask(request, "a") == ["fetch a"]
+        assert s.came("a", fetched=0) == ["survey a"]
+        assert s.surveyed(s.asked_about["a"]) == ["start a"]
+        s.fail("a", FileMissing("The adapter is gone."))
+        assert s.view("a").retry_at == s.now + back_off_s
+
+
 def test_a_file_of_this_machine_that_is_missing_is_not_fetched() -> None:
     s = Script(dataclasses.replace(absent("a"), source=Source("/models/a.gguf")))
     s.ask(1, "a")

@@ -94,7 +94,7 @@ def pull(
         print(fetched.model)
 
 
-def planned(fetches: StoreFetches, reference: Reference, **wanted: str) -> Plan:
+def planned(fetches: StoreFetches, reference: Reference, **wanted: Any) -> Plan:
     """
     What there is to fetch; what such a reference cannot be asked for is wrong usage.
 

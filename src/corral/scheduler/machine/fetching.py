@@ -43,7 +43,10 @@ def came(world: World, event: FilesCame) -> None:
     wishes.fleet_changed(world, model, old)
     follow(world, model)
     for each in (model, *_others(world, model)):
-        forgive(each)
+        if event.fetched_bytes:
+            forgive(each)
+        else:  # nothing is another than it was: what fails again has failed before
+            each.error = each.retry_at = None
         world.touch(each)
 
 

@@ -101,10 +101,17 @@ class _Ask:
 
 
 class Web:
-    """Safe to be used by several threads. Everything raises FetchFailed and FetchStopped."""
+    """
+    Safe to be used by several threads. Everything raises FetchFailed and FetchStopped.
 
-    def __init__(self, rules: WebRules, *, patience: Patience | None = None, resolve: Resolve = resolve) -> None:
+    `stop` ends whatever waits, unless a call brings its own.
+    """
+
+    def __init__(
+        self, rules: WebRules, *, patience: Patience | None = None, resolve: Resolve = resolve, stop: Stop = never
+    ) -> None:
         self.rules = rules
+        self.stop = stop
         self.patience = patience or Patience()
         self._dial = Dial(rules, self.patience, resolve)
 
@@ -116,7 +123,7 @@ class Web:
         start: int | None = None,
         end: int | None = None,
         method: str = "GET",
-        stop: Stop = never,
+        stop: Stop | None = None,
         line: Line | None = None,
     ) -> Answer:
         """
@@ -126,6 +133,7 @@ class Web:
         asked again after failures up to the head of the answer. A `line` keeps connections for the next request.
         Raises also Denied (401, 403, 404, 410), TooBusy (429, 5xx) and Unranged (416).
         """
+        stop = stop or self.stop
         first = target_of(url)
         ask = _Ask(method, headers or {}, _span(start, end), first.origin, first.user)
         attempt = 0
@@ -151,7 +159,7 @@ class Web:
         end: int | None = None,
         limit: int = MOST_JSON,
         headers: Mapping[str, str] | None = None,
-        stop: Stop = never,
+        stop: Stop | None = None,
         line: Line | None = None,
         seen: Callable[[Answer], None] = _seen,
     ) -> bytes:
@@ -161,6 +169,7 @@ class Web:
         Where a server ignores ranges, what comes before `start` is read and dropped, up to `limit` bytes of it.
         `seen` is shown every answer before its body is read, and may raise.
         """
+        stop = stop or self.stop
         attempt = 0
         while True:
             attempt += 1
@@ -180,7 +189,7 @@ class Web:
         *,
         headers: Mapping[str, str] | None = None,
         limit: int = MOST_JSON,
-        stop: Stop = never,
+        stop: Stop | None = None,
     ) -> Any:
         """What a JSON document says. Raises WrongContent for anything else."""
         body = self.read(url, headers={"Accept": "application/json", **(headers or {})}, limit=limit, stop=stop)

@@ -23,6 +23,7 @@ from corral.contracts.fetching import Plan, RemoteFile, Role
 from corral.domain.errors import FetchFailed, FetchRefused, NotThere, WrongContent
 from corral.domain.references import OLLAMA_HOSTS, OLLAMA_REGISTRY, OllamaReference
 from corral.store.fetch.denial import Denied
+from corral.store.fetch.patience import Stop, never
 from corral.store.fetch.rules import WebRules, shown, target_of
 from corral.store.fetch.web import Web
 from corral.store.sources.places import ollama_place
@@ -60,14 +61,14 @@ class _Manifest(msgspec.Struct):
     layers: list[_Layer] = []
 
 
-def plan(rules: WebRules, reference: OllamaReference) -> Plan:
-    """The files of a model. Raises FetchFailed."""
+def plan(rules: WebRules, reference: OllamaReference, stop: Stop = never) -> Plan:
+    """The files of a model. Raises FetchFailed, and FetchStopped once it is stopped."""
     url = _manifest_url(rules, reference)
-    web = Web(rules)
+    web = Web(rules, stop=stop)
     try:
         said = web.json(url, headers={"Accept": MANIFEST})
     except Denied as denied:
-        web = Web(_let_in(rules, reference, denied))
+        web = Web(_let_in(rules, reference, denied, stop), stop=stop)
         said = web.json(url, headers={"Accept": MANIFEST})
     files = _files(_manifest(said, url), _base(rules, reference), reference)
     files.sort(key=lambda each: _ORDER.index(each.role))
@@ -77,7 +78,7 @@ def plan(rules: WebRules, reference: OllamaReference) -> Plan:
     return Plan(reference, tuple(files), ", ".join(_licences(web, files)))
 
 
-def admitted(rules: WebRules, reference: OllamaReference) -> WebRules:
+def admitted(rules: WebRules, reference: OllamaReference, stop: Stop = never) -> WebRules:
     """
     Rules to fetch this model's files by: with the token that the registry wants, where it wants one.
 
@@ -86,9 +87,9 @@ def admitted(rules: WebRules, reference: OllamaReference) -> WebRules:
     Raises FetchRefused where the registry sends us to another site for it.
     """
     try:
-        Web(rules).read(_manifest_url(rules, reference), headers={"Accept": MANIFEST})
+        Web(rules, stop=stop).read(_manifest_url(rules, reference), headers={"Accept": MANIFEST})
     except Denied as denied:
-        return _let_in(rules, reference, denied)
+        return _let_in(rules, reference, denied, stop)
     return rules
 
 
@@ -107,7 +108,7 @@ def check_realm(realm: str, host: str, trusted: frozenset[str] = frozenset()) ->
     )
 
 
-def _let_in(rules: WebRules, reference: OllamaReference, denied: Denied) -> WebRules:
+def _let_in(rules: WebRules, reference: OllamaReference, denied: Denied, stop: Stop) -> WebRules:
     """Rules with a token for this model. Raises what was raised where no token helps."""
     if denied.answered == 404:
         raise NotThere(f"{reference} is not in the registry.", hint="Check its name and its tag.") from None
@@ -115,7 +116,7 @@ def _let_in(rules: WebRules, reference: OllamaReference, denied: Denied) -> WebR
     if denied.answered != 401 or not challenge.lower().startswith("bearer "):
         raise denied
     host = target_of(_base(rules, reference)).authority
-    token = _token(rules, host, challenge, reference)
+    token = _token(rules, host, challenge, reference, stop)
     return dataclasses.replace(rules, tokens={**rules.tokens, host: token})
 
 
@@ -129,13 +130,13 @@ def _base(rules: WebRules, reference: OllamaReference) -> str:
     return f"{'http' if plain else 'https'}://{reference.host}/v2/{reference.namespace}/{reference.name}"
 
 
-def _token(rules: WebRules, host: str, challenge: str, reference: OllamaReference) -> str:
+def _token(rules: WebRules, host: str, challenge: str, reference: OllamaReference, stop: Stop) -> str:
     parameters: Mapping[str, str] = {key.lower(): value for key, value in _PARAMETER.findall(challenge)}
     realm = parameters.get("realm", "")
     check_realm(realm, host, rules.trusted)
     scope = f"repository:{reference.namespace}/{reference.name}:pull"  # and not whatever the challenge says
     wanted = {"scope": scope} | ({"service": parameters["service"]} if "service" in parameters else {})
-    said = Web(rules).json(f"{realm}{'&' if '?' in realm else '?'}{urlencode(wanted)}")
+    said = Web(rules, stop=stop).json(f"{realm}{'&' if '?' in realm else '?'}{urlencode(wanted)}")
     token = (said.get("token") or said.get("access_token")) if isinstance(said, dict) else None
     if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]{1,16384}", token):
         raise WrongContent(f"{shown(realm)} gave no token.", hint="The registry may want a login.")

@@ -41,7 +41,7 @@ class Sources:
         if isinstance(reference, HubReference):
             return _checked(self._hub(reference, quant, file), digest)
         if isinstance(reference, OllamaReference):
-            return _checked(ollama.plan(self.access.rules, reference), digest)
+            return _checked(ollama.plan(self.access.rules, reference, self.web.stop), digest)
         if isinstance(reference, WebReference):
             found = web.plan(self.web, reference, name=web.file_name(name) if name else "")
             return _checked(found, digest)
