@@ -152,7 +152,7 @@ class Shelf:
         also = str(reference)
         if isinstance(reference, WebReference) or not MODEL_NAME.match(also):
             return found
-        return replace(found, aliases=(*found.aliases, also))
+        return replace(found, aliases=tuple(dict.fromkeys((*found.aliases, also))))
 
     def _fetched(self, reference: Reference) -> Path:
         from corral.cli.models.pulling import fetch, planned
