@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.bench.fleet import SHARED_FILES, config, files, start
 
 
@@ -22,6 +24,7 @@ def test_ten_thousand_models_cost_little_more_than_the_program_itself(tmp_path: 
     assert (tmp_path / "cache" / "corral" / "headers").exists()
 
 
+@pytest.mark.timeout(180)  # two whole surveys, beside other work
 def test_ten_thousand_files_that_were_never_read_delay_neither_the_start_nor_a_request(tmp_path: Path) -> None:
     """
     The same bound, where reading all files would take 6 s of CPU: it serves first.
