@@ -218,6 +218,11 @@ HOSTILE = {
     "five dimensions": (_raw(tensors=(_tensor("t", (1, 1, 1, 1, 1)),)), "has 5 dimensions"),
     "a crooked offset": (_raw(tensors=(_tensor("t", (4,), offset=3),)), "no multiple of 32"),
     "a row that is no whole block": (_raw(tensors=(_tensor("t", (33,), kind=2),)), "no multiple of 32"),
+    "the first version": (b"GGUF" + struct.pack("<III", 1, 0, 0) + b"\0" * 32, "its version is 1"),
+    "more tensors than its bytes": (b"GGUF" + struct.pack("<IQQ", 3, 50_000, 0), "claims 50000 tensors"),
+    "more entries than its bytes": (b"GGUF" + struct.pack("<IQQ", 3, 0, 50_000), "claims 50000 metadata entries"),
+    "a tensor of nothing": (_raw(tensors=(_tensor("t", (4, 0)),)), "impossible shape"),
+    "a crooked alignment": (_raw(_text("general.alignment") + struct.pack("<II", 4, 48)), "not a power of two"),
     "two tensors of one name": (_raw(tensors=(_tensor("t", (1,)), _tensor("t", (1,)))) + b"\0" * 64, "the same name"),
 }  # fmt: skip
 
@@ -229,6 +234,14 @@ def test_a_hostile_header_is_refused(tmp_path: Path, case: str) -> None:
     path.write_bytes(data)
     with pytest.raises(BadGguf, match=message):
         read_header(path)
+
+
+def test_a_file_that_gets_shorter_meanwhile_is_refused() -> None:
+    data = model(ADA).read_bytes()
+    cut = _Asked(data[:5000])
+    cut.size = len(data)
+    with pytest.raises(BadGguf, match=r"it got shorter while it was read \(at byte 5000\)"):
+        read_from(cut, "cut.gguf")
 
 
 def test_a_header_without_end_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
