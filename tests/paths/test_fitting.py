@@ -50,6 +50,22 @@ def test_of_gpus_that_are_not_here(shell: Shell) -> None:
     assert "Nothing fits here" in small.stdout
 
 
+def test_every_option_counts(shell: Shell) -> None:
+    options = {"ctx": "8192", "parallel": "2", "cache-type-k": "q8_0", "cache-type-v": "q4_0", "n-gpu-layers": "3",
+               "memory": "24GiB"}  # fmt: skip
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    ran = shell.run("models", "fit", str(architecture("llama")), *words, "--json")
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    asked = found["asked"]
+    assert (asked["context_tokens"], asked["slots"], asked["gpu_layers"]) == (8192, 2, 3)
+    assert [each["device"] for each in asked["devices"] if each["weights_bytes"]] == ["ram", "CUDA0"]
+    of_a_token = 2 * 64 * 34 // 32 + 2 * 64 * 18 // 32  # two heads of 64: keys in q8_0, values in q4_0
+    assert sum(each["cache_bytes"] for each in asked["devices"]) == 8 * 8192 * of_a_token
+    chosen = {"ctx_size", "parallel", "cache_type_k", "cache_type_v", "n_gpu_layers"}
+    assert not chosen & found["recommended"]["options"].keys()
+
+
 def test_of_a_model_of_the_config(shell: Shell) -> None:
     text = {
         "models": {"coder": {"source": f"path:{architecture('llama')}", "options": {"ctx_size": 4096, "parallel": 2}}}
@@ -64,6 +80,17 @@ def test_of_a_model_of_the_config(shell: Shell) -> None:
     assert longer["asked"]["context_tokens"] == 16384
 
 
+def test_of_what_is_in_the_store_by_its_name(shell: Shell) -> None:
+    assert shell.run("models", "import", str(architecture("llama")), "--name", "mine").returncode == 0
+    alone = json.loads(shell.run("models", "fit", "mine", "--ctx", "4096", "--json").stdout)
+    assert (alone["model"], alone["architecture"], alone["asked"]["context_tokens"]) == ("mine", "llama", 4096)
+    with shell.serving(str(architecture("qwen3"))):
+        asked = json.loads(shell.run("models", "fit", "mine", "--ctx", "4096", "--json").stdout)
+        assert asked["asked"]["devices"][0]["weights_bytes"] == alone["asked"]["devices"][0]["weights_bytes"]
+        ran = shell.run("models", "fit", "nobody")
+        assert ran.returncode == 1 and "nobody" in ran.stderr
+
+
 def test_mistakes_are_sentences(shell: Shell, tmp_path: Path) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"no model at all, whatever its name says")
@@ -74,6 +101,7 @@ def test_mistakes_are_sentences(shell: Shell, tmp_path: Path) -> None:
         ([file, "--n-gpu-layers", "many"], 2, "must be a number, auto or all"),
         ([file, "--memory", "much"], 1, "'much' is no memory"),
         ([file, "--cache-type-k", "q8"], 1, "cache_type_k"),
+        ([file, "--device", "CUDA1"], 1, "The embedded engine cannot do options.device"),
     ):
         ran = shell.run("models", "fit", *words)
         assert (ran.returncode, sentence in ran.stderr) == (code, True), (words, ran.stderr)

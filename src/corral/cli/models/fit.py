@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 def fit(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A Model's name, a path to a .gguf file, or a reference.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="The name of a Model or of what is in the store, a path to a .gguf file, or a reference.",
+        ),
     ],
     ctx: Annotated[
         int | None, typer.Option("--ctx", metavar="N", min=0, show_default=False, help="Tokens of context.")
@@ -76,7 +81,7 @@ def fit(
         else model
     )
     if server or corral.running():
-        found = corral.ask("POST", "/api/corral/fit", {"model": path, "options": given, "memory": sizes})
+        found = _asked(corral, path, given, sizes, stored=None if server else lambda: _stored(model, config))
     else:
         found = _here(path, config, given, sizes)
     if not isinstance(found, dict) or "asked" not in found:
@@ -109,6 +114,36 @@ def _options(
     return {name: value for name, value in given.items() if value is not None}
 
 
+def _asked(
+    corral: connect.Corral,
+    model: str,
+    given: dict[str, Any],
+    sizes: list[str],
+    *,
+    stored: Callable[[], str | None] | None,
+) -> Any:
+    """By the Corral; `stored` is asked for the file of a name that it does not know."""
+    wanted = {"model": model, "options": given, "memory": sizes}
+    try:
+        return corral.ask("POST", "/api/corral/fit", wanted)
+    except connect.Answered as error:
+        path = stored() if stored is not None and error.answer_status == HTTPStatus.NOT_FOUND else None
+        if path is None:
+            raise
+    return corral.ask("POST", "/api/corral/fit", {**wanted, "model": path})
+
+
+def _stored(name: str, config: str) -> str | None:
+    """The file of what is called so in the store, or in another program's folder."""
+    from corral.cli.models import shelves
+    from corral.domain.errors import FileMissing
+
+    try:
+        return str(shelves.find_anywhere(name, shelves.items_of(shelves.root_of(shelves.settings_of(config)))).path)
+    except FileMissing:
+        return None
+
+
 def _here(model: str, config: str, given: dict[str, Any], sizes: list[str]) -> Any:
     """Without a Corral that could be asked."""
     import asyncio
@@ -121,7 +156,7 @@ def _here(model: str, config: str, given: dict[str, Any], sizes: list[str]) -> A
     models = settings.fleet.models
     known = naming.directory(models.values())
     if not (model in known or is_reference(model) or os.path.exists(model) or model.lower().endswith(".gguf")):
-        naming.resolve(model, known)  # which says what there is instead
+        model = _stored(model, config) or naming.resolve(model, known)  # which says what there is instead
     spec = models[known[model]] if model in known else None
     return asyncio.run(_fitting(settings).fit(FitWanted(model, spec, given, tuple(sizes))))
 
