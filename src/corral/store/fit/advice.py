@@ -73,7 +73,7 @@ class _Search:
         for way in self.ways():
             for tokens in self.contexts(way.least):
                 sized: dict[str, OptionValue] = {} if tokens is None else {"ctx_size": tokens}
-                for placed in self.placed({**way.options, **sized}, alone=way.alone):
+                for placed in self.placed({**way.options, **sized, **self.one_slot()}, alone=way.alone):
                     if self.fits(placed):
                         return self.with_slots(placed), way.why.format(device=_first(placed))
         return None
@@ -162,6 +162,10 @@ class _Search:
         while found[-1] // 2 >= least:
             found.append(found[-1] // 2)
         return list(found)
+
+    def one_slot(self) -> dict[str, OptionValue]:
+        """Where they are left open, slots are counted out last: what has no room for several may have it for one."""
+        return {} if "parallel" in self.subject.chosen or is_encoder(self.subject.shape) else {"parallel": 1}
 
     def with_slots(self, options: dict[str, OptionValue]) -> dict[str, OptionValue]:
         """As many requests at one time as cost next to nothing: slots share one context."""

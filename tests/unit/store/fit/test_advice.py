@@ -47,6 +47,24 @@ def test_heads_that_are_no_whole_blocks_keep_their_cache() -> None:
     assert "cache_type_k" not in found.options
 
 
+@pytest.mark.parametrize("chosen", [{"cache_type_k": "f16"}, {"flash_attn": "off"}])
+def test_a_cache_that_was_chosen_or_cannot_be_small_stays(chosen: dict[str, Any]) -> None:
+    found = advised(subject(**chosen), host(32, 5.6))
+    assert not {"cache_type_k", "cache_type_v"} & found.options.keys()
+
+
+def test_slots_are_fewer_where_each_costs_a_state_of_its_own() -> None:
+    state = {"ssm__conv_kernel": 4, "ssm__inner_size": 65536, "ssm__state_size": 128}
+    model = subject(llama("mamba", **state))
+    least = model.estimate({**model.options, "ctx_size": 8192, "parallel": 1}, host(64).devices).total()["ram"]
+    most = model.estimate({**model.options, "ctx_size": 8192, "parallel": 4}, host(64).devices).total()["ram"]
+    assert most - least > GIB
+    one = (most - least) / 3
+    assert advised(model, host((least + 0.5 * one) / GIB)).options["parallel"] == 1
+    assert advised(model, host((least + 1.5 * one) / GIB)).options["parallel"] == 2
+    assert advised(model, host((least + 3.5 * one) / GIB)).options["parallel"] == 4
+
+
 def test_layers_stay_in_ram_where_nothing_else_helps() -> None:
     found = advised(subject(), host(32, 4))
     layers = found.options["n_gpu_layers"]
@@ -73,6 +91,10 @@ def test_one_gpu_that_is_enough_is_better_than_two() -> None:
     assert found.why == "All of it fits on CUDA1 alone."
 
 
+def test_of_several_gpus_that_are_enough_the_smallest_is_taken() -> None:
+    assert advised(subject(), host(32, 48, 24, 64)).options["device"] == ("CUDA1",)
+
+
 def test_unequal_gpus_get_as_many_layers_as_they_have_room_for() -> None:
     rooms = host(32, 5.5, 1.6)
     found = advised(subject(ctx_size=8192), rooms)
@@ -86,6 +108,16 @@ def test_unequal_gpus_get_as_many_layers_as_they_have_room_for() -> None:
         {**subject().options, "ctx_size": 8192, "n_gpu_layers": "all"}, rooms.devices
     )
     assert rooms.verdict(unasked) is Verdict.NEVER, "by what is free it would not have fitted"
+
+
+def test_the_cache_counts_where_layers_are_dealt_out() -> None:
+    """In 32,768 tokens a layer's cache is as large as the layer: by weights alone the first GPU would get too many."""
+    rooms = host(32, 4, 5.6)
+    found = advised(subject(ctx_size=32768), rooms)
+    assert found.options["n_gpu_layers"] == "all" and "tensor_split" in found.options
+    assert "cache_type_k" not in found.options
+    total = found.estimate.total()
+    assert total["CUDA0"] <= 4 * GIB and total["CUDA1"] <= 5.6 * GIB
 
 
 def test_a_gpu_that_is_nearly_full_is_left_out() -> None:
