@@ -174,7 +174,7 @@ class _Search:
         for slots in (SLOTS, SLOTS // 2):
             if self.fits({**options, "parallel": slots}):
                 return {**options, "parallel": slots}
-        return {**options, "parallel": 1}
+        return options
 
     def most_context(self, options: Options) -> int | None:
         """The longest that fits with these."""

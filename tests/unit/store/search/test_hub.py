@@ -42,6 +42,7 @@ def test_words_are_sent_and_nothing_but_names_comes_back() -> None:
     said = Said([{"id": "o/a", "downloads": -5, "likes": 2, "lastModified": "2026-05-01T\x1b[31m", "gated": "manual"}])
     (hit,) = found(said, "big & small", limit=500)
     assert "search=big+%26+small" in said.asked[0] and f"limit={MOST}" in said.asked[0]
+    assert "filter=gguf&sort=downloads&direction=-1" in said.asked[0]
     assert (hit.reference, hit.downloads, hit.gated) == (HubReference("o/a"), 0, True)
     assert set(hit.changed) <= set("0123456789-") and hit.sizes == {} and hit.usual == ""
 
