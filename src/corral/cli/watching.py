@@ -28,10 +28,12 @@ Card = Mapping[str, Any]
 
 
 class Watch:
-    """The thread. `over` ends it and takes away what it drew; a second call does nothing."""
+    """
+    The thread. `over` ends it and takes away what it drew; a second call does nothing. `loads`: the load is shown too.
+    """
 
-    def __init__(self, corral: connect.Corral, model: str) -> None:
-        self._corral, self._model = corral, model
+    def __init__(self, corral: connect.Corral, model: str, *, loads: bool) -> None:
+        self._corral, self._model, self._loads = corral, model, loads
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"watch {model}", daemon=True)
         self.phase = ""  # fetch, load or "": the last that was seen
@@ -61,7 +63,8 @@ class Watch:
                 if phase != self.phase or tell is None:
                     screen.close()
                     self.phase = phase
-                    tell = screen.enter_context(_PHASES[phase](self._model))
+                    draw = _PHASES[phase] if self._loads or phase != "load" else _nothing
+                    tell = screen.enter_context(draw(self._model))
                 tell(card)
 
     def _look(self) -> Card:
@@ -74,9 +77,9 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watching(corral: connect.Corral, model: str) -> Iterator[Watch]:
+def watching(corral: connect.Corral, model: str, *, loads: bool = True) -> Iterator[Watch]:
     """Watch it inside the block. Ctrl-C says what becomes of what is under way."""
-    watch = Watch(corral, model)
+    watch = Watch(corral, model, loads=loads)
     try:
         yield watch
     except KeyboardInterrupt:
@@ -89,8 +92,11 @@ def watching(corral: connect.Corral, model: str) -> Iterator[Watch]:
 
 
 def until_it_answers(corral: connect.Corral, model: str, pieces: Iterable[T]) -> Generator[T, None, None]:
-    """The pieces of an answer; until the first one comes, the Model is watched."""
-    with watching(corral, model) as watch:
+    """
+    The pieces of an answer; until the first one comes, the Model is watched. In a pipe a load is nothing to speak of:
+    beside an answer that is wanted alone there is a fetch at most.
+    """
+    with watching(corral, model, loads=output.styled(sys.stderr)) as watch:
         for piece in pieces:
             watch.over()
             yield piece

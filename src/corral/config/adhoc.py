@@ -51,7 +51,7 @@ def _add(document: Document, wanted: str, path: str, projector: str = "", aliase
     entry: dict[str, Any] = {"source": path}
     if projector:
         entry["source"] = {"path": path, "mmproj": projector}
-    if free := [alias for alias in aliases if alias not in taken and alias != name]:
+    if free := [alias for alias in dict.fromkeys(aliases) if alias not in taken and alias != name]:
         entry["aliases"] = free
     models[name] = entry
     keys: Keys = ("models", name, "source")

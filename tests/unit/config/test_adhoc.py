@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from corral.config.adhoc import document_for, model_name
+from corral.config.load import load_document
 from corral.config.problems import ConfigErrors
 from corral.config.yaml_text import parse
+from corral.domain.storage import StoredModel
+from corral.engines.llamacpp import LlamaCppEngine
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -63,3 +66,26 @@ def test_files_join_the_models_of_a_config(tmp_path: Path) -> None:
     touch(tmp_path, "a.gguf")
     found = document_for(["a.gguf"], cwd=str(tmp_path), onto=parse("models: {a: {source: /x}}"))
     assert list(found.data["models"]) == ["a", "a-2"]
+
+
+def test_models_of_the_store_have_their_names_their_projector_and_what_is_free_of_the_rest(tmp_path: Path) -> None:
+    touch(tmp_path, "ada.gguf")
+    stored = [
+        StoredModel("ada", "/s/ada.gguf", ("import/ada", "ada-2"), "/s/mmproj.gguf"),
+        StoredModel("ben", "/s/ben.gguf", ("import/ada", "hf.co/org/ben")),
+    ]
+    assert document_for(["ada.gguf"], cwd=str(tmp_path), stored=stored).data["models"] == {
+        "ada": {"source": str(tmp_path / "ada.gguf")},
+        "ada-2": {"source": {"path": "/s/ada.gguf", "mmproj": "/s/mmproj.gguf"}, "aliases": ["import/ada"]},
+        "ben": {"source": "/s/ben.gguf", "aliases": ["hf.co/org/ben"]},
+    }
+
+
+def test_what_looks_like_a_template_in_a_path_is_none(tmp_path: Path) -> None:
+    touch(tmp_path, "a{{b}}.gguf", "${env.HOME}.gguf")
+    document = document_for(["a{{b}}.gguf", "${env.HOME}.gguf"], cwd=str(tmp_path))
+    stored = document_for([], cwd="/", stored=[StoredModel("s", "/{model}/s.gguf", (), "/{{m}}.gguf")], onto=document)
+    loaded = load_document(stored, engines={"llamacpp": LlamaCppEngine()}, env={}, cwd=str(tmp_path)).settings
+    paths = [model.source.path for model in loaded.fleet.models.values()]
+    assert paths == [str(tmp_path / "a{{b}}.gguf"), str(tmp_path / "${env.HOME}.gguf"), "/{model}/s.gguf"]
+    assert loaded.fleet.models["s"].options["mmproj"] == "/{{m}}.gguf"
