@@ -81,7 +81,8 @@ def test_load_shows_the_fetch_and_then_the_load(corral: Script, capsys: pytest.C
 
 
 def test_run_shows_them_until_the_answer_begins(corral: Script, capsys: pytest.CaptureFixture[str]) -> None:
-    seen = cards(corral, {"state": "ready"}, {"state": "starting", "fetching": FETCHING}, {"state": "starting"})
+    here = {"state": "stopped"}  # asked twice before: is there such a Model, and what is its own name
+    seen = cards(corral, here, here, {"state": "starting", "fetching": FETCHING}, {"state": "starting"})
     corral.answers["/v1/chat/completions"] = until(seen, stream(delta(content="I am coder."), "data: [DONE]"))
     assert main.run(["run", "coder", "hi"]) == 0
     out, err = capsys.readouterr()
