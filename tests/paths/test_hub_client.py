@@ -76,7 +76,9 @@ def test_both_fetch_the_same(shell: Shell, sized: bool) -> None:
         ran = shell.run("models", "pull", "hf.co/org/ada-GGUF", "--json")
     assert ran.returncode == 0, ran.stderr
     assert said["commit"] == COMMIT and said["one"] == "# Ada"
-    names = {each["path"].partition("/hf/org/ada-GGUF/")[2]: [each["size"], each["sha256"]] for each in plan["files"]}
+    names = {
+        each["path"].partition("/hf/org/ada-GGUF/")[2]: [each["size_bytes"], each["sha256"]] for each in plan["files"]
+    }
     assert names == {name: said["tree"][name] for name in names} and len(names) == 3
     if sized:
         assert names == {name: said["files"][name] for name in names}

@@ -59,7 +59,7 @@ def test_a_model_comes_whole_and_only_once(home: Shell, server: HubServer) -> No
     again = home.run("models", "pull", f"{REPO}:Q8_0", "--json")
     assert again.stderr == f"[ada-q8_0] Model already exists at {place}\n"
     assert json.loads(again.stdout)["files"] == [
-        {"path": str(place), "role": "model", "size": place.stat().st_size, "sha256": sha256(place.read_bytes())}
+        {"path": str(place), "role": "model", "size_bytes": place.stat().st_size, "sha256": sha256(place.read_bytes())}
     ]
     assert len(server.paths("storage")) == asked, "nothing was fetched again"
 
@@ -300,7 +300,9 @@ def test_search_tells_what_fits_here(home: Shell, server: HubServer) -> None:
     assert "(gated)" in second and second.endswith(" ?"), "its files are shown to nobody without leave"
     rows = json.loads(home.run("models", "search", "ada", "--json").stdout)
     assert rows[0]["default"] == "Q4_K_M" and {each["fits"] for each in rows[0]["quantisations"]} <= {"gpu", "ram"}
-    assert home.run("models", "search", "nothing-like-it").returncode == 1
+    nothing = home.run("models", "search", "nothing-like-it")
+    assert (nothing.returncode, nothing.stdout) == (0, "") and "fewer words" in nothing.stderr
+    assert home.run("models", "search", "nothing-like-it", "--json").stdout == "[]\n"
 
 
 def test_suggestions_need_no_network(shell: Shell) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 import gguf
 import pytest
 
+from corral.domain.errors import StoreFailed
 from corral.domain.units import format_bytes
+from corral.store.fetch.disk import Disk
 from corral.store.files import part_paths
 from tests.models import ADA, SPLIT, model
 from tests.second_files import lora, projector
@@ -39,6 +41,31 @@ def put(store: Path, place: str, **known: str) -> Path:
 def test_an_empty_store_says_where_it_is(corral: Command, store: Path) -> None:
     ran = corral("models", "list")
     assert (ran.code, ran.out, ran.err) == (0, "", f"The store, {store}, is empty.\n")
+
+
+@pytest.mark.parametrize(("words", "json_out"), [("verify", "[]\n"), ("list", "[]\n")])
+def test_nothing_is_said_of_nothing_as_well(corral: Command, store: Path, words: str, json_out: str) -> None:
+    ran = corral("models", words)
+    assert (ran.code, ran.out, ran.err) == (0, "", f"The store, {store}, is empty.\n")
+    ran = corral("models", words, "--json")
+    assert (ran.code, ran.out) == (0, json_out)
+
+
+@pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["show", "a"], ["verify"], ["gc"], ["remove", "a"]])
+def test_a_store_that_is_no_folder_is_not_called_empty(corral: Command, store: Path, words: list[str]) -> None:
+    store.parent.mkdir(parents=True)
+    store.write_text("in the way")
+    ran = corral("models", *words)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith(f"corral: The store, {store}, cannot be looked into: Not a directory. store.path must be")
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere"])
+def test_a_pull_into_a_store_that_cannot_be_made_says_so(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreFailed, match=r"cannot be used as the store: it is no folder") as caught:
+        Disk().folder(tmp_path / place, (), make=True)
+    assert "store.path" in caught.value.hint
 
 
 def test_the_list_has_sizes_and_who_uses_what(corral: Command, store: Path) -> None:
@@ -152,10 +179,11 @@ def test_what_the_config_uses_is_not_removed_without_force(corral: Command, stor
     Path("corral.yaml").write_text(f"models: {{mine: {{source: {path}}}}}")
     ran = corral("models", "remove", "a")
     assert ran.code == 1 and "used by mine of the config" in ran.err
+    assert corral("models", "remove", "a", "--yes").code == 1, "that answers the question, and does not force"
     assert path.exists()
     ran = corral("models", "remove", "a", "--force")
     assert (ran.code, path.exists()) == (0, False)
-    assert ran.out.startswith("Removed a: 1 files, ")
+    assert ran.out.startswith("Removed a: 1 file, ")
 
 
 def test_what_a_model_of_the_config_was_fetched_for_is_in_use(corral: Command, store: Path) -> None:
@@ -172,13 +200,16 @@ def test_removal_is_asked_for_on_a_terminal_and_refused_elsewhere(
 ) -> None:
     path = put(store, "import/a.gguf")
     ran = corral("models", "remove", "a")
-    assert ran.code == 2 and "--force" in ran.err
+    assert ran.code == 2 and "--yes" in ran.err
     for answer, code in (("n\n", 1), ("y\n", 0)):
         terminal = io.StringIO(answer)
         monkeypatch.setattr(terminal, "isatty", lambda: True)
         monkeypatch.setattr(sys, "stdin", terminal)
         assert corral("models", "remove", "a").code == code
         assert path.exists() == bool(code)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    put(store, "import/a.gguf")
+    assert corral("models", "remove", "a", "--yes").code == 0 and not path.exists()
 
 
 def test_what_another_program_keeps_is_not_removed(corral: Command, tmp_path: Path) -> None:
@@ -205,7 +236,7 @@ def test_import_verify_and_gc(corral: Command, store: Path) -> None:
     Path("ada.gguf").write_bytes(data)  # one file by two names
     ran = corral("models", "verify", "ada", "--json")
     assert ran.code == 1 and json.loads(ran.out)[0]["verdict"] == "wrong"
-    assert "1 of 1 files are not what they were" in ran.err
+    assert "1 of 1 files is not what it was" in ran.err
     part = store / "import/.b.gguf.part"
     part.write_bytes(b"x" * 2048)
     assert corral("models", "gc").err == "There is nothing to remove.\n"

@@ -28,9 +28,8 @@ _PLACES_S = 0.2  # between two pictures of the progress
 
 def remove(
     names: Annotated[list[str], NAME],
-    force: Annotated[
-        bool, typer.Option("--force", "-f", help="Do not ask, and remove what the config uses as well.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask, and remove what is used as well.")] = False,
     config: options.Config = "",
 ) -> None:
     """
@@ -51,19 +50,20 @@ def remove(
         for item in wanted.values():
             _refuse_used(item, settings)
     plans = [removing.planned(root, item, items, walked) for item in wanted.values()]
-    if not force:
+    if not (yes or force):
         total = format_bytes(sum(plan.size_bytes for plan in plans))
         what = ", ".join(plan.item.name for plan in plans)
         if not sys.stdin.isatty():
             raise UsageError(
-                f"{what} ({total}) would be removed for good.", hint="Say --force where nobody can be asked."
+                f"{what} ({total}) would be removed for good.", hint="Say --yes where nobody can be asked."
             )
         if not typer.confirm(output.printable(f"Remove {what} ({total})?"), default=False, err=True):
             output.note("Nothing was removed.")
             raise typer.Exit(1)
     for plan in plans:
         removing.remove(root, plan)
-        print(output.printable(f"Removed {plan.item.name}: {len(plan.paths)} files, {format_bytes(plan.size_bytes)}."))
+        files = f"{len(plan.paths)} file{'' if len(plan.paths) == 1 else 's'}"
+        print(output.printable(f"Removed {plan.item.name}: {files}, {format_bytes(plan.size_bytes)}."))
 
 
 def _refuse_used(item: Item, settings: Settings) -> None:
@@ -142,6 +142,8 @@ def verify(
     items = shelves.items_of(root)
     if names:
         items = [shelves.find_anywhere(name, items) for name in names]
+    elif not items:
+        output.note(f"The store, {root}, is empty.")
     results = []
     for item in sorted(items, key=lambda each: each.name):
         with _progress() as told:
@@ -156,7 +158,12 @@ def verify(
         )  # fmt: skip
     wrong = [each for each in results if each.verdict is Verdict.WRONG]
     if wrong:
-        output.note(f"{len(wrong)} of {len(results)} files are not what they were: remove and pull them again.")
+        what = (
+            "files is not what it was: remove and pull it again"
+            if len(wrong) == 1
+            else ("files are not what they were: remove and pull them again")
+        )
+        output.note(f"{len(wrong)} of {len(results)} {what}.")
         raise typer.Exit(1)
 
 

@@ -165,12 +165,17 @@ def show(fetches: StoreFetches, plan: Plan, *, as_json: bool) -> None:
         files = [
             {
                 "path": str(path), "url": str(WebReference(each.url)), "role": str(each.role),
-                "size": each.size_bytes, "sha256": each.sha256 or None, "here": path.exists(),
+                "size_bytes": each.size_bytes, "sha256": each.sha256 or None, "here": path.exists(),
             }
             for path, each in zip(paths, plan.files, strict=True)
         ]  # fmt: skip
         output.print_json(
-            {"reference": str(plan.reference), "size": plan.size_bytes, "licence": plan.licence or None, "files": files}
+            {
+                "reference": str(plan.reference),
+                "size_bytes": plan.size_bytes,
+                "licence": plan.licence or None,
+                "files": files,
+            }
         )
         return
     from corral.store.sources.listing import shown_size
@@ -186,7 +191,7 @@ def show(fetches: StoreFetches, plan: Plan, *, as_json: bool) -> None:
 
 def _row(fetched: Fetched) -> dict[str, Any]:
     files = [
-        {"path": str(path), "role": str(each.role), "size": path.stat().st_size, "sha256": each.sha256 or None}
+        {"path": str(path), "role": str(each.role), "size_bytes": path.stat().st_size, "sha256": each.sha256 or None}
         for path, each in zip(fetched.paths, fetched.plan.files, strict=True)
     ]
     return {"reference": str(fetched.plan.reference), "model": str(fetched.model), "files": files}

@@ -45,7 +45,7 @@ def search(
         return
     if not hits:
         output.note("corral: the hub has nothing of that name; try fewer words.")
-        raise typer.Exit(1)
+        return
     rows = [
         (
             hit.reference.repo + (" (gated)" if hit.gated else ""),
@@ -85,7 +85,7 @@ def suggest(
         found += [(each, Fits.NO) for each in known.models if memory.fits(each.size_bytes) is Fits.NO]
     if as_json:
         rows = [
-            {"reference": each.reference, "title": each.title, "size": each.size_bytes, "fits": str(fits),
+            {"reference": each.reference, "title": each.title, "size_bytes": each.size_bytes, "fits": str(fits),
              "good_for": each.good_for, "licence": each.licence}
             for each, fits in found
         ]  # fmt: skip
@@ -168,7 +168,7 @@ def _short(count: int) -> str:
 
 def _row(hit: Hit, memory: HostMemory) -> dict[str, object]:
     quants = [
-        {"quantisation": name, "size": size, "fits": str(memory.fits(size)) if size is not None else None}
+        {"quantisation": name, "size_bytes": size, "fits": str(memory.fits(size)) if size is not None else None}
         for name, size in hit.sizes.items()
     ]
     return {

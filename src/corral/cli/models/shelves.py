@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corral.cli import reading
-from corral.domain.errors import FileMissing
+from corral.domain.errors import FileMissing, StoreFailed
 from corral.domain.names import near_names
 
 if TYPE_CHECKING:
@@ -33,8 +33,18 @@ def models_of(settings: Settings) -> list[ModelSpec]:
 
 
 def root_of(settings: Settings) -> Path:
-    """The store's folder."""
-    return Path(settings.store.path)
+    """The store's folder, which need not be there. Raises StoreFailed where it cannot be looked into."""
+    root = Path(settings.store.path)
+    try:
+        os.scandir(root).close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StoreFailed(
+            f"The store, {root}, cannot be looked into: {error.strerror or error}.",
+            hint="store.path must be a folder that this user may read.",
+        ) from error
+    return root
 
 
 def items_of(root: Path) -> list[Item]:

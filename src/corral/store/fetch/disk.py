@@ -144,7 +144,7 @@ class Disk:
         with disk_errors(f"{root} cannot be used as the store"):
             if make:
                 self.fault("folder.make")
-                root.mkdir(parents=True, exist_ok=True)
+                _make(root)
             elif not root.is_dir():
                 raise FileMissing(f"There is no folder {root}.")
             fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -197,6 +197,16 @@ class Disk:
         """Raises OSError."""
         self.fault("part.truncate")
         os.ftruncate(fd, size)
+
+
+def _make(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
+        raise StoreFailed(
+            f"{root} cannot be used as the store: it is no folder, and none can be made there.",
+            hint="Set store.path to a folder.",
+        ) from error
 
 
 def _in_the_way(path: Path) -> StoreFailed:
