@@ -1,0 +1,217 @@
+"""Supply: what is here is found by looking, and the rest is fetched. Over fetches without a network."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corral.contracts.fetching import Progress
+from corral.domain.errors import FetchRefused, FetchStopped, NoSpace, NotThere, StoreFailed
+from corral.domain.fleet import Fleet, ModelSpec, Source
+from corral.fakes.fetching import FakeFetches
+from corral.store.shelf import origin
+from corral.store.supply import StoreSupply, resolved
+
+FOLDER = "hf/org/r-GGUF"
+MODEL, EYE = f"{FOLDER}/r-Q4_K_M.gguf", f"{FOLDER}/mmproj-F16.gguf"
+PARTS = [f"{FOLDER}/r-Q8_0-0000{number}-of-00002.gguf" for number in (1, 2)]
+Q4, Q8, BARE = "hf.co/org/r-GGUF:Q4_K_M", "hf.co/org/r-GGUF:Q8_0", "hf.co/org/r-GGUF"
+DATA = b"the model"
+THERE = {
+    Q4: {MODEL: DATA, EYE: b"the eye"},
+    BARE: {MODEL: DATA, EYE: b"the eye"},
+    Q8: {PARTS[0]: b"one", PARTS[1]: b"two"},
+    "ollama:m:latest": {
+        f"ollama/registry.ollama.ai/library/m/latest/{name}": b"x" for name in ("model.gguf", "mmproj.gguf")
+    },
+    "https://example.org/files/x.gguf": {"web/example.org/files/x.gguf": DATA},
+}
+
+
+class Shelf:
+    """A store in a folder; what was asked of whom."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root / "store"
+        self.made: list[FakeFetches] = []
+        self.fails: dict[str, StoreFailed] = {}
+        self.supply = StoreSupply(self.root, self.into)
+
+    def into(self, root: Path) -> FakeFetches:
+        self.made.append(FakeFetches(root, dict(THERE), fails=self.fails))
+        return self.made[-1]
+
+    @property
+    def asked(self) -> list[str]:
+        return [reference for each in self.made for reference in each.asked]
+
+    def put(self, *paths: str, reference: str = "", data: bytes = DATA) -> None:
+        """Files in their places, with an origin where a reference is given."""
+        for path in paths:
+            place = self.root / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(data)
+            if reference:
+                said = origin.Origin(1, reference, "https://x", len(data), hashlib.sha256(data).hexdigest())
+                origin.write(self.root, path, said)
+
+    def here(self, reference: str, **fields: Any) -> tuple[str, str] | None:
+        found = self.supply.here(Source(reference=reference, **fields))
+        return None if found is None else (self.inside(found.path), self.inside(found.projector))
+
+    def bring(self, reference: str, **fields: Any) -> tuple[str, str]:
+        found = self.supply.bring(Source(reference=reference, **fields), quiet, lambda: False)
+        assert found == dataclasses.replace(found, reference=reference, **fields), "and nothing else is another"
+        return self.inside(found.path), self.inside(found.projector)
+
+    def inside(self, path: str) -> str:
+        return path.removeprefix(f"{self.root}/")
+
+
+def quiet(progress: Progress) -> None:
+    pass
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path)
+
+
+def test_an_empty_store_has_nothing_and_nobody_is_asked(shelf: Shelf) -> None:
+    assert [shelf.here(reference) for reference in THERE] == [None] * len(THERE)
+    assert shelf.made == []
+
+
+def test_what_is_here_is_chosen_as_what_there_is_would_be(shelf: Shelf) -> None:
+    shelf.put(MODEL)
+    assert shelf.here(Q4) == (MODEL, "")
+    assert shelf.here(Q8) is None
+    shelf.put(EYE)
+    assert shelf.here(Q4) == (MODEL, EYE)
+    assert shelf.here(Q4, pictures=False) == (MODEL, "")
+    assert shelf.here(f"hf.co/org/r-GGUF/{MODEL.rpartition('/')[2]}") == (MODEL, EYE)
+
+
+def test_which_quantisation_was_chosen_is_known_to_its_origin_alone(shelf: Shelf) -> None:
+    shelf.put(MODEL)
+    assert shelf.here(BARE) is None, "another may be the usual one there"
+    shelf.put(MODEL, reference=BARE)
+    assert shelf.here(BARE) == (MODEL, "")
+
+
+def test_all_parts_or_none(shelf: Shelf) -> None:
+    shelf.put(PARTS[0])
+    assert shelf.here(Q8) is None
+    shelf.put(PARTS[1])
+    assert shelf.here(Q8) == (PARTS[0], "")
+
+
+def test_what_is_unfinished_is_not_here(shelf: Shelf) -> None:
+    shelf.put(f"{FOLDER}/.r-Q4_K_M.gguf.part")
+    assert shelf.here(Q4) is None
+
+
+def test_a_hash_that_is_wanted_must_be_vouched_for(shelf: Shelf) -> None:
+    right = hashlib.sha256(DATA).hexdigest()
+    shelf.put(MODEL)
+    assert shelf.here(Q4, sha256=right) is None, "nobody has looked"
+    shelf.put(MODEL, reference=Q4)
+    assert shelf.here(Q4, sha256=right) == (MODEL, "")
+    assert shelf.here(Q4, sha256="0" * 64) is None
+
+
+def test_models_of_a_registry_and_by_their_address(shelf: Shelf) -> None:
+    for reference in ("ollama:m:latest", "https://example.org/files/x.gguf"):
+        shelf.put(*THERE[reference])
+        model, *eye = THERE[reference]
+        assert shelf.here(reference) == (model, eye[0] if eye else "")
+
+
+def test_at_the_operators_own_place(shelf: Shelf, tmp_path: Path) -> None:
+    place = tmp_path / "mine" / "model.gguf"
+    assert shelf.here(Q4, place=str(place)) is None
+    shelf.put(MODEL)
+    assert shelf.here(Q4, place=str(place)) is None, "what stands in the store is not there"
+    assert shelf.bring(Q4, place=str(place)) == (str(place), str(place.with_name("mmproj-F16.gguf")))
+    assert place.read_bytes() == DATA
+    assert shelf.here(Q4, place=str(place)) == (str(place), ""), "whose projector that is nobody knows"
+    said = origin.Origin(1, Q4, "https://x", 7, "")
+    origin.write(place.parent, "mmproj-F16.gguf", said)
+    assert shelf.here(Q8, place=str(place)) == (str(place), str(place.with_name("mmproj-F16.gguf")))
+    assert shelf.here("hf.co/org/r-GGUF-2", place=str(place)) == (str(place), ""), "another repository's"
+
+
+def test_parts_go_under_the_operators_names(shelf: Shelf, tmp_path: Path) -> None:
+    place = tmp_path / "mine" / "m-00001-of-00002.gguf"
+    assert shelf.bring(Q8, place=str(place)) == (str(place), "")
+    assert place.with_name("m-00002-of-00002.gguf").read_bytes() == b"two"
+    assert shelf.here(Q8, place=str(place)) == (str(place), "")
+    place.with_name("m-00002-of-00002.gguf").unlink()
+    assert shelf.here(Q8, place=str(place)) is None
+    with pytest.raises(StoreFailed, match=r"has 2 parts, and one\.gguf is the name of 1"):
+        shelf.bring(Q8, place=str(tmp_path / "one.gguf"))
+
+
+def test_what_is_missing_is_fetched_with_all_that_belongs_to_it(shelf: Shelf) -> None:
+    assert shelf.bring(Q4) == (MODEL, EYE)
+    assert (shelf.root / EYE).read_bytes() == b"the eye"
+    assert shelf.bring(Q4) == shelf.here(Q4) == (MODEL, EYE)
+    assert shelf.asked == [Q4], "once"
+    assert shelf.bring("ollama:m:latest")[1].endswith("/mmproj.gguf")
+    assert shelf.bring(Q8) == (PARTS[0], "")
+
+
+def test_a_projector_that_nobody_wants_does_not_come(shelf: Shelf) -> None:
+    assert shelf.bring(Q4, pictures=False) == (MODEL, "")
+    assert not (shelf.root / EYE).exists()
+
+
+def test_without_leave_nobody_is_asked_and_the_way_out_is_said(shelf: Shelf, tmp_path: Path) -> None:
+    with pytest.raises(FetchRefused, match="auto_download is off") as refused:
+        shelf.bring(Q4, auto_download=False)
+    assert refused.value.hint == f"`corral models pull {Q4}` fetches it."
+    with pytest.raises(FetchRefused) as refused:
+        shelf.bring(Q4, auto_download=False, place=str(tmp_path / "x.gguf"))
+    assert str(tmp_path / "x.gguf") in refused.value.hint
+    assert shelf.made == []
+    shelf.put(MODEL)
+    assert shelf.bring(Q4, auto_download=False) == (MODEL, ""), "what is here needs none"
+
+
+def test_what_goes_wrong_is_told_and_tried_again_from_where_it_was(shelf: Shelf) -> None:
+    shelf.fails[MODEL] = NoSpace("The disk is full.")
+    with pytest.raises(NoSpace):
+        shelf.bring(Q4)
+    assert shelf.here(Q4) is None
+    del shelf.fails[MODEL]
+    assert shelf.bring(Q4) == (MODEL, EYE)
+    assert sum(each.fetched_bytes for each in shelf.made) == len(DATA) + len(b"the eye")
+
+
+def test_who_is_stopped_has_not_asked(shelf: Shelf) -> None:
+    with pytest.raises(FetchStopped):
+        shelf.supply.bring(Source(reference=Q4), quiet, lambda: True)
+    assert shelf.asked == []
+
+
+def test_a_reference_that_names_nothing_is_not_there(shelf: Shelf) -> None:
+    with pytest.raises(NotThere):
+        shelf.here("nonsense")
+
+
+def test_a_fleet_gets_the_paths_of_what_is_here(shelf: Shelf) -> None:
+    shelf.put(MODEL)
+    models = {
+        "here": ModelSpec("here", Source(reference=Q4)),
+        "elsewhere": ModelSpec("elsewhere", Source(reference=Q8)),
+        "own": ModelSpec("own", Source("/own.gguf")),
+        "known": ModelSpec("known", Source("/known.gguf", Q4)),
+    }
+    found = resolved(Fleet(models), shelf.supply)
+    paths = {name: shelf.inside(model.source.path) for name, model in found.models.items()}
+    assert paths == {"here": MODEL, "elsewhere": "", "own": "/own.gguf", "known": "/known.gguf"}
+    assert shelf.made == []
