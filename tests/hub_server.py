@@ -40,6 +40,7 @@ class Repo:
     likes: int = 0
     sizes: bool = True  # whether the first question is answered with sizes
     revisions: tuple[str, ...] = ("main",)
+    gguf: Mapping[str, Any] | None = None  # what the hub has read of a header
 
 
 @dataclass(frozen=True)
@@ -334,6 +335,7 @@ def _summary(name: str, repo: Repo) -> dict[str, Any]:
         "tags": ["gguf", f"license:{repo.licence}"],
         "cardData": {"license": repo.licence},
         "lastModified": "2026-05-01T10:00:00.000Z",
+        **({"gguf": dict(repo.gguf)} if repo.gguf is not None else {}),
     }
 
 

@@ -298,6 +298,11 @@ def test_search_tells_what_fits_here(home: Shell, server: HubServer) -> None:
     assert head.split() == ["REPOSITORY", "DOWNLOADS", "LIKES", "CHANGED", "QUANTISATIONS", "FITS"]
     assert first.split()[:4] == ["org/ada-GGUF", "1.2M", "89", "2026-05-01"] and "Q4_K_M" in first and "Q8_0" in first
     assert "(gated)" in second and second.endswith(" ?"), "its files are shown to nobody without leave"
+    assert "FITS is an estimate" in ran.stderr
+    said = {"total": 300_000_000_000, "architecture": "llama", "context_length": 8192}
+    server.repo("org/ada-huge-GGUF", {"m-Q4_K_M.gguf": b"GGUF" + bytes(200)}, gguf=said)
+    (huge,) = json.loads(home.run("models", "search", "ada-huge", "--json").stdout)
+    assert (huge["parameters"], huge["architecture"], huge["trained_context_tokens"]) == (*said.values(),)
     rows = json.loads(home.run("models", "search", "ada", "--json").stdout)
     assert rows[0]["default"] == "Q4_K_M" and {each["fits"] for each in rows[0]["quantisations"]} <= {"gpu", "ram"}
     nothing = home.run("models", "search", "nothing-like-it")
@@ -309,7 +314,9 @@ def test_suggestions_need_no_network(shell: Shell) -> None:
     shell.env["HF_HUB_OFFLINE"] = "1"
     rows = json.loads(shell.run("models", "suggest", "--all", "--json").stdout)
     assert len(rows["models"]) >= 8 and rows["date"].startswith("20")
-    assert shell.run("models", "suggest").returncode == 0
+    shown = shell.run("models", "suggest")
+    assert shown.returncode == 0 and "Sizes are about, and FITS is an estimate." in shown.stdout
+    assert shown.stdout.startswith("Models may have ")
     ran = shell.run("models", "suggest", "--pull", stdin="1\n")
     assert ran.returncode == 1 and "offline" in ran.stderr
     assert shell.run("models", "suggest", "--pull", stdin="99\n").returncode == 2

@@ -158,10 +158,10 @@ def _here(model: str, config: str, given: dict[str, Any], sizes: list[str]) -> A
     if not (model in known or is_reference(model) or os.path.exists(model) or model.lower().endswith(".gguf")):
         model = _stored(model, config) or naming.resolve(model, known)  # which says what there is instead
     spec = models[known[model]] if model in known else None
-    return asyncio.run(_fitting(settings).fit(FitWanted(model, spec, given, tuple(sizes))))
+    return asyncio.run(fitting_of(settings).fit(FitWanted(model, spec, given, tuple(sizes))))
 
 
-def _fitting(settings: Settings) -> Fitting:
+def fitting_of(settings: Settings) -> Fitting:
     """For a host on which no Corral runs: what Models may have is what programs leave, as far as `memory` allows."""
     from pathlib import Path
 

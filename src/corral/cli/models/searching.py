@@ -15,11 +15,14 @@ from corral.domain.units import format_bytes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from corral.config.settings import Settings
+    from corral.store.fit.advice import Where
+    from corral.store.fit.rough import Judge
     from corral.store.search.hub import Hit
-    from corral.store.search.memory import Fits, HostMemory
     from corral.store.search.starters import Starter
 
 _WHERE = {"gpu": "on the GPU", "gpu+ram": "partly on the GPU", "ram": "in RAM", "no": "no"}
+_BETTER = "`corral models fit REFERENCE` reads the model's own header."
 _SHOWN = 4  # quantisations in a line
 
 
@@ -33,15 +36,16 @@ def search(
     Search the hub for models in GGUF files.
 
     Those with the most downloads come first. FITS says where the quantisation that is taken by default would run here,
-    or which smaller one would; it is judged by size alone.
+    or which smaller one would. It is an estimate: weights by their size, cache and buffers as models of that many
+    parameters have them; `corral models fit` reads the model's own header.
     """
     from corral.store.search import hub
 
-    fetches = asking.fetches_of(asking.settings_of(config))
-    hits = hub.search(fetches.sources, " ".join(words), limit=limit)
-    memory = _memory()
+    settings = asking.settings_of(config)
+    hits = hub.search(asking.fetches_of(settings).sources, " ".join(words), limit=limit)
+    judge = _judge(settings)
     if as_json:
-        output.print_json([_row(hit, memory) for hit in hits])
+        output.print_json([_row(hit, judge) for hit in hits])
         return
     if not hits:
         output.note("corral: the hub has nothing of that name; try fewer words.")
@@ -53,14 +57,15 @@ def search(
             _short(hit.likes),
             hit.changed,
             _quants(hit.sizes, hit.usual),
-            _fits(hit, memory),
+            _fits(hit, judge),
         )
         for hit in hits
     ]
     output.print_table(
         ("repository", "downloads", "likes", "changed", "quantisations", "fits"), rows, right=("downloads", "likes")
     )
-    output.note(output.dim(f"corral models pull hf.co/{hits[0].reference.repo}", stream=sys.stderr))
+    for hint in (f"corral models pull hf.co/{hits[0].reference.repo}", f"FITS is an estimate; {_BETTER}"):
+        output.note(output.dim(hint, stream=sys.stderr))
 
 
 def suggest(
@@ -72,36 +77,38 @@ def suggest(
     as_json: options.Json = False,
 ) -> None:
     """
-    Suggest models to begin with, by the memory that this machine has.
+    Suggest models to begin with, by the memory that Models may have on this machine.
 
-    The list is part of Corral and needs no network; sizes are about. On a terminal one can be picked and pulled.
+    The list is part of Corral and needs no network; sizes are about, and whether one fits is an estimate from the shape
+    that its maker has published. On a terminal one can be picked and pulled.
     """
-    from corral.store.search.memory import Fits
-    from corral.store.search.starters import fitting, starters
+    from corral.store.fit.advice import Where
+    from corral.store.search.starters import judged, starters
 
-    known, memory = starters(), _memory()
-    found = fitting(known.models, memory)
-    if every:
-        found += [(each, Fits.NO) for each in known.models if memory.fits(each.size_bytes) is Fits.NO]
+    known, judge = starters(), _judge(asking.settings_of(config))
+    found = judged(known.models, judge)
+    if not every:
+        found = [(each, where) for each, where in found if where is not Where.NO]
     if as_json:
         rows = [
-            {"reference": each.reference, "title": each.title, "size_bytes": each.size_bytes, "fits": str(fits),
+            {"reference": each.reference, "title": each.title, "size_bytes": each.size_bytes, "fits": str(where),
              "good_for": each.good_for, "licence": each.licence}
-            for each, fits in found
+            for each, where in found
         ]  # fmt: skip
         output.print_json({"date": known.date, "models": rows})
         return
-    _print_starters(found, known.date, memory)
+    _print_starters(found, known.date, judge)
     if found and (pull or (sys.stdin.isatty() and sys.stdout.isatty())):
         _pick([each for each, _ in found], config)
 
 
-def _print_starters(found: list[tuple[Starter, Fits]], date: str, memory: HostMemory) -> None:
-    vram = f" and {format_bytes(memory.vram_bytes)} on GPUs" if memory.vram_bytes else ""
-    print(f"This machine has {format_bytes(memory.ram_bytes)} of RAM{vram}. The list is of {date}.")
+def _print_starters(found: list[tuple[Starter, Where]], date: str, judge: Judge) -> None:
+    rooms = [f"{format_bytes(each.most_bytes)} of {_named(each.device.name)}" for each in judge.rooms.all]
+    print(output.printable(f"Models may have {' and '.join(rooms)} here."))
+    print(f"The list is of {date}. Sizes are about, and FITS is an estimate.")
     rows = [
-        (str(number), each.title, f"{each.gigabytes:.1f} GB", _WHERE[fits], each.good_for, each.reference)
-        for number, (each, fits) in enumerate(found, 1)
+        (str(number), each.title, f"{each.gigabytes:.1f} GB", _WHERE[where], each.good_for, each.reference)
+        for number, (each, where) in enumerate(found, 1)
     ]
     output.print_table(("#", "model", "size", "fits", "good for", "reference"), rows, right=("#", "size"))
 
@@ -124,26 +131,34 @@ def _pick(there: list[Starter], config: str) -> None:
     print(fetch(fetches, plan, suggested_name(exact(plan))).model)
 
 
-def _memory() -> HostMemory:
-    from corral.devices import this_host
-    from corral.store.search.memory import memory_of
+def _judge(settings: Settings) -> Judge:
+    import asyncio
 
-    return memory_of(this_host().read())
+    from corral.cli.models.fit import fitting_of
+
+    return asyncio.run(fitting_of(settings).judge())
 
 
-def _fits(hit: Hit, memory: HostMemory) -> str:
-    """A word for a hit: of what is taken by default, else the best that fits."""
-    size = hit.sizes.get(hit.usual)
-    if size is None:
+def _named(device: str) -> str:
+    return "RAM" if device == "ram" else device
+
+
+def _fits(hit: Hit, judge: Judge) -> str:
+    """A word for a hit: of what is taken by default, else the largest below it that fits."""
+    usual = hit.sizes.get(hit.usual)
+    if usual is None:
         return "?"
-    fits = _WHERE[memory.fits(size)]
-    if fits != "no":
-        return fits
-    for smaller in sorted(hit.sizes, key=lambda quant: -(hit.sizes[quant] or 0)):
-        fits = _WHERE[memory.fits(hit.sizes[smaller] or size)]
-        if fits != "no":
-            return f"{smaller} {fits}"
+    smaller = [(size, quant) for quant, size in hit.sizes.items() if size is not None and size < usual]
+    for quant in (hit.usual, *(quant for _, quant in sorted(smaller, reverse=True))):
+        where = _where(hit, quant, judge)
+        if where is not None and where != "no":
+            return f"{'' if quant == hit.usual else f'{quant} '}{_WHERE[where]}"
     return "no"
+
+
+def _where(hit: Hit, quant: str, judge: Judge) -> str | None:
+    rough = hit.rough(quant)
+    return None if rough is None else str(judge.of(rough).where)
 
 
 def _quants(sizes: Mapping[str, int | None], usual: str) -> str:
@@ -166,13 +181,14 @@ def _short(count: int) -> str:
     return str(count)
 
 
-def _row(hit: Hit, memory: HostMemory) -> dict[str, object]:
+def _row(hit: Hit, judge: Judge) -> dict[str, object]:
     quants = [
-        {"quantisation": name, "size_bytes": size, "fits": str(memory.fits(size)) if size is not None else None}
-        for name, size in hit.sizes.items()
+        {"quantisation": name, "size_bytes": size, "fits": _where(hit, name, judge)} for name, size in hit.sizes.items()
     ]
     return {
         "reference": str(hit.reference), "downloads": hit.downloads, "likes": hit.likes, "gated": hit.gated,
         "changed": hit.changed or None, "licence": hit.licence or None, "default": hit.usual or None,
+        "parameters": hit.model.parameters, "architecture": hit.model.architecture or None,
+        "trained_context_tokens": hit.model.context_tokens,
         "quantisations": quants,
     }  # fmt: skip

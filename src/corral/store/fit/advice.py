@@ -11,6 +11,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from corral.domain.devices import RAM
@@ -34,6 +35,15 @@ _PLACING: Final = frozenset({
 })  # fmt: skip
 
 
+class Where(StrEnum):
+    """Where a model would run."""
+
+    GPU = "gpu"  # all of it, on one or several
+    PART = "gpu+ram"  # layers or experts stay in RAM
+    RAM = "ram"
+    NO = "no"
+
+
 @dataclass(frozen=True, slots=True)
 class Advice:
     """
@@ -46,6 +56,13 @@ class Advice:
     verdict: Verdict
     estimate: Estimate
     most_context_tokens: int | None
+
+    @property
+    def where(self) -> Where:
+        """Where its layers are."""
+        where = self.estimate.where
+        devices = {*where.layers, *where.experts} if where is not None else {RAM}
+        return Where.RAM if devices == {RAM} else Where.PART if RAM in devices else Where.GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +94,11 @@ class _Search:
                     if self.fits(placed):
                         return self.with_slots(placed), way.why.format(device=_first(placed))
         return None
+
+    def held(self, options: Options) -> bool:
+        """Whether GPUs have room for what goes there."""
+        needs = self.rooms.charged(self.tried(options).total())
+        return not any(room.verdict(needs.get(room.device.name, 0)) is Verdict.NEVER for room in self.rooms.gpus)
 
     # --- what to try ----------------------------------------------------------------------------------------------
 
@@ -125,9 +147,14 @@ class _Search:
             yield options
 
     def split(self, options: dict[str, OptionValue], count: int) -> dict[str, OptionValue] | None:
-        """With `tensor_split` where there are several GPUs and the usual split does not fit; None if nothing does."""
+        """
+        With `tensor_split` where there are several GPUs and the usual split does not fit; None if nothing does.
+
+        Only GPUs are looked at: with fewer layers there is more room on them and less in RAM, and whoever looks for the
+        number needs one of the two.
+        """
         gpus = self.rooms.gpus
-        if self.fits(options):
+        if self.held(options):
             return options
         if len(gpus) < 2:
             return None
@@ -139,7 +166,7 @@ class _Search:
         used = [(name, run) for (_, name), run in zip(_by_name(gpus), counts, strict=True) if run]
         shares: dict[str, OptionValue] = {"tensor_split": tuple(str(run) for _, run in used)} if len(used) > 1 else {}
         packed = {**options, "device": tuple(name for name, _ in used), **shares}
-        return packed if self.fits(packed) else None
+        return packed if self.held(packed) else None
 
     def sizes(self, options: Options, count: int) -> list[int]:
         """Bytes of each layer on GPUs, the first of them first, and of the output behind them."""

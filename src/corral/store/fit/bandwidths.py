@@ -1,9 +1,14 @@
 """
-How many bytes a second a GPU's memory gives, by its name: what its maker says in the data sheet.
+How many bytes a second a GPU's memory gives at most, by its name: what its maker publishes, not what was measured.
 
 Decoding reads all weights for every token, so this bounds it. Cards of one name have different memories here and
 there; where a name does not tell, the smaller figure is taken. GPUs of laptops are left out: they share names with
 cards that have twice their bandwidth.
+
+Looked up again in November 2026, in published comparisons: H200, B200, MI300X, MI325X and MI355X (rooflinenotes.dev);
+RTX 4060 to 4080, 5090 and 3090 Ti (guru3d.com, thefpsreview.com); Apple M1, M2, M4 Max, M5 and M5 Pro (as Apple's own
+in philipturner/applegpuinfo, AlexsJones/llmfit, Andyyyy64/whichllm). The others are as they were known when the table
+was written.
 """
 
 from __future__ import annotations
@@ -36,6 +41,7 @@ _TABLE: Final[tuple[tuple[str, float], ...]] = (  # GB/s; the first pattern that
     (r"Apple M[12] Ultra", 800), (r"Apple M3 Ultra", 819), (r"Apple M[12] Max", 400), (r"Apple M3 Max", 300),
     (r"Apple M4 Max", 410), (r"Apple M[12] Pro", 200), (r"Apple M3 Pro", 150), (r"Apple M4 Pro", 273),
     (r"Apple M1\b", 68), (r"Apple M[23]\b", 100), (r"Apple M4\b", 120),
+    (r"Apple M5 Pro", 307), (r"Apple M5(?! Max| Ultra)", 153),
 )  # fmt: skip
 _PATTERNS: Final = tuple((re.compile(pattern, re.IGNORECASE), figure) for pattern, figure in _TABLE)
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from corral.domain.devices import RAM
 from corral.domain.fleet import OptionValue
-from corral.store.fit.advice import Advice, advise
+from corral.store.fit.advice import Advice, Where, advise
 from corral.store.fit.rooms import Rooms, Verdict
 from corral.store.fit.speed import Bandwidth, Speed, speed
 from corral.store.fit.subject import Options, Subject, of_quant
@@ -77,7 +77,7 @@ class QuantFit:
     fits: Verdict
     why: str
     tokens_per_s: float | None
-    on_gpus: bool = False  # all of it
+    where: Where = Where.NO
     recommended: bool = False
 
 
@@ -173,22 +173,22 @@ def _kinds(subject: Subject, asked: Asked, found: Estimate) -> dict[str, Counter
 
 
 def _quantisations(subject: Subject, rooms: Rooms, bandwidth: Bandwidth) -> tuple[QuantFit, ...]:
-    found = [_quant(subject, name, size, rooms, bandwidth) for name, size in subject.offered.items()]
+    others = [of_quant(subject, name, size) for name, size in subject.offered.items()]
+    found = [quant_fit(other, rooms, bandwidth) for other in others]
     best = best_quant(found, gpus=bool(rooms.gpus))
     ordered = sorted(found, key=lambda each: each.size_bytes)
     return tuple(dataclasses.replace(each, recommended=each is best) for each in ordered)
 
 
-def _quant(subject: Subject, name: str, size: int, rooms: Rooms, bandwidth: Bandwidth) -> QuantFit:
-    other = of_quant(subject, name, size)
-    advice = advise(other, rooms)
+def quant_fit(subject: Subject, rooms: Rooms, bandwidth: Bandwidth) -> QuantFit:
+    """How one quantisation fits, with the options that are best for it: what lists of models are judged by, too."""
+    name, size = subject.quantisation, subject.size_bytes
+    advice = advise(subject, rooms)
     if advice is None:
         return QuantFit(name, size, Verdict.NEVER, "It fits nowhere here.", None)
-    asked = Asked({**other.options, **advice.options}, other.slots)
-    fast = speed(other, advice.estimate, asked, rooms, bandwidth)
-    where = advice.estimate.where
-    on_gpus = where is not None and RAM not in (*where.layers, *where.experts)
-    return QuantFit(name, size, advice.verdict, advice.why, fast.empty_per_s if fast else None, on_gpus)
+    asked = Asked({**subject.options, **advice.options}, subject.slots)
+    fast = speed(subject, advice.estimate, asked, rooms, bandwidth)
+    return QuantFit(name, size, advice.verdict, advice.why, fast.empty_per_s if fast else None, advice.where)
 
 
 def best_quant(offered: list[QuantFit], *, gpus: bool) -> QuantFit | None:
@@ -200,7 +200,7 @@ def best_quant(offered: list[QuantFit], *, gpus: bool) -> QuantFit | None:
     if not there:
         return None
     good = [each for each in there if each.quantisation.upper() not in PLAIN] or there
-    whole = [each for each in good if each.on_gpus]
+    whole = [each for each in good if each.where is Where.GPU]
     if gpus and whole:
         return max(whole, key=lambda each: each.size_bytes)
     named = next((each for each in offered if each.quantisation.upper() in ("Q4_K_M", "UD-Q4_K_XL")), None)

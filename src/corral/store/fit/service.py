@@ -30,6 +30,7 @@ from corral.store.fit.measured import RamBandwidth
 from corral.store.fit.remote import of_reference
 from corral.store.fit.report import Fit, fit
 from corral.store.fit.rooms import Rooms, rooms_of
+from corral.store.fit.rough import Judge
 from corral.store.fit.subject import of_model
 from corral.store.gguf.memory import FileFootprints
 from corral.store.known import KnownFiles
@@ -89,6 +90,12 @@ class Fitting:
         usable = await engine.devices(model)
         rooms = await asyncio.to_thread(self._rooms, usable, wanted.memory)
         return await asyncio.to_thread(self._fit, engine, model, rooms)
+
+    async def judge(self) -> Judge:
+        """For models in lists: the memories that llama.cpp can use here, and what it is asked for unless told."""
+        usual = self._engines[ENGINE].resolved(ModelSpec("any"))
+        usable = await self._engines[ENGINE].devices(usual)
+        return Judge(await asyncio.to_thread(self._rooms, usable, ()), usual.options)
 
     def _fit(self, engine: Engine, model: ModelSpec, rooms: Rooms) -> Fit:
         model = with_files(model, self._supply)

@@ -104,6 +104,15 @@ def of_header(
     )
 
 
+def of_shape(
+    name: str, shape: ModelShape, *, options: Options, parameters: int | None = None, size_bytes: int
+) -> Subject:
+    """A model of which no more than this is known; all options may be changed."""
+    files = FileFootprints()
+    estimate = _by_shape(shape, 1, 0, files)
+    return Subject(name, shape, estimate, options, frozenset(), 1, "", parameters, size_bytes, files=files)
+
+
 def of_quant(subject: Subject, quant: str, size_bytes: int) -> Subject:
     """
     The same model in another quantisation of which only the size is known: every tensor as much larger or smaller.

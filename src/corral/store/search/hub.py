@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -18,7 +18,9 @@ import msgspec
 
 from corral.domain.errors import NotThere, WrongContent
 from corral.domain.references import BadReference, HubReference, parse
+from corral.store.fit.rough import RoughModel
 from corral.store.sources.choosing import quants
+from corral.store.sources.hub import SaidOfModel
 from corral.store.sources.planning import Sources
 from corral.store.sources.quants import rank
 
@@ -45,6 +47,14 @@ class Hit:
     changed: str  # a date, 2026-05-01
     licence: str = ""
     sizes: Mapping[str, int | None] = field(default_factory=dict)
+    model: SaidOfModel = field(default_factory=SaidOfModel)
+
+    def rough(self, quant: str) -> RoughModel | None:
+        """One quantisation, for a judgement; None where its size is not known."""
+        size, said = self.sizes.get(quant), self.model
+        if size is None:
+            return None
+        return RoughModel(quant, size, said.parameters, said.architecture, said.context_tokens)
 
     @property
     def usual(self) -> str:
@@ -83,6 +93,4 @@ def _with_sizes(sources: Sources, hit: Hit) -> Hit:
         there = sources.repository(hit.reference)
     except NotThere:
         return hit
-    return Hit(
-        hit.reference, hit.downloads, hit.likes, hit.gated, hit.changed, there.licence, dict(quants(there.files))
-    )
+    return replace(hit, licence=there.licence, sizes=dict(quants(there.files)), model=there.model)

@@ -1,15 +1,25 @@
-"""A short list to begin with, by the memory that a machine has; `starters.json` says when it was put together."""
+"""
+A short list to begin with, by the memory that a machine has.
+
+`starters.json` says when it was put together and from what. The numbers of each model are those that its header has, so
+that it is fitted as any other is, before anything of it is here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Final
 
 import msgspec
 
 from corral.domain.references import Reference, parse
-from corral.store.search.memory import Fits, HostMemory
+from corral.store.fit.advice import Where
+from corral.store.fit.rough import Judge, RoughModel
+
+_ORDER: Final = (Where.GPU, Where.PART, Where.RAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +29,9 @@ class Starter:
     reference: str
     title: str
     gigabytes: float
+    parameters: int
+    architecture: str
+    numbers: dict[str, int]
     good_for: str
     licence: str
 
@@ -32,12 +45,18 @@ class Starter:
         """For a pull."""
         return parse(self.reference)
 
+    @property
+    def rough(self) -> RoughModel:
+        """For a judgement."""
+        return RoughModel(self.title, self.size_bytes, self.parameters, self.architecture, numbers=self.numbers)
+
 
 @dataclass(frozen=True, slots=True)
 class StarterList:
-    """The whole of it, the smallest first; `date` is when it was looked over."""
+    """The whole of it, the smallest first; `date` is when it was looked over, `source` where its facts are from."""
 
     date: str
+    source: str
     models: tuple[Starter, ...]
 
 
@@ -48,9 +67,11 @@ def starters() -> StarterList:
     return msgspec.json.decode(text, type=StarterList)
 
 
-def fitting(there: tuple[Starter, ...], memory: HostMemory) -> list[tuple[Starter, Fits]]:
-    """Those that fit, the largest first: what is larger is mostly better. On the GPU goes before beside it."""
-    judged = [(each, memory.fits(each.size_bytes)) for each in there]
-    order = [Fits.GPU, Fits.PART, Fits.RAM]
-    found = [(each, fits) for each, fits in judged if fits is not Fits.NO]
-    return sorted(found, key=lambda item: (order.index(item[1]), -item[0].gigabytes))
+def judged(there: Sequence[Starter], judge: Judge) -> list[tuple[Starter, Where]]:
+    """
+    Those that fit, the largest first: what is larger is mostly better. On the GPU goes before beside it. Then the rest.
+    """
+    found = [(each, judge.of(each.rough).where) for each in there]
+    fitting = [item for item in found if item[1] is not Where.NO]
+    fitting.sort(key=lambda item: (_ORDER.index(item[1]), -item[0].gigabytes))
+    return fitting + [item for item in found if item[1] is Where.NO]

@@ -50,6 +50,7 @@ class _Model(msgspec.Struct):
     sha: str = ""
     tags: list[str] = []
     cardData: _Card | None = None
+    gguf: Any = None
 
 
 class _Entry(msgspec.Struct):
@@ -60,6 +61,15 @@ class _Entry(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
+class SaidOfModel:
+    """What the hub itself has read from the header of one file; nothing where it has not."""
+
+    parameters: int | None = None
+    architecture: str = ""
+    context_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Repository:
     """A repository at one moment; `commit` names it for good ("" where the hub does not say)."""
 
@@ -67,6 +77,7 @@ class Repository:
     files: tuple[ListedFile, ...]
     commit: str = ""
     licence: str = ""
+    model: SaidOfModel = SaidOfModel()
 
 
 def repository(web: Web, endpoint: str, reference: HubReference) -> Repository:
@@ -78,7 +89,7 @@ def repository(web: Web, endpoint: str, reference: HubReference) -> Repository:
     files = [_listed(each.rfilename, each.size, each.lfs) for each in said.siblings]
     if any(each.size_bytes is None for each in files if each and each.path.lower().endswith(".gguf")):
         files = _tree(web, endpoint, reference, commit)
-    return Repository(reference, tuple(each for each in files if each), commit, _licence(said))
+    return Repository(reference, tuple(each for each in files if each), commit, _licence(said), _model(said.gguf))
 
 
 def file_url(endpoint: str, repository: Repository, path: str) -> str:
@@ -128,6 +139,14 @@ def _licence(said: _Model) -> str:
     tagged = next((tag.removeprefix("license:") for tag in said.tags if tag.startswith("license:")), "")
     text = named if isinstance(named, str) and named else tagged
     return "".join(char for char in text if char.isprintable())[:100]
+
+
+def _model(said: Any) -> SaidOfModel:
+    said = said if isinstance(said, dict) else {}
+    sizes = (said.get(key) for key in ("total", "context_length"))
+    parameters, context = (size if isinstance(size, int) and 0 < size < 1 << 50 else None for size in sizes)
+    architecture = said.get("architecture")
+    return SaidOfModel(parameters, architecture if isinstance(architecture, str) else "", context)
 
 
 def _as(kind: type[_Model], value: Any, url: str) -> _Model:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from corral.domain.devices import RAM, DeviceMemory
-from corral.domain.fleet import OptionValue
+from corral.domain.fleet import ModelSpec, OptionValue
+from corral.engines.llamacpp import LlamaCppEngine
 from corral.store.fit.rooms import Rooms, rooms_of
 from corral.store.fit.subject import Subject, of_header
 from corral.store.gguf.header import Header, TensorInfo, Value
 from tests.unit.store.shapes import MIB, header
 
 GIB = 1024 * MIB
+USUAL: dict[str, OptionValue] = dict(LlamaCppEngine().resolved(ModelSpec("any")).options)
 LAYERS = 32
 
 

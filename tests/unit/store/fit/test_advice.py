@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from corral.domain.devices import RAM
-from corral.store.fit.advice import Advice, advise
+from corral.store.fit.advice import Advice, Where, advise
 from corral.store.fit.rooms import Rooms, Verdict
 from corral.store.fit.subject import Subject
 from tests.unit.store.fit.kit import GIB, LAYERS, host, llama, subject
@@ -73,6 +73,19 @@ def test_layers_stay_in_ram_where_nothing_else_helps() -> None:
         {**subject().options, **found.options, "n_gpu_layers": layers + 1}, host(32, 4).devices
     )
     assert host(32, 4).verdict(one_more) is Verdict.NEVER, "as many as fit"
+
+
+@pytest.mark.parametrize("experts", [0, 512])
+def test_what_neither_memory_holds_alone_is_held_by_both(experts: int) -> None:
+    """With too few layers on the GPU RAM is too small, with too many the GPU: those between are found."""
+    model = subject(
+        llama("qwen3moe", layer=64, expert=experts, expert_count=64, expert_used_count=8) if experts else None
+    )
+    both = host(11, 12) if experts else host(2.6, 4)
+    found = advised(model, both)
+    assert found.where is Where.PART
+    for alone in (host(both.all[0].most_bytes / GIB), host(1, both.all[1].most_bytes / GIB)):
+        assert advise(model, alone) is None
 
 
 def test_experts_stay_in_ram_before_whole_layers_do() -> None:

@@ -10,6 +10,7 @@ from corral.domain.errors import NotThere, WrongContent
 from corral.domain.references import HubReference
 from corral.store.fetch.rules import WebRules
 from corral.store.fetch.web import Web
+from corral.store.fit.rough import RoughModel
 from corral.store.search.hub import MOST, search
 from corral.store.sources.access import Access
 from corral.store.sources.planning import Sources
@@ -51,6 +52,18 @@ def test_sizes_by_quantisation_come_from_each_repository() -> None:
     repo = {"siblings": [{"rfilename": "a-Q8_0.gguf", "size": 8}, {"rfilename": "a-Q4_K_M.gguf", "size": 4}]}
     (hit,) = found(Said([{"id": "o/a"}], a=repo))
     assert (hit.sizes, hit.usual) == ({"Q4_K_M": 4, "Q8_0": 8}, "Q4_K_M")
+
+
+def test_what_the_hub_has_read_of_a_header_is_taken_where_it_can_be() -> None:
+    files = {"siblings": [{"rfilename": "a-Q8_0.gguf", "size": 8_500_000_000}]}
+    said = {"total": 8_000_000_000, "architecture": "llama", "context_length": 131072, "chat_template": "..."}
+    (hit,) = found(Said([{"id": "o/a"}], a={**files, "gguf": said}))
+    assert hit.rough("Q8_0") == RoughModel("Q8_0", 8_500_000_000, 8_000_000_000, "llama", 131072)
+    assert hit.rough("Q4_K_M") is None
+    odd: list[Any] = [None, [], "x", {"total": "many", "architecture": 3, "context_length": -1}, {"total": 1 << 60}]
+    for strange in odd:
+        (hit,) = found(Said([{"id": "o/a"}], a={**files, "gguf": strange}))
+        assert hit.rough("Q8_0") == RoughModel("Q8_0", 8_500_000_000)
 
 
 @pytest.mark.parametrize("name", ["../x", "o", "o/a/b", "o/a:Q4", "o/\x1b[2J", "", "o/a@main/x.gguf"])

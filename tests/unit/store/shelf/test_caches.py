@@ -121,6 +121,19 @@ def test_lm_studios_folder(tmp_path: Path) -> None:
     assert caches(tmp_path).found(parse("hf.co/org/R-GGUF:Q4_K_M")) == path
 
 
+def test_lm_studios_home_is_where_it_says(tmp_path: Path) -> None:
+    """`findLMStudioHome` of lmstudio-js: a variable, then a file that names it."""
+    noted = kit.put(tmp_path / "noted/models/org/R-GGUF/a.gguf", model(ADA))
+    named = kit.put(tmp_path / "named/models/org/R-GGUF/b.gguf", model(BEN))
+    pointer = tmp_path / ".lmstudio-home-pointer"
+    pointer.write_text(f"{tmp_path / 'noted'}\n")
+    assert {each.path for each in caches(tmp_path).all()} == {noted}
+    assert {each.path for each in caches(tmp_path, LMSTUDIO_HOME=str(tmp_path / "named")).all()} == {noted, named}
+    for text in ("", "relative", "/no\x00where", "\udcff", "x" * 10_000):
+        pointer.write_bytes(text.encode("utf-8", "surrogateescape"))
+        assert caches(tmp_path).all() == []
+
+
 def test_a_split_model_is_found_whole_or_not_at_all(tmp_path: Path) -> None:
     root = tmp_path / ".lmstudio/models/org/R"
     paths = [kit.put(root / f"s-Q4_0-0000{n}-of-00003.gguf", part) for n, part in enumerate(kit.parts_of_split(), 1)]

@@ -1,7 +1,8 @@
 """
 All caches of this machine: where they are, what is in them, and whether what somebody wants is there.
 
-The variables are those that the programs themselves read.
+The variables are those that the programs themselves read: llama.cpp's in its `common/hf-cache.cpp`, before 2026 in
+`fs_get_cache_directory` of `common/common.cpp`; LM Studio's in `findLMStudioHome` of lmstudio-js.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Caches:
         hubs = [Path(hub) if hub else Path(env.get("HF_HOME") or cache / "huggingface") / "hub"]
         flat = [own] if own else [cache / "llama.cpp", home / "Library" / "Caches" / "llama.cpp"]
         ollamas = [env.get("OLLAMA_MODELS") or home / ".ollama" / "models", *_OLLAMA_OF_THE_SYSTEM]
-        studios = [*_studio(home / ".lmstudio"), *_studio(home / ".cache" / "lm-studio")]
+        named = [env.get("LMSTUDIO_HOME", ""), _first_line(home / ".lmstudio-home-pointer")]
+        homes = [*map(Path, filter(os.path.isabs, named)), home / ".lmstudio", home / ".cache" / "lm-studio"]
+        studios = [folder for each in homes for folder in _studio(each)]
         return [
             *((path, huggingface.scan) for path in dict.fromkeys([*hubs, *([own] if own else [])])),
             *((path, llamacpp.scan) for path in flat),
@@ -70,6 +73,16 @@ class Caches:
                 if right and size_bytes in (None, each.size_bytes) and _whole(each):
                     return each.path
         return None
+
+
+def _first_line(path: Path) -> str:
+    """Where LM Studio has noted its home; "" where it has not, or nothing that can be a path."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            line = file.read(4096).partition("\n")[0].strip()
+    except (OSError, ValueError):
+        return ""
+    return line if line.isprintable() else ""
 
 
 def _studio(folder: Path) -> list[Path]:
