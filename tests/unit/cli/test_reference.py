@@ -15,8 +15,11 @@ from tests.unit.cli.conftest import Command
 
 PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
 UPDATE = bool(os.environ.get("CORRAL_UPDATE_DOCS"))
-CONFIG = ("init", "show", "remove", "import", "verify", "gc", "path", "validate", "explain", "schema")
-MODELS = ("pull", "list", "show", "search", "suggest", "inspect", "split", "merge", "fetch")
+CONFIG = ("init", "show", "remove", "import", "path", "validate", "explain", "schema")
+MODELS = (
+    "pull", "list", "show", "remove", "import", "verify", "gc", "search", "suggest", "inspect", "fit", "split", "merge",
+    "fetch",
+)  # fmt: skip
 BENCH = ("gateway", "models")
 
 
