@@ -15,21 +15,21 @@ from tests.unit.cli.conftest import Command
 
 PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
 UPDATE = bool(os.environ.get("CORRAL_UPDATE_DOCS"))
-CONFIG = ("init", "show", "remove", "import", "path", "validate", "explain", "schema")
-MODELS = (
-    "pull", "list", "show", "remove", "import", "verify", "gc", "search", "suggest", "inspect", "fit", "split", "merge",
-    "fetch",
-)  # fmt: skip
-BENCH = ("gateway", "models")
+COMMAND = re.compile(r"^  ([a-z][a-z-]*)  ", re.MULTILINE)
+
+
+def below(corral: Command, name: str) -> list[str]:
+    """What its own help lists, if it is a group."""
+    listed = corral(name, "--help").out.partition("\nCommands:\n")[2]
+    return COMMAND.findall(listed)
 
 
 def helps(corral: Command) -> str:
-    commands = [(name,) for name in COMMANDS] + [("config", name) for name in CONFIG]
-    commands += [("bench", name) for name in BENCH]
-    commands += [("models", name) for name in MODELS]
+    commands = [words for name in COMMANDS for words in ((name,), *((name, each) for each in below(corral, name)))]
     parts = []
-    for command in sorted(commands, key=lambda words: [*COMMANDS].index(words[0])):
+    for command in commands:
         text = corral(*command, "--help").out.strip()
+        assert text, command
         parts.append(f"### corral {' '.join(command)}\n\n```text\n{text}\n```")
     return "\n\n".join(parts)
 
