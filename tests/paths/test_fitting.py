@@ -50,6 +50,20 @@ def test_of_gpus_that_are_not_here(shell: Shell) -> None:
     assert "Nothing fits here" in small.stdout
 
 
+def test_advice_is_for_an_engine_that_takes_it(shell: Shell) -> None:
+    """No llama-server is on PATH: the embedded engine takes no names of GPUs, and has none here."""
+    words = ("models", "fit", str(architecture("llama")), "--memory", "24GiB,8GiB")
+    ran = shell.run(*words)
+    assert ran.returncode == 0, ran.stderr
+    assert "device: [CUDA1]" in ran.stdout
+    assert "  It needs a llama-server built for CUDA: the engine that is here cannot use CUDA1. " in ran.stdout
+    asked = shell.run(*words, "--device", "CUDA0", "--json")
+    assert asked.returncode == 0, "it is that llama-server that is asked for"
+    assert "CUDA0" in json.loads(asked.stdout)["recommended"]["needs"]
+    alone = shell.run("models", "fit", str(architecture("llama")), "--memory", "ram=8GiB")
+    assert "needs a llama-server" not in alone.stdout
+
+
 def test_every_option_counts(shell: Shell) -> None:
     options = {"ctx": "8192", "parallel": "2", "cache-type-k": "q8_0", "cache-type-v": "q4_0", "n-gpu-layers": "3",
                "memory": "24GiB"}  # fmt: skip

@@ -32,6 +32,8 @@ def show(found: Said) -> None:
     else:
         print(output.printable(f"Recommended: {_words(recommended['options'])}"))
         print(output.printable(f"  {recommended['why']}"))
+        if recommended["needs"]:
+            print(output.printable(f"  {recommended['needs']}"))
         if recommended["most_context_tokens"]:
             print(f"  The longest context that fits so is {recommended['most_context_tokens']} tokens.")
         if recommended["load"] != found["asked"]:

@@ -3,7 +3,7 @@ What a model is best loaded with here: where its layers go, how much context, ho
 
 Ways are tried from the best to the least: all of it on one GPU; over several; with the cache in 8 bits; experts in
 RAM; some layers in RAM; no GPU at all. The first that fits is taken, because a layer in RAM costs far more speed than
-anything that comes before it. What somebody has asked for is never changed.
+anything that comes before it. What somebody has asked for is never changed, and what the engine refuses is no way.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from corral.domain.devices import RAM
 from corral.domain.fleet import OptionValue
 from corral.store.fit.packing import runs
 from corral.store.fit.rooms import Room, Rooms, Verdict
+from corral.store.fit.saying import Saying
 from corral.store.fit.subject import Options, Subject
 from corral.store.gguf.asked import Asked
 from corral.store.gguf.cache import cache_bytes, is_encoder
 from corral.store.gguf.estimate import Estimate
+from corral.store.gguf.placement import gpus_of
 
 COMFORTABLE: Final = 32_768  # tokens: what most work needs; more is said, not recommended
 ENOUGH: Final = 8_192
@@ -71,6 +73,7 @@ class _Way:
     why: str
     least: int = ENOUGH  # context
     alone: bool = False  # on one of several GPUs, whose name stands in `why`
+    counted: bool = True  # with layers counted out, as far as they are left open
 
 
 class _Search:
@@ -79,20 +82,26 @@ class _Search:
     def __init__(self, subject: Subject, rooms: Rooms) -> None:
         self.subject, self.rooms = subject, rooms
         self.devices = rooms.emptied()
+        own = gpus_of(Asked({}, subject.slots), self.devices)
+        self.saying = Saying(subject.server, [gpu.name for gpu in own])
 
     def tried(self, options: Options) -> Estimate:
         return self.subject.estimate({**self.subject.options, **options}, self.devices)
 
-    def fits(self, options: Options) -> bool:
-        return self.rooms.verdict(self.tried(options)) is not Verdict.NEVER
+    def works(self, options: Options) -> bool:
+        """Whether it fits with these, and whoever would serve it takes them."""
+        found = self.tried(options)
+        if self.rooms.verdict(found) is Verdict.NEVER:
+            return False
+        return self.subject.server.accepts(options, used_gpus(found))
 
     def found(self) -> tuple[dict[str, OptionValue], str] | None:
         for way in self.ways():
             for tokens in self.contexts(way.least):
                 sized: dict[str, OptionValue] = {} if tokens is None else {"ctx_size": tokens}
-                for placed in self.placed({**way.options, **sized, **self.one_slot()}, alone=way.alone):
-                    if self.fits(placed):
-                        return self.with_slots(placed), way.why.format(device=_first(placed))
+                for placed in self.placed({**way.options, **sized, **self.one_slot()}, way):
+                    if self.works(placed):
+                        return self.with_slots(placed), way.why.format(device=self.saying.only(placed))
         return None
 
     def held(self, options: Options) -> bool:
@@ -124,22 +133,24 @@ class _Search:
             for cache, words in caches:
                 yield _Way({**cache, "n_gpu_layers": "all", "n_cpu_moe": 0}, f"{why} {_named(gpus)}{words}.", LEAST)
         yield _Way({"n_gpu_layers": 0}, f"The last layers are on {_named(gpus)}, the others in RAM.", LEAST)
-        yield _Way({"device": ("none",)}, "The GPUs are too small to help: it runs in RAM.", LEAST)
+        yield _Way(self.saying.without(), "The GPUs are too small to help: it runs in RAM.", LEAST, counted=False)
 
-    def placed(self, options: dict[str, OptionValue], *, alone: bool) -> Iterator[dict[str, OptionValue]]:
-        """The same with layers counted out, as far as that is left open."""
-        if alone:  # the smallest that is enough: the larger ones are left to larger models
+    def placed(self, options: dict[str, OptionValue], way: _Way) -> Iterator[dict[str, OptionValue]]:
+        """The same with GPUs chosen and layers counted out, as far as that is left open."""
+        if way.alone:  # the smallest that is enough: the larger ones are left to larger models
             for room in sorted(self.rooms.gpus, key=lambda each: each.most_bytes):
-                yield {**options, "device": (room.device.name,)}
+                chosen = self.saying.on({room.device.name: 0})
+                if chosen is not None:
+                    yield {**options, **chosen}
             return
-        placing = not (_PLACING & self.subject.chosen) and bool(self.rooms.gpus)
+        placing = way.counted and not (_PLACING & self.subject.chosen) and bool(self.rooms.gpus)
         layers = self.subject.shape.layers
         if placing and "n_cpu_moe" in options:
             yield from _least(layers, lambda cold: self.split({**options, "n_cpu_moe": cold}, layers + 1))
         elif placing and options.get("n_gpu_layers") == 0:
             found = _least(layers, lambda away: self.split({**options, "n_gpu_layers": layers - away}, layers - away))
             yield from (each for each in found if each["n_gpu_layers"])
-        elif placing and options.get("n_gpu_layers") == "all" and "device" not in options:
+        elif placing and options.get("n_gpu_layers") == "all":
             split = self.split(options, layers + 1)
             if split is not None:
                 yield split
@@ -163,9 +174,10 @@ class _Search:
         counts = runs(self.sizes(options, count), [max(0, size) for size in kept])
         if counts is None:
             return None
-        used = [(name, run) for (_, name), run in zip(_by_name(gpus), counts, strict=True) if run]
-        shares: dict[str, OptionValue] = {"tensor_split": tuple(str(run) for _, run in used)} if len(used) > 1 else {}
-        packed = {**options, "device": tuple(name for name, _ in used), **shares}
+        chosen = self.saying.on({name: run for (_, name), run in zip(_by_name(gpus), counts, strict=True) if run})
+        if chosen is None:
+            return None
+        packed = {**options, **chosen}
         return packed if self.held(packed) else None
 
     def sizes(self, options: Options, count: int) -> list[int]:
@@ -199,7 +211,7 @@ class _Search:
         if "parallel" in self.subject.chosen or is_encoder(self.subject.shape):
             return options
         for slots in (SLOTS, SLOTS // 2):
-            if self.fits({**options, "parallel": slots}):
+            if self.works({**options, "parallel": slots}):
                 return {**options, "parallel": slots}
         return options
 
@@ -209,9 +221,9 @@ class _Search:
         if not trained or is_encoder(self.subject.shape):
             return None
         steps = range(LEAST, trained + 1, LEAST)
-        if self.fits({**options, "ctx_size": trained}):
+        if self.works({**options, "ctx_size": trained}):
             return trained
-        place = bisect.bisect_left(steps, True, key=lambda tokens: not self.fits({**options, "ctx_size": tokens}))
+        place = bisect.bisect_left(steps, True, key=lambda tokens: not self.works({**options, "ctx_size": tokens}))
         return steps[place - 1] if place else None
 
     def trained(self) -> int:
@@ -247,9 +259,9 @@ def _least(most: int, way: Callable[[int], dict[str, OptionValue] | None]) -> It
         yield found
 
 
-def _first(options: Options) -> str:
-    device = options.get("device")
-    return device[0] if isinstance(device, tuple) and device else ""
+def used_gpus(found: Estimate) -> frozenset[str]:
+    """Those that hold something of the model; a driver is on every one that the program sees."""
+    return frozenset(name for name, size in (found.weights + found.cache).items() if size and name != RAM)
 
 
 def _by_name(gpus: Sequence[Room]) -> list[tuple[Room, str]]:

@@ -14,7 +14,7 @@ from typing import Final
 
 from corral.domain.devices import RAM
 from corral.domain.fleet import OptionValue
-from corral.store.fit.advice import Advice, Where, advise
+from corral.store.fit.advice import Advice, Where, advise, used_gpus
 from corral.store.fit.rooms import Rooms, Verdict
 from corral.store.fit.speed import Bandwidth, Speed, speed
 from corral.store.fit.subject import Options, Subject, of_quant
@@ -60,10 +60,11 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Recommended:
-    """`options` as a config has them."""
+    """`options` as a config has them. `needs` says which program it takes, where that which is here cannot do it."""
 
     options: Mapping[str, OptionValue]
     why: str
+    needs: str
     most_context_tokens: int | None
     load: Load
 
@@ -117,7 +118,8 @@ def fit(subject: Subject, rooms: Rooms, bandwidth: Bandwidth) -> Fit:
 def _recommended(subject: Subject, advice: Advice, rooms: Rooms, bandwidth: Bandwidth) -> Recommended:
     options = {**subject.options, **advice.options}
     load = _load(subject, options, advice.estimate, rooms, bandwidth)
-    return Recommended(advice.options, advice.why, advice.most_context_tokens, load)
+    needs = subject.server.needs(used_gpus(advice.estimate))
+    return Recommended(advice.options, advice.why, needs, advice.most_context_tokens, load)
 
 
 def _load(subject: Subject, options: Options, found: Estimate, rooms: Rooms, bandwidth: Bandwidth) -> Load:

@@ -11,12 +11,13 @@ few heads or recurrent layers, too low for those of 2023 that have a key-value h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from corral.domain.devices import DeviceMemory
 from corral.store.fit.report import QuantFit, quant_fit
 from corral.store.fit.rooms import Rooms
+from corral.store.fit.server import AnyServer, Server
 from corral.store.fit.subject import Options, Subject, of_shape
 from corral.store.gguf.cache import is_encoder
 from corral.store.gguf.shape import MAX_NUMBER, ModelShape, Number
@@ -84,10 +85,12 @@ class Judge:
 
     rooms: Rooms
     options: Options
+    server: Server = field(default_factory=AnyServer)
 
     def of(self, model: RoughModel) -> QuantFit:
         """Raises nothing: a model that cannot be fits nowhere."""
-        return quant_fit(subject_of(model, self.options), self.rooms, _unknown)
+        subject = replace(subject_of(model, self.options), server=self.server)
+        return quant_fit(subject, self.rooms, _unknown)
 
 
 def _unknown(device: DeviceMemory) -> None:

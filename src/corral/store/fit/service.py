@@ -31,6 +31,7 @@ from corral.store.fit.remote import of_reference
 from corral.store.fit.report import Fit, fit
 from corral.store.fit.rooms import Rooms, rooms_of
 from corral.store.fit.rough import Judge
+from corral.store.fit.server import EngineServer, back_end
 from corral.store.fit.subject import of_model
 from corral.store.gguf.memory import FileFootprints
 from corral.store.known import KnownFiles
@@ -84,21 +85,26 @@ class Fitting:
             )
         engine = self._engines[ENGINE]
         model = dataclasses.replace(model, options={**model.options, **checked(engine.options, wanted.options)})
-        problems = engine.problems(model)
-        if problems:
-            raise BadRequest(problems[0], hint=" ".join(problems[1:]))
         usable = await engine.devices(model)
         rooms = await asyncio.to_thread(self._rooms, usable, wanted.memory)
-        return await asyncio.to_thread(self._fit, engine, model, rooms)
+        here = frozenset(each.name for each in usable)
+        imagined = frozenset(room.device.name for room in rooms.gpus) - here if wanted.memory else frozenset()
+        server = EngineServer(engine, model, here, imagined)
+        problems = server.problems({}, ())
+        if problems:
+            raise BadRequest(problems[0], hint=" ".join(problems[1:]))
+        return await asyncio.to_thread(self._fit, server, rooms)
 
     async def judge(self) -> Judge:
         """For models in lists: the memories that llama.cpp can use here, and what it is asked for unless told."""
-        usual = self._engines[ENGINE].resolved(ModelSpec("any"))
-        usable = await self._engines[ENGINE].devices(usual)
-        return Judge(await asyncio.to_thread(self._rooms, usable, ()), usual.options)
+        engine, any_model = self._engines[ENGINE], ModelSpec("any", Source("/any.gguf"))
+        usable = await engine.devices(any_model)
+        server = EngineServer(engine, any_model, frozenset(each.name for each in usable))
+        rooms = await asyncio.to_thread(self._rooms, usable, ())
+        return Judge(rooms, engine.resolved(any_model).options, server)
 
-    def _fit(self, engine: Engine, model: ModelSpec, rooms: Rooms) -> Fit:
-        model = with_files(model, self._supply)
+    def _fit(self, server: EngineServer, rooms: Rooms) -> Fit:
+        engine, model = server.engine, with_files(server.model, self._supply)
         resolved = engine.resolved(model)
         usual = engine.resolved(ModelSpec(model.name)).options
         said = {name for name, value in resolved.options.items() if name not in usual or usual[name] != value}
@@ -107,7 +113,7 @@ class Fitting:
             subject = of_model(resolved, chosen, self._files, self._known, resolved.options)
         else:
             subject = of_reference(resolved, self._access(), options=resolved.options, chosen=chosen, files=self._files)
-        return fit(subject, rooms, self._bandwidth)
+        return fit(dataclasses.replace(subject, server=server), rooms, self._bandwidth)
 
     def _rooms(self, usable: Sequence[DeviceMemory], memory: Sequence[str]) -> Rooms:
         devices, limits = self._host()
@@ -166,7 +172,7 @@ def imagined(there: Sequence[DeviceMemory], memory: Sequence[str]) -> list[Devic
     for text in memory[:_MOST_MEMORIES]:
         name, equals, size = text.rpartition("=")
         place = len([each for each in sizes if each != RAM])
-        usual = gpus[place].name if place < len(gpus) else f"CUDA{place}"
+        usual = gpus[place].name if place < len(gpus) else f"{back_end(gpus[0].name) if gpus else 'CUDA'}{place}"
         sizes[name.strip() if equals else usual] = _size(text, size)
     if RAM in sizes:
         total = sizes.pop(RAM)

@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.fleet import ModelSpec, OptionValue
+from corral.store.fit.server import AnyServer, Server
 from corral.store.gguf.asked import Asked
 from corral.store.gguf.estimate import Estimate
 from corral.store.gguf.facts import says
@@ -47,6 +48,7 @@ class Subject:
     offered: Mapping[str, int] = field(default_factory=dict)
     projector_bytes: int = 0  # of the file that comes with one elsewhere; of one here `estimate` knows it
     files: FileFootprints = field(default_factory=FileFootprints)  # of what goes with one elsewhere
+    server: Server = field(default_factory=AnyServer)
 
 
 def of_model(

@@ -21,6 +21,11 @@ def test_gpus_in_their_order() -> None:
     assert sizes("24GiB", "8GiB") == {RAM: (64, 60), "CUDA0": (24, 24), "CUDA1": (8, 8)}
 
 
+def test_more_gpus_are_of_the_kind_that_is_here() -> None:
+    here = (HERE[0], DeviceMemory("Vulkan0", 8 * GIB, 8 * GIB))
+    assert [each.name for each in imagined(here, ["8GiB", "4GiB"])] == [RAM, "Vulkan0", "Vulkan1"]
+
+
 def test_memories_by_name() -> None:
     assert sizes("ram=16GiB") == {RAM: (16, 16), "CUDA0": (80, 9)}
     assert sizes("Vulkan3=8GiB", "ram=16GiB") == {RAM: (16, 16), "Vulkan3": (8, 8)}
