@@ -12,7 +12,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -49,6 +49,7 @@ class Reply:
     reset: bool = False  # where it is cut, or before anything was sent: RST instead of FIN
     hang: bool = False  # where it is cut: nothing more comes
     per_s: float = 0.0  # bytes a second; 0 as fast as can be
+    drip: bool = False  # a byte every 10 ms, for as long as somebody takes them
     raw: bytes = b""  # instead of a head and body
 
 
@@ -154,6 +155,10 @@ class FileServer:
 
     def _body(self, sock: socket.socket, reply: Reply) -> None:
         body = memoryview(reply.body)[: reply.cut]
+        for at in range(len(body) if reply.drip else 0):
+            if self.ended.wait(0.01):
+                return
+            sock.sendall(body[at : at + 1])
         began, at = time.monotonic(), 0
         while at < len(body):
             if reply.per_s:
@@ -165,6 +170,21 @@ class FileServer:
             at += len(piece)
             with self._lock:
                 self.sent_bytes += len(piece)
+
+
+@contextlib.contextmanager
+def deaf(host: str = "127.0.0.1") -> Iterator[int]:
+    """A port of a host that accepts no connection and refuses none: whoever asks hears nothing."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((host, 0))
+        listener.listen(0)
+        port: int = listener.getsockname()[1]
+        for _ in range(3):  # its queue is full after the first one or two
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((host, port))
+        yield port
 
 
 def _reset(sock: socket.socket) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from corral.domain.errors import FetchFailed, FetchRefused, FetchStopped, WrongContent
 from corral.store.fetch.denial import TooBusy
+from corral.store.fetch.patience import Patience
 from corral.store.fetch.pulling import Pulling
 from corral.store.fetch.rules import WebRules
 from corral.store.fetch.web import Web
@@ -291,3 +292,41 @@ def test_a_server_that_hangs_is_left_at_once_when_the_fetch_is_stopped(tmp_path:
         with pytest.raises(FetchStopped):
             puller(tmp_path, timeout_s=30).fetch(plan_for(f"{server.origin}/x"), stop=lambda: time.monotonic() > end)
         assert time.monotonic() - end < 1.0
+
+
+class Fast:
+    """A clock of which a second takes a hundredth of one; waits for servers take no time."""
+
+    def patience(self) -> Patience:
+        return Patience(sleep=lambda seconds: time.sleep(seconds / 100), now=lambda: 100 * time.monotonic())
+
+
+def test_a_server_that_drips_is_left_for_another_connection(tmp_path: Path) -> None:
+    """A byte now and then keeps a connection from being silent, for ever."""
+
+    def serve(number: int, ask: Ask) -> Reply:
+        reply = of_file(ask, DATA)
+        return dataclasses.replace(reply, drip=True) if number % 2 == 0 else reply
+
+    patience = Fast().patience()
+    web = Web(WebRules(insecure=True, private=True), patience=patience)
+    with FileServer(Counted(serve)) as server:
+        assert whole(Pulling(tmp_path, web, patience=patience).fetch(plan_for(f"{server.origin}/model.bin")))
+
+
+@pytest.mark.parametrize("ranges", [True])
+def test_a_server_that_only_drips_is_given_up_and_what_came_is_kept(tmp_path: Path, ranges: bool) -> None:
+    drips = False
+    with FileServer(
+        lambda ask: dataclasses.replace(of_file(ask, DATA, ranges=ranges or not drips, per_s=5e6), drip=drips)
+    ) as server:
+        begun(tmp_path, server)
+        drips = True
+        patience = Fast().patience()
+        web = Web(WebRules(insecure=True, private=True, retries=1), patience=patience)
+        with pytest.raises(FetchFailed, match="it brings less than 1,024 bytes a second"):
+            Pulling(tmp_path, web, patience=patience).fetch(plan_for(f"{server.origin}/model.bin"))
+        drips = False
+        told = Told()
+        assert whole(puller(tmp_path).fetch(plan_for(f"{server.origin}/model.bin"), told))
+        assert told[0].done_bytes > SIZE / 3

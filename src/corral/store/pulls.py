@@ -199,7 +199,7 @@ class StorePulls:
         if reference is None:
             return False
         fetches = StoreFetches(self._spec(), self._env)
-        plan = fetches.plan(reference)
+        plan = fetches.plan(reference, stop=pull.stop.is_set)
         self._planned(pull)(plan)
         fetches.fetch(plan, pull.told, stop=pull.stop.is_set)
         logger.info("[%s] Model pulled to %s", pull.label, fetches.places(plan)[0])

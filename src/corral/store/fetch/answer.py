@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Final
 
 from corral.domain.errors import FetchFailed, WrongContent
+from corral.store.fetch.pace import LEAST_PER_S, Pace
 from corral.store.fetch.patience import Stop
 from corral.store.fetch.rules import Target
 from corral.store.fetch.wire import Interrupted, Wire
@@ -19,7 +20,7 @@ class Answer:
     """
     A status, headers (names in small letters) and a body.
 
-    Reading raises Interrupted where the connection ends or falls silent before the body is whole: it never seems
+    Reading raises Interrupted where the connection ends, drips or falls silent before the body is whole: it never seems
     shorter than it is. `length` is None where the server does not say it.
     """
 
@@ -40,6 +41,7 @@ class Answer:
         self.then: Callable[[], None] = _nothing  # done with a connection that may be used again
         self._left = None if response.chunked or response.length is None else response.length
         self._done = self._left == 0
+        self._pace = Pace()
 
     @property
     def url(self) -> str:
@@ -91,8 +93,12 @@ class Answer:
         """What has come, at most as much as fits; 0 is the end. Raises Interrupted, FetchStopped."""
         if self._done:
             return 0
+        now = self._wire.patience.now
+        began = now()
         try:
             count = self._known(buffer) if self._left is not None else self._unknown(buffer)
+            if count and self._pace.drips(count, now() - began):
+                raise ConnectionError(f"it brings less than {LEAST_PER_S:,} bytes a second")
         except (OSError, http.client.HTTPException) as error:
             raise interrupted(self.target, error) from error
         self._done = count == 0 or self._left == 0

@@ -20,9 +20,11 @@ import msgspec
 from corral.domain.errors import FetchFailed, FetchRefused, WrongContent
 from corral.store.fetch.answer import Answer, interrupted
 from corral.store.fetch.denial import TooBusy, denial, may_pass
+from corral.store.fetch.dial import Dial, Resolve, resolve
 from corral.store.fetch.patience import LONGEST_ASKED_S, Patience, Stop, never
+from corral.store.fetch.proxy import Proxy, basic
 from corral.store.fetch.rules import Target, WebRules, check_target, joined, shown, target_of
-from corral.store.fetch.wire import HEAD_S, Dial, Interrupted, Proxy, Resolve, Wire, basic, resolve
+from corral.store.fetch.wire import HEAD_S, Interrupted, Wire
 from corral.version import __version__
 
 logger = logging.getLogger(__name__)
