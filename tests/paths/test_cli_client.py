@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 from corral.cli import main
+from corral.domain.errors import UnknownModel
 
 MODEL = {
     "model": "coder", "state": "ready", "instance": "i1", "leases": 1, "slots": 2, "waiting": 0, "ram_bytes": 1024**3,
@@ -191,6 +192,15 @@ def test_a_refusal_is_told_in_the_servers_words(corral: Script, capsys: pytest.C
     corral.answers["/api/corral/load"] = refuse(404, "No Model is named 'codr'. Did you mean 'coder'?")
     assert main.run(["load", "codr"]) == 1
     assert "corral: No Model is named 'codr'. Did you mean 'coder'?\n" in capsys.readouterr().err
+
+
+def test_a_terminal_is_told_of_commands_where_programs_are_told_of_routes(
+    corral: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corral.answers["/api/corral/load"] = refuse(404, UnknownModel("nobody").sentence())
+    assert UnknownModel("nobody").sentence() == "No Model is named 'nobody'. GET /v1/models lists them."
+    assert main.run(["load", "nobody"]) == 1
+    assert capsys.readouterr().err.endswith("corral: No Model is named 'nobody'. `corral ps --all` lists them.\n")
 
 
 def test_logs(corral: Script, capsys: pytest.CaptureFixture[str]) -> None:

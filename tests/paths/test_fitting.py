@@ -102,7 +102,14 @@ def test_of_what_is_in_the_store_by_its_name(shell: Shell) -> None:
         asked = json.loads(shell.run("models", "fit", "mine", "--ctx", "4096", "--json").stdout)
         assert asked["asked"]["devices"][0]["weights_bytes"] == alone["asked"]["devices"][0]["weights_bytes"]
         ran = shell.run("models", "fit", "nobody")
-        assert ran.returncode == 1 and "nobody" in ran.stderr
+        assert ran.stderr == "corral: No Model is named 'nobody'. `corral ps --all` lists them.\n"
+        assert ran.returncode == 1
+    ran = shell.run("models", "fit", "nobody")
+    assert (ran.returncode, ran.stderr) == (
+        1,
+        "corral: No Model is named 'nobody'. `corral config show` has the Models of the config, `corral models list` "
+        "shows the store.\n",
+    )
 
 
 def test_mistakes_are_sentences(shell: Shell, tmp_path: Path) -> None:

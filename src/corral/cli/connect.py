@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from corral.cli.usage import UsageError
-from corral.domain.errors import ConfigError, CorralError, PlaceFailed, Refused
+from corral.domain.errors import ConfigError, CorralError, PlaceFailed, Refused, UnknownModel
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -142,6 +142,7 @@ def _answered(response: HTTPResponse) -> Answered:
     message = error.get("message") if isinstance(error, dict) else error
     if not isinstance(message, str) or not message:
         message = f"The answer was {response.status} {response.reason}."
+    message = message.replace(UnknownModel.listed, "`corral ps --all` lists them.")
     code = str(error.get("code", "")) if isinstance(error, dict) else ""
     return Answered(message, response.status, code=code)
 

@@ -14,6 +14,7 @@ from typing import Final, NoReturn
 
 from corral.version import __version__
 
+_LISTED: Final = "`corral config show` has the Models of the config, `corral models list` shows the store."
 _CANNOT_WRITE: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -49,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str], *, debug: bool) -> int:
     from corral.cli.commands import build
     from corral.cli.usage import UsageError
-    from corral.domain.errors import CorralError
+    from corral.domain.errors import CorralError, UnknownModel
 
     try:
         build(arguments)(args=list(arguments), prog_name="corral")
@@ -58,7 +59,7 @@ def _run(arguments: Sequence[str], *, debug: bool) -> int:
     except CorralError as error:
         if debug:
             raise
-        _complain(error.sentence())
+        _complain(error.sentence().replace(UnknownModel.listed, _LISTED))
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         return 130

@@ -100,12 +100,14 @@ class UnknownModel(Refused):
 
     code = "model_not_found"
     status = 404
+    listed: ClassVar[str] = "GET /v1/models lists them."
+    """What to do next, where no name is near; the command line has other words for it."""
 
     def __init__(self, name: str, near: tuple[str, ...] = ()) -> None:
         self.name = name
         self.near = near
         shown = name if len(name) <= 100 else name[:97] + "..."
-        hint = f"Did you mean {' or '.join(repr(n) for n in near)}?" if near else "GET /v1/models lists them."
+        hint = f"Did you mean {' or '.join(repr(n) for n in near)}?" if near else self.listed
         super().__init__(f"No Model is named {shown!r}.", hint=hint)
 
 

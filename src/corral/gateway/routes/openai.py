@@ -9,7 +9,7 @@ import msgspec
 
 from corral.contracts.requests import Wanted
 from corral.domain.bodies import UNREADABLE, unreadable
-from corral.domain.errors import BadRequest
+from corral.domain.errors import BadRequest, UnknownModel
 from corral.domain.fleet import ModelSpec
 from corral.gateway.directory import ModelDirectory
 from corral.gateway.routes.table import FROM_BODY, FROM_QUERY, Route
@@ -64,9 +64,7 @@ def named(name: str | None, route: Route, directory: ModelDirectory) -> ModelSpe
     if name is None or name == "":
         found = directory.unnamed(route.task)
         if found is None:
-            raise BadRequest(
-                f"Which Model? It is named by {route.model_from.value}.", hint="GET /v1/models lists them."
-            )
+            raise BadRequest(f"Which Model? It is named by {route.model_from.value}.", hint=UnknownModel.listed)
         return found
     found = directory.find(name)
     return found if found is not None else directory.standing_in(name, route.task)
