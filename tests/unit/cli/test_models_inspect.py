@@ -61,7 +61,8 @@ def told(corral: Command, path: Path) -> dict[str, str]:
 def test_all_that_a_model_of_experts_says(corral: Command, tmp_path: Path) -> None:
     path = written(
         tmp_path / "m.gguf", "deepseek2",
-        general__license="other", general__license__name="deepseek", general__languages=["en", "zh"],
+        general__license="other", general__license__name="deepseek",
+        general__license__link="https://deepseek.lan/LICENSE", general__languages=["en", "zh"],
         general__tags=["moe"], general__file_type=1, A__block_count=5, A__nextn_predict_layers=1,
         A__context_length=163840, A__embedding_length=7168, A__feed_forward_length=18432, A__attention__head_count=128,
         A__attention__head_count_kv=1, A__attention__kv_lora_rank=512, A__attention__key_length=576,
@@ -87,7 +88,7 @@ def test_all_that_a_model_of_experts_says(corral: Command, tmp_path: Path) -> No
         "chat template": "35 characters, knows tools and reasoning",
         "good for": "chat, completion, tools, reasoning",
         "quantisation": "F16, 16.00 bits per weight",
-        "licence": "other",
+        "licence": "other, deepseek, https://deepseek.lan/LICENSE",
         "languages": "en, zh",
         "tags": "moe",
     }

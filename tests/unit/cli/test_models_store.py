@@ -105,6 +105,18 @@ def test_every_column_says_what_the_file_is(corral: Command, store: Path) -> Non
     assert (shown["architecture"], shown["quantisation"], shown["context"]) == ("llama", "F32", "32768 tokens")
 
 
+def test_a_licence_is_that_of_the_file_where_nobody_else_has_said_one(corral: Command, store: Path) -> None:
+    put(store, "import/silent.gguf")
+    assert "\nlicence" not in corral("models", "show", "silent").out
+    writer = gguf.GGUFWriter(store / "import/free.gguf", "llama")
+    writer.add_license("apache-2.0")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    assert "licence      apache-2.0\n" in corral("models", "show", "free").out
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -123,6 +135,31 @@ def test_what_a_model_is_loaded_with_is_used_too(corral: Command, store: Path, t
     assert ran.code == 1 and "used by mine of the config" in ran.err and file.exists()
 
 
+def test_the_projector_that_comes_with_a_model_is_used_with_it(corral: Command, store: Path) -> None:
+    """Named in no option: it lies in the folder of what the Model's reference means."""
+    put(store, "hf/org/R/ada-Q4_K_M.gguf", reference="hf.co/org/R:Q4_K_M")
+    eyes = kit.put(store / "hf/org/R/mmproj-F16.gguf", projector())
+    kit.describe(store, "hf/org/R/mmproj-F16.gguf", reference="hf.co/org/R:Q4_K_M")
+    (name,) = [each["name"] for each in json.loads(corral("models", "list", "--all", "--json").out)
+               if each["kind"] == "projector"]  # fmt: skip
+    assert json.loads(corral("models", "show", name, "--json").out)["used_by"] == []
+    Path("corral.yaml").write_text("models: {mine: {source: 'hf.co/org/R:Q4_K_M'}}")
+    assert json.loads(corral("models", "show", name, "--json").out)["used_by"] == ["mine"]
+    ran = corral("models", "remove", name)
+    assert ran.code == 1 and "used by mine of the config" in ran.err and eyes.exists()
+
+
+def test_what_lies_elsewhere_is_verified_and_left_alone(corral: Command, store: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    kit.put(home / ".lmstudio/models/org/R/ada.gguf", model(ADA))
+    before = {path for path in home.rglob("*") if ".cache" not in path.parts}
+    (name,) = [each["name"] for each in json.loads(corral("models", "list", "--all", "--json").out)]
+    for _ in range(2):
+        ran = corral("models", "verify", name)
+        assert (ran.code, ran.out.split()[0]) == (0, "new"), ran.err
+    assert {path for path in home.rglob("*") if ".cache" not in path.parts} == before
+
+
 def test_a_link_in_the_config_is_use_too(corral: Command, store: Path, tmp_path: Path) -> None:
     (tmp_path / "link.gguf").symlink_to(put(store, "import/a.gguf"))
     Path("corral.yaml").write_text(f"models: {{mine: {{source: {tmp_path}/link.gguf}}}}")
@@ -137,11 +174,11 @@ def test_the_store_is_where_the_config_says(corral: Command, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["ada", "hf/org/R/ada", "hf/org/R/ada.gguf", "hf.co/org/R:Q4"])
 def test_show_takes_names_places_and_references(corral: Command, store: Path, name: str) -> None:
-    put(store, "hf/org/R/ada.gguf", reference="hf.co/org/R:Q4", sha="ab" * 32, url="https://hf.co/x")
+    put(store, "hf/org/R/ada.gguf", reference="hf.co/org/R:Q4", sha="ab" * 32, url="https://hf.co/x", licence="mit")
     ran = corral("models", "show", name if name != "ada" else "r-q4")
     assert ran.code == 0, ran.err
     assert f"file         {store}/hf/org/R/ada.gguf" in ran.out and "sha256       abab" in ran.out
-    assert "reference    hf.co/org/R:Q4" in ran.out
+    assert "reference    hf.co/org/R:Q4" in ran.out and "licence      mit\n" in ran.out
 
 
 @pytest.mark.parametrize("name", ["../import/a", "/etc/passwd", "import/../import/a", "a\0b", "", "ä" * 300])

@@ -39,7 +39,7 @@ def lines(found: Inspection) -> Iterator[tuple[str, str]]:
         ("good for", ", ".join(found.capabilities)),
         ("quantisation", _quantisation(found.quantisation)),
         ("split", _split(found.split) if found.split else ""),
-        ("licence", found.licence),
+        ("licence", _licence(found)),
         ("languages", ", ".join(found.languages)),
         ("tags", ", ".join(found.tags)),
     ):
@@ -175,6 +175,11 @@ def _projector(found: Inspection) -> str:
     where = f"{found.projector.file}: " if found.projector.file else ""
     kind = f" ({found.projector.kind})" if found.projector.kind else ""
     return f"{where}adds {inputs}{kind}"
+
+
+def _licence(found: Inspection) -> str:
+    name = "" if found.licence_name == found.licence else found.licence_name
+    return _joined(found.licence, name, found.licence_link)
 
 
 def _quantisation(quantisation: Quantisation) -> str:

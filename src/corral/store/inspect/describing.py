@@ -78,6 +78,8 @@ def described(
         quantisation=Quantisation(known.quantisation, overall_bits(shares), shares),
         split=split,
         licence=known.license or _short(header.text("general.license.name")) or _short(licence),
+        licence_name=_short(header.text("general.license.name")),
+        licence_link=_short(header.text("general.license.link")),
         languages=known.languages,
         tags=known.tags,
     )

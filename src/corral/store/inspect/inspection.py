@@ -102,7 +102,8 @@ class Inspection:
     """
     One model. `kind` is model, projector, adapter, or what else the file says that it is.
 
-    `files` are the names of its parts, as far as they are there.
+    `files` are the names of its parts, as far as they are there. `licence` is commonly `other` where one has a name
+    of its own, and a link to its text.
     """
 
     kind: str
@@ -131,5 +132,7 @@ class Inspection:
     quantisation: Quantisation
     split: Split | None
     licence: str
+    licence_name: str
+    licence_link: str
     languages: tuple[str, ...]
     tags: tuple[str, ...]

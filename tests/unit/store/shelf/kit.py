@@ -30,10 +30,11 @@ def put(path: Path, source: Path) -> Path:
     return path
 
 
-def describe(root: Path, place: str, *, reference: str = "", sha: str = "", url: str = "") -> None:
+def describe(root: Path, place: str, *, reference: str = "", sha: str = "", url: str = "", licence: str = "") -> None:
     """Give a file of the store its origin."""
     size = (root / place).stat().st_size
-    origin.write(root, place, Origin(origin.VERSION, reference, url, size, sha or sha256(root / place)))
+    said = Origin(origin.VERSION, reference, url, size, sha or sha256(root / place), licence=licence)
+    origin.write(root, place, said)
 
 
 def hub(root: Path, repo: str, name: str, source: Path, *, revision: str = "main", commit: str = COMMIT) -> Path:
