@@ -51,11 +51,17 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All files of one model; the first is the one that an engine is given."""
+    """
+    All files of one model; the first is the one that an engine is given.
+
+    Where nobody could be asked, `unasked` is a sentence that says why, and the files are what other programs have of
+    it on this machine: their addresses are `file:` ones.
+    """
 
     reference: Reference
     files: tuple[RemoteFile, ...]
     licence: str = ""
+    unasked: str = ""
 
     @property
     def size_bytes(self) -> int | None:
@@ -75,6 +81,11 @@ class Fetched:
     def model(self) -> Path:
         """The file to hand to an engine."""
         return self.paths[0]
+
+    def beside(self, role: Role) -> tuple[Path, ...]:
+        """What of this role came along with it. All parts of a split model are of its own."""
+        files = zip(self.paths, self.plan.files, strict=True)
+        return tuple(path for path, file in files if file.role is role is not self.plan.files[0].role)
 
 
 Told = Callable[[Progress], None]

@@ -22,7 +22,8 @@ class Source:
     Where a Model's weights come from: a file of this machine, a place to fetch them from, or nothing for an engine that
     already runs.
 
-    With a `reference` the `path` is "" until the files are here, and so is that of their `projector`.
+    With a `reference` the `path` is "" until the files are here, and so are those of the `projector` and the `adapters`
+    that come along with it.
     """
 
     path: str = ""
@@ -31,6 +32,7 @@ class Source:
     sha256: str = ""
     pictures: bool = True  # its projector is wanted too, where there is one
     projector: str = ""
+    adapters: tuple[str, ...] = ()
     auto_download: bool = True
 
     @property

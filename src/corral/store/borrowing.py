@@ -1,61 +1,119 @@
 """
-Files that another program has fetched already, taken into the store without a copy: by a hard link, once their hash
-is seen to be right.
+Files that another program has fetched already, used by the store without a copy, once their hash is seen to be right.
 
-Programs that cache models put new content under new names, so what is linked stays as it is; its space is free again
-when both have removed it. Where a link cannot be (another disk, another owner), the file is fetched.
+By a hard link: programs that cache models put new content under new names, so what is linked stays as it is, and its
+space is free again when both have removed it. Where a hard link cannot be (another disk, another owner), by a symbolic
+one, which leads nowhere once the other program removes its file: the model is fetched again then.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from corral.contracts.fetching import Plan, Progress, RemoteFile, Told
-from corral.domain.errors import StoreFailed
-from corral.store.fetch import origin
-from corral.store.fetch.disk import Beside, Disk, Folder, place, sha256_of
+from corral.domain.errors import FetchStopped, StoreFailed, WrongContent
+from corral.store.fetch import journal, linked, origin
+from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, place, sha256_of
 from corral.store.fetch.lock import lock
 from corral.store.fetch.origin import Origin
 from corral.store.fetch.rules import shown
+from corral.store.gguf.reader import read_header
+from corral.store.shelf import origin as kept
 
 logger = logging.getLogger(__name__)
 
 Found = Callable[[str, int], Path | None]
 """A file of another program by its SHA-256 and size; what that program says of it is not relied on."""
 
+_NO_HARD_LINK: Final = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOTSUP)
+
 
 def borrow(root: Path, plan: Plan, found: Found, told: Told, stop: Callable[[], bool]) -> None:
-    """Link what is missing of a plan and found elsewhere; what cannot be linked is left for the fetch."""
+    """
+    Link what is missing of a plan and found elsewhere; what cannot be linked is left for the fetch.
+
+    What the plan itself has elsewhere must be right, because it can be had nowhere else: raises StoreFailed.
+    """
     for file in plan.files:
-        if not file.sha256 or file.size_bytes is None or os.path.lexists(root / file.path):
+        if linked.is_there(root / file.path):
             continue
-        there = found(file.sha256, file.size_bytes)
-        if there is not None:
-            try:
+        there = local_path(file)
+        try:
+            if there is not None:
                 _link(root, plan, file, Path(os.path.realpath(there)), told, stop)
-            except (OSError, StoreFailed) as error:
-                logger.info("%s is in %s and cannot be linked: %s", file.path, there, error)
+            elif file.sha256 and file.size_bytes is not None:
+                there = found(file.sha256, file.size_bytes)
+                if there is not None:
+                    _link(root, plan, file, Path(os.path.realpath(there)), told, stop)
+        except FetchStopped:
+            raise
+        except StoreFailed as error:
+            if plan.unasked:
+                raise
+            logger.info("%s is in %s and cannot be used from there: %s", file.path, there, error)
+
+
+def local_path(file: RemoteFile) -> Path | None:
+    """Where a file of a plan lies on this machine; None where it has to be fetched."""
+    parts = urlsplit(file.url)
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+
+
+def used_from(path: Path) -> str:
+    """The file of another program that a file of the store is a link to; "" for any other. Raises StoreFailed."""
+    said = kept.read(path.parent, path.name)
+    return said.linked if said is not None else ""
 
 
 def _link(root: Path, plan: Plan, file: RemoteFile, there: Path, told: Told, stop: Callable[[], bool]) -> None:
     folders, name = place(file.path)
     beside = Beside.of(name)
     with Disk().folder(root, folders, make=True) as folder, lock(folder, beside) as mine:
-        if not mine or folder.stat(name) is not None or folder.stat(beside.part) is not None:
-            return  # somebody fetches it, or has begun to
-        if there.stat().st_dev != os.fstat(folder.fd).st_dev or not _right(there, file, plan, told, stop):
-            return
-        folder.remove(beside.origin)  # of a file that was here once
-        os.link(there, name, dst_dir_fd=folder.fd, follow_symlinks=False)
-        _say(folder, beside, plan, file)
-        logger.info("%s: linked to %s", file.path, there)
+        if not mine or not _free(folder, beside):
+            return  # somebody fetches it, or has put another file there
+        with disk_errors(f"{there} cannot be used in place"):
+            status, digest = _looked_at(there, file, plan, told, stop)
+            folder.remove(beside.name)
+            folder.remove(beside.origin)  # of a file that was here once
+            symbolic = _made(folder, name, there)
+            said = Origin(
+                origin.VERSION,
+                str(plan.reference),
+                shown(file.url),
+                status.st_size,
+                digest,
+                fetched_at=round(time.time(), 3),
+                licence=plan.licence,
+                role=file.role.value,
+                linked=str(there),
+                linked_mtime_ns=status.st_mtime_ns if symbolic else 0,
+            )
+            origin.save(folder, beside, said)
+            folder.sync()
+            journal.discard(folder, beside, part=True)  # of a fetch that was given up
+        logger.info("%s: used in place from %s", file.path, there)
 
 
-def _right(there: Path, file: RemoteFile, plan: Plan, told: Told, stop: Callable[[], bool]) -> bool:
+def _free(folder: Folder, beside: Beside) -> bool:
+    """Nothing is there, or a link of ours that leads nowhere by now, or to another file."""
+    if folder.stat(beside.name) is None:
+        return True
+    said = origin.load(folder, beside)
+    return said is not None and bool(said.linked) and folder.is_link(beside.name)
+
+
+def _looked_at(
+    there: Path, file: RemoteFile, plan: Plan, told: Told, stop: Callable[[], bool]
+) -> tuple[os.stat_result, str]:
+    """What it is now. Raises OSError, FetchStopped, WrongContent and BadGguf."""
     done, files = 0, len(plan.files)
 
     def hashed(more: int) -> None:
@@ -66,26 +124,30 @@ def _right(there: Path, file: RemoteFile, plan: Plan, told: Told, stop: Callable
 
     fd = os.open(there, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        return os.fstat(fd).st_size == file.size_bytes and sha256_of(fd, stop, hashed) == file.sha256
+        status = os.fstat(fd)
+        if status.st_size == file.size_bytes:
+            digest = sha256_of(fd, stop, hashed)
+            if not digest:
+                raise FetchStopped()
+            if not file.sha256:  # nobody vouches for it: it must at least be a whole model file
+                read_header(there)
+            if digest == file.sha256 or not file.sha256:
+                return status, digest
     finally:
         os.close(fd)
-
-
-def _say(folder: Folder, beside: Beside, plan: Plan, file: RemoteFile) -> None:
-    assert file.size_bytes is not None
-    origin.save(
-        folder,
-        beside,
-        Origin(
-            origin.VERSION,
-            str(plan.reference),
-            shown(file.url),
-            file.size_bytes,
-            file.sha256,
-            "",
-            round(time.time(), 3),
-            plan.licence,
-            file.role.value,
-        ),
+    raise WrongContent(
+        f"{there} is not what it is kept as: its content has changed.",
+        hint="Remove it with the program that keeps it, and fetch it again.",
     )
-    folder.sync()
+
+
+def _made(folder: Folder, name: str, there: Path) -> bool:
+    """Make the link; whether it is a symbolic one. Raises OSError."""
+    try:
+        os.link(there, name, dst_dir_fd=folder.fd, follow_symlinks=False)
+        return False
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINK:
+            raise
+    os.symlink(there, name, dir_fd=folder.fd)
+    return True

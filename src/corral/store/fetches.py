@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from corral.contracts.fetching import Fetched, Plan, Progress, RemoteFile, Told
 from corral.domain.errors import FetchStopped, WrongContent
 from corral.domain.references import FileReference, OllamaReference, Reference
 from corral.domain.storage import StoreSpec
-from corral.store.borrowing import borrow
+from corral.store.borrowing import borrow, local_path
+from corral.store.fetch import linked
 from corral.store.fetch.disk import disk_errors, sha256_of
 from corral.store.fetch.patience import never
 from corral.store.fetch.pulling import Pulling, quiet
@@ -56,7 +54,7 @@ class StoreFetches:
     def fetch(self, plan: Plan, told: Told = quiet, *, stop: Callable[[], bool] = never) -> Fetched:
         """
         See `contracts.fetching.Fetches.fetch`. Files of this machine stay where they are, and are hashed where a hash
-        is wanted; what another program has fetched already is linked and not fetched again.
+        is wanted; what another program has fetched already is used from there and not fetched again.
         """
         if isinstance(plan.reference, FileReference):
             for file, path in zip(plan.files, self.places(plan), strict=True):
@@ -71,7 +69,7 @@ class StoreFetches:
     def here(self, plan: Plan) -> bool:
         """Whether all of it is here, as far as that can be told without hashing."""
         return all(
-            os.path.isfile(path)
+            linked.is_there(path)
             and file.size_bytes in (None, path.stat().st_size)
             and (isinstance(plan.reference, FileReference) or self._vouched(file))
             for file, path in zip(plan.files, self.places(plan), strict=True)
@@ -86,7 +84,7 @@ class StoreFetches:
     def places(self, plan: Plan) -> tuple[Path, ...]:
         """Where the files of a plan are, or will be."""
         if isinstance(plan.reference, FileReference):
-            return tuple(Path(url2pathname(urlsplit(each.url).path)) for each in plan.files)
+            return tuple(local_path(each) or self.root / each.path for each in plan.files)
         return tuple(self.root / each.path for each in plan.files)
 
 

@@ -189,7 +189,7 @@ class StorePulls:
 
     def _bring(self, pull: _Pull, source: Source) -> Source:
         """What a Model of the config is served from. Who asks for it by hand may, whatever `auto_download` says."""
-        asked = dataclasses.replace(source, path="", projector="", auto_download=True)
+        asked = dataclasses.replace(source, path="", projector="", adapters=(), auto_download=True)
         brought = self._supply.bring(asked, pull.told, pull.stop.is_set, planned=self._planned(pull))
         return dataclasses.replace(brought, auto_download=source.auto_download)
 

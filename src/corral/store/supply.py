@@ -8,21 +8,20 @@ place only when it is whole, and the one that an engine is given is put there la
 from __future__ import annotations
 
 import dataclasses
-import os
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from corral.contracts.fetching import Fetches, Plan, RemoteFile, Role, Supply, Told
-from corral.domain.errors import FetchRefused, FileMissing, NotThere, StoreFailed
+from corral.domain.errors import FetchRefused, NotThere, StoreFailed
 from corral.domain.fleet import Fleet, ModelSpec, Source
-from corral.domain.references import BadReference, FileReference, HubReference, OllamaReference, Reference, parse
+from corral.domain.references import BadReference, Reference, parse
 from corral.domain.storage import StoreSpec
 from corral.store.fetches import StoreFetches
-from corral.store.files import part_names, part_paths
-from corral.store.shelf import origin
-from corral.store.sources.choosing import Chosen, choose, role_of
-from corral.store.sources.listing import ListedFile
-from corral.store.sources.places import hub_place, ollama_place, web_place
+from corral.store.files import part_names
+from corral.store.holding import held, held_at, vouched
+
+logger = logging.getLogger(__name__)
 
 FetchesInto = Callable[[Path], Fetches]
 """Fetches that put files below this folder."""
@@ -40,15 +39,19 @@ class StoreSupply:
         reference = _parsed(source)
         try:
             if source.place:
-                found = _placed(Path(source.place), reference)
+                found = held_at(Path(source.place), reference)
             else:
-                found = _found(self._root, reference)
+                found = held(self._root, reference)
         except StoreFailed:  # nothing that can be used, and whoever puts it there says why
             return None
-        if found is None or (source.sha256 and not _vouched(found[0], source.sha256)):
+        if found is None or (source.sha256 and not vouched(found.model, source.sha256)):
             return None
-        model, projector = found
-        return dataclasses.replace(source, path=str(model), projector=str(projector or "") if source.pictures else "")
+        return dataclasses.replace(
+            source,
+            path=str(found.model),
+            projector=str(found.projector or "") if source.pictures else "",
+            adapters=tuple(map(str, found.adapters)),
+        )
 
     def bring(
         self, source: Source, told: Told, stop: Callable[[], bool], *, planned: Callable[[Plan], None] | None = None
@@ -62,6 +65,8 @@ class StoreSupply:
             raise FetchRefused(f"{reference} is not here, and auto_download is off.", hint=_by_hand(source, reference))
         fetches = self._into(Path(source.place).parent if source.place else self._root)
         plan = fetches.plan(reference, sha256=source.sha256, stop=stop)
+        if plan.unasked:
+            logger.info("%s %s is used from where another program has it.", plan.unasked, reference)
         if not source.pictures:
             plan = _without_projectors(plan)
         if source.place:
@@ -69,9 +74,12 @@ class StoreSupply:
         if planned is not None:
             planned(plan)
         fetched = fetches.fetch(plan, told, stop=stop)
-        roles = zip(fetched.paths, plan.files, strict=True)
-        projector = next((path for path, file in roles if file.role is Role.PROJECTOR and path != fetched.model), "")
-        return dataclasses.replace(source, path=str(fetched.model), projector=str(projector))
+        return dataclasses.replace(
+            source,
+            path=str(fetched.model),
+            projector=next(iter(map(str, fetched.beside(Role.PROJECTOR))), ""),
+            adapters=tuple(map(str, fetched.beside(Role.ADAPTER))),
+        )
 
 
 def store_supply(
@@ -83,23 +91,6 @@ def store_supply(
         return StoreFetches(dataclasses.replace(spec, path=str(root)), env, insecure=insecure, private=private)
 
     return StoreSupply(Path(spec.path), into)
-
-
-def kept(root: Path, reference: Reference, *, sha256: str = "") -> Plan | None:
-    """What is here of a model, as a plan that asks nobody; None where it is not, or not surely what is meant."""
-    try:
-        found = _found(root, reference)
-    except StoreFailed:
-        return None
-    if found is None or isinstance(reference, FileReference) or (sha256 and not _vouched(found[0], sha256)):
-        return None
-    model, projector = found
-    files = [_kept(root, path, role_of(path.name)) for path in part_paths(model)]
-    return Plan(reference, (*files, _kept(root, projector, Role.PROJECTOR)) if projector else tuple(files))
-
-
-def _kept(root: Path, path: Path, role: Role) -> RemoteFile:
-    return RemoteFile("", path.relative_to(root).as_posix(), role, path.stat().st_size)
 
 
 def resolved(fleet: Fleet, supply: StoreSupply) -> Fleet:
@@ -125,91 +116,6 @@ def _by_hand(source: Source, reference: Reference) -> str:
     if source.place:
         return f"Put it at {source.place}, or set auto_download."
     return f"`corral models pull {reference}` fetches it."
-
-
-# --- what is here -----------------------------------------------------------------------------------------------------
-
-_Files = tuple[Path, Path | None]  # the model, and its projector
-
-
-def _found(root: Path, reference: Reference) -> _Files | None:
-    if isinstance(reference, HubReference):
-        return _of_hub(root, reference)
-    if isinstance(reference, OllamaReference):
-        model = root / ollama_place(reference, "model.gguf")
-        projector = root / ollama_place(reference, "mmproj.gguf")
-        return (model, projector if projector.is_file() else None) if model.is_file() else None
-    if isinstance(reference, FileReference):
-        return _whole(Path(reference.path), None)
-    return _whole(root / web_place(reference.url), None)
-
-
-def _of_hub(root: Path, reference: HubReference) -> _Files | None:
-    """Chosen among what is here by the rules by which it was chosen among what there is."""
-    folder = (root / hub_place(reference, "any")).parent
-    files = _listed(folder)
-    wanted = reference.file
-    if not wanted and not reference.quant:  # which it was is known only to who chose it
-        said = str(reference)
-        models = [each.path for each in files if role_of(each.path) is Role.MODEL]
-        wanted = next((path for path in models if _reference_of(folder, path) == said), "")
-        if not wanted:
-            return None
-    try:
-        chosen: Chosen = choose(files, quant="" if wanted else reference.quant, file=wanted, where=str(reference))
-    except NotThere:
-        return None
-    projector = folder / chosen.projector.path if chosen.projector is not None else None
-    return folder / chosen.model.files[0].path, projector
-
-
-def _listed(folder: Path) -> list[ListedFile]:
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        within = Path(place).relative_to(folder)
-        found += [
-            ListedFile((within / name).as_posix())
-            for name in sorted(names)
-            if name.lower().endswith(".gguf") and not name.startswith(".")
-        ]
-    return found
-
-
-def _placed(path: Path, reference: Reference) -> _Files | None:
-    """At the operator's own place; what came along with it is known by its origin."""
-    if not path.is_file():
-        return None
-    beside = [each.path for each in _listed(path.parent) if "/" not in each.path]
-    projectors = (each for each in beside if role_of(each) is Role.PROJECTOR and each != path.name)
-    projector = next((each for each in projectors if _same_place(_reference_of(path.parent, each), reference)), None)
-    return _whole(path, path.parent / projector if projector else None)
-
-
-def _same_place(said: str, reference: Reference) -> bool:
-    """Whether a file came from where this says; which quantisation was meant is another question."""
-    if isinstance(reference, HubReference):
-        return said == f"hf.co/{reference.repo}" or said.startswith(
-            tuple(f"hf.co/{reference.repo}{end}" for end in "/:@")
-        )
-    return said == str(reference)
-
-
-def _whole(path: Path, projector: Path | None) -> _Files | None:
-    return (path, projector) if all(part.is_file() for part in part_paths(path)) else None
-
-
-def _reference_of(folder: Path, path: str) -> str:
-    try:
-        said = origin.read(folder, path)
-    except FileMissing:
-        return ""
-    return said.reference if said is not None else ""
-
-
-def _vouched(path: Path, sha256: str) -> bool:
-    said = origin.read(path.parent, path.name)
-    return said is not None and said.sha256 == sha256
 
 
 # --- what comes -------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -12,6 +13,7 @@ import typer
 from corral.cli import output
 from corral.cli.models import asking
 from corral.cli.models.progress import watched
+from corral.cli.models.pulling import borrowed
 from corral.domain.errors import CorralError
 from corral.domain.fleet import Source
 from corral.domain.references import parse
@@ -48,7 +50,9 @@ def _pulled(supply: StoreSupply, name: str, source: Source) -> dict[str, Any]:
             output.note(f"[{name}] Downloading model from {row['reference']}")
             asked = dataclasses.replace(source, auto_download=True)  # somebody asks for it by hand now
             found = watched(name, partial(supply.bring, asked))
-            output.note(f"[{name}] Model downloaded successfully to {found.path}")
+            used = borrowed(Path(found.path))
+            came = f"used in place from {used}" if used else f"downloaded successfully to {found.path}"
+            output.note(f"[{name}] Model {came}")
     except CorralError as error:
         output.note(f"[{name}] Failed to download model from {row['reference']}: {error.sentence()}")
         return {**row, "error": error.message}

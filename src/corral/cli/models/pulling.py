@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from corral.cli.models import asking
 from corral.cli.models.progress import megabytes, watched
 from corral.cli.usage import UsageError
 from corral.contracts.fetching import Fetched, Plan, Role
-from corral.domain.errors import BadRequest, FetchRefused
+from corral.domain.errors import BadRequest, FetchRefused, StoreFailed
 from corral.domain.references import BadReference, Reference, WebReference, narrowed, suggested_name
 
 if TYPE_CHECKING:
@@ -98,13 +99,18 @@ def planned(fetches: StoreFetches, reference: Reference, **wanted: Any) -> Plan:
     """
     What there is to fetch; what such a reference cannot be asked for is wrong usage.
 
-    Where nobody can be asked, what is here of it already is taken.
+    Where nobody can be asked, what is here of it already is taken, else what other programs have.
     """
     from corral.store.fetch.denial import TooBusy
     from corral.store.fetch.wire import Interrupted
 
     try:
-        return fetches.plan(reference, **wanted)
+        plan = fetches.plan(reference, **wanted)
+        here = _kept(fetches, reference, **wanted) if plan.unasked else None
+        if plan.unasked:
+            taken = "here" if here is not None else "in another program's cache"
+            output.note(f"corral: {plan.unasked} What is {taken} is taken.")
+        return here or plan
     except BadRequest as error:
         raise UsageError(error.message, hint=error.hint) from None
     except (FetchRefused, Interrupted, TooBusy) as error:
@@ -118,7 +124,7 @@ def planned(fetches: StoreFetches, reference: Reference, **wanted: Any) -> Plan:
 def _kept(
     fetches: StoreFetches, reference: Reference, *, quant: str = "", file: str = "", sha256: str = "", name: str = ""
 ) -> Plan | None:
-    from corral.store.supply import kept
+    from corral.store.holding import kept
 
     try:
         return None if name else kept(fetches.root, narrowed(reference, quant=quant, file=file), sha256=sha256)
@@ -128,7 +134,7 @@ def _kept(
 
 def without_projector(plan: Plan) -> Plan:
     """The plan without what comes along for pictures; a projector that was asked for stays."""
-    return Plan(plan.reference, tuple(each for each in plan.files if _wanted(each.role, plan)), plan.licence)
+    return dataclasses.replace(plan, files=tuple(each for each in plan.files if _wanted(each.role, plan)))
 
 
 def _wanted(role: Role, plan: Plan) -> bool:
@@ -138,16 +144,29 @@ def _wanted(role: Role, plan: Plan) -> bool:
 def fetch(fetches: StoreFetches, plan: Plan, label: str) -> Fetched:
     """Carry the plan out and say so, in words for people."""
     places = fetches.places(plan)
-    if not fetches.here(plan):
+    if not fetches.here(plan) and not plan.unasked:
         output.note(f"[{label}] Downloading model from {plan.reference} to {places[0]}")
     before = [_identity(path) for path in places]
     fetched = watched(label, lambda told, stop: fetches.fetch(plan, told, stop=stop))
     size = sum(path.stat().st_size for path in fetched.paths)
+    used = borrowed(fetched.model)
     if [_identity(path) for path in places] == before:
         output.note(f"[{label}] Model already exists at {fetched.model}")
+    elif used:
+        output.note(f"[{label}] Model used in place from {used}: nothing was copied")
     else:
         output.note(f"[{label}] Model downloaded successfully to {fetched.model} ({megabytes(size)})")
     return fetched
+
+
+def borrowed(path: Path) -> str:
+    """Where another program has the file that this one of the store is a link to; "" for any other."""
+    from corral.store.borrowing import used_from
+
+    try:
+        return used_from(path)
+    except StoreFailed:
+        return ""
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -164,8 +183,9 @@ def show(fetches: StoreFetches, plan: Plan, *, as_json: bool) -> None:
     if as_json:
         files = [
             {
-                "path": str(path), "url": str(WebReference(each.url)), "role": str(each.role),
-                "size_bytes": each.size_bytes, "sha256": each.sha256 or None, "here": path.exists(),
+                "path": str(path), "url": each.url if plan.unasked else str(WebReference(each.url)),
+                "role": str(each.role), "size_bytes": each.size_bytes, "sha256": each.sha256 or None,
+                "here": path.exists(),
             }
             for path, each in zip(paths, plan.files, strict=True)
         ]  # fmt: skip

@@ -72,7 +72,7 @@ def _lost(world: World, model: ModelState) -> None:
         return
     for each in (model.root, *model.root.ways.values(), *world.retiring):
         if each.root is model.root:
-            source = dataclasses.replace(each.spec.source, path="", projector="")
+            source = dataclasses.replace(each.spec.source, path="", projector="", adapters=())
             each.spec = dataclasses.replace(each.spec, source=source)
             if each is not model:  # its own end is told first
                 world.touch(each)

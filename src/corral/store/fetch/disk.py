@@ -87,6 +87,11 @@ class Folder:
         except FileNotFoundError:
             return None
 
+    def is_link(self, name: str) -> bool:
+        """Whether the entry is a symbolic link."""
+        status = self.stat(name)
+        return status is not None and stat.S_ISLNK(status.st_mode)
+
     def read(self, name: str, limit: int = 1024 * 1024) -> bytes | None:
         """A small file; None where there is none that can be read."""
         try:

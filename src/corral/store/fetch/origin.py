@@ -18,7 +18,12 @@ VERSION: Final = 1
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Version 1. `url` is without what may be a secret; `sha256` is of the bytes that lie there."""
+    """
+    Version 1. `url` is without what may be a secret; `sha256` is of the bytes that lie there.
+
+    `linked` is the file of another program that this one is a link to; of a symbolic link `linked_mtime_ns` is when
+    that file was changed last, as it was looked at.
+    """
 
     version: int
     reference: str
@@ -29,6 +34,8 @@ class Origin(msgspec.Struct, frozen=True):
     fetched_at: float = 0.0  # seconds since the epoch
     licence: str = ""
     role: str = "model"
+    linked: str = ""
+    linked_mtime_ns: int = 0
 
 
 def load(folder: Folder, beside: Beside) -> Origin | None:

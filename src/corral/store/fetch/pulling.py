@@ -18,7 +18,7 @@ from typing import Final
 from corral.contracts.fetching import Fetched, Plan, Progress, RemoteFile, Told
 from corral.domain.errors import BadGguf, FetchStopped, FileMissing, NoSpace, StoreFailed, WrongContent
 from corral.domain.units import format_bytes
-from corral.store.fetch import journal, origin
+from corral.store.fetch import journal, linked, origin
 from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, place, sha256_of
 from corral.store.fetch.lock import lock
 from corral.store.fetch.meter import Meter
@@ -201,13 +201,18 @@ class Pulling:
         status = folder.stat(beside.name)
         if status is None:
             return False
+        said = origin.load(folder, beside)
+        if said is not None and said.linked and folder.is_link(beside.name):
+            if not linked.still(folder, beside.name, said) or not _meant(said, file):
+                return False  # what is fetched takes its place
+            self._finish(file, course, said.size)
+            return True
         with disk_errors(f"{folder.path / beside.name} cannot be read"):
             fd = folder.open(beside.name, os.O_RDONLY, "part.open")
         try:
             size = os.fstat(fd).st_size
             if file.size_bytes not in (None, size):
                 return False
-            said = origin.load(folder, beside)
             if not file.sha256 and said is not None and said.etag and file.etag not in ("", said.etag):
                 return False  # it has another one now, which may be of the same size
             vouched = said is not None and said.size == size and file.sha256 in ("", said.sha256)
@@ -243,3 +248,7 @@ class Pulling:
         with contextlib.suppress(OSError):  # a store that is read-only serves all the same
             self._say(folder, beside, file, course.plan, Arrived(size, digest, ""))
         return True
+
+
+def _meant(said: Origin, file: RemoteFile) -> bool:
+    return file.size_bytes in (None, said.size) and file.sha256 in ("", said.sha256)

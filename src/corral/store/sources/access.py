@@ -14,6 +14,7 @@ from typing import Final
 
 from corral.domain.storage import StoreSpec
 from corral.store.fetch.rules import WebRules, origin_of, target_of
+from corral.store.shelf.caches.finding import Caches
 
 HUB: Final = "https://huggingface.co"
 _TRUE: Final = ("1", "true", "yes", "on")
@@ -22,10 +23,14 @@ _LONGEST_TOKEN: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What it takes to ask. `endpoint` is the hub's address, without a slash at its end."""
+    """
+    What it takes to ask. `endpoint` is the hub's address, without a slash at its end; `caches` are what is looked at
+    where nobody can be asked.
+    """
 
     endpoint: str
     rules: WebRules
+    caches: Caches | None = None
 
 
 def access(
@@ -50,6 +55,7 @@ def access(
             tokens=tokens,
             trusted=frozenset(trusted),
         ),
+        Caches(env),
     )
 
 

@@ -33,10 +33,11 @@ DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 """What a digest looks like. It becomes part of an address, and of a path in other programs."""
 
 _KIND: Final = "application/vnd.ollama.image."
+_NAMES: Final = {Role.MODEL: "model", Role.PROJECTOR: "mmproj", Role.ADAPTER: "adapter"}
 _FILES: Final[dict[str, tuple[str, str, Role]]] = {
-    "model": ("model", ".gguf", Role.MODEL),
-    "projector": ("mmproj", ".gguf", Role.PROJECTOR),
-    "adapter": ("adapter", ".gguf", Role.ADAPTER),
+    "model": (_NAMES[Role.MODEL], ".gguf", Role.MODEL),
+    "projector": (_NAMES[Role.PROJECTOR], ".gguf", Role.PROJECTOR),
+    "adapter": (_NAMES[Role.ADAPTER], ".gguf", Role.ADAPTER),
     "template": ("template", ".txt", Role.OTHER),
     "system": ("system", ".txt", Role.OTHER),
     "params": ("params", ".json", Role.OTHER),
@@ -182,7 +183,16 @@ def _files(manifest: _Manifest, base: str, reference: OllamaReference) -> list[R
         seen[kind] = seen.get(kind, 0) + 1
         if kind == "model" and seen[kind] > 1:
             raise WrongContent(f"The manifest of {reference} has several models.")
-        name = f"{stem}{'' if seen[kind] == 1 else f'-{seen[kind]}'}{suffix}"
+        name = _numbered(stem, seen[kind], suffix)
         url = f"{base}/blobs/{layer.digest}"
         found.append(RemoteFile(url, ollama_place(reference, name), role, layer.size, match[1]))
     return found
+
+
+def layer_name(role: Role, number: int) -> str:
+    """What a layer that an engine is given is called in the store; the first is number 1."""
+    return _numbered(_NAMES[role], number, ".gguf")
+
+
+def _numbered(stem: str, number: int, suffix: str) -> str:
+    return f"{stem}{'' if number == 1 else f'-{number}'}{suffix}"

@@ -7,12 +7,15 @@ import re
 from pathlib import Path
 
 from corral.contracts.fetching import Plan, RemoteFile, Role
-from corral.domain.errors import BadRequest, FileMissing, WrongContent
+from corral.domain.errors import BadRequest, FetchFailed, FetchRefused, FileMissing, WrongContent
 from corral.domain.references import FileReference, HubReference, OllamaReference, Reference, WebReference
+from corral.store.fetch.denial import TooBusy
 from corral.store.fetch.web import Web
+from corral.store.fetch.wire import Interrupted
 from corral.store.files import part_paths
 from corral.store.sources import hub, ollama, web
 from corral.store.sources.access import Access
+from corral.store.sources.cached import plan_of_caches
 from corral.store.sources.choosing import Chosen, choose, role_of
 from corral.store.sources.hub import Repository
 from corral.store.sources.listing import ListedFile
@@ -31,8 +34,18 @@ class Sources:
         """
         The files of the model that is meant; `name` is the file's name in the store, for addresses without a good one.
 
-        Raises BadRequest for what cannot be asked of such a reference, and StoreFailed.
+        Where nobody can be asked, they are looked for in what other programs have. Raises BadRequest for what cannot be
+        asked of such a reference, and StoreFailed.
         """
+        try:
+            return self._plan(reference, quant, file, sha256, name)
+        except (FetchRefused, Interrupted, TooBusy) as error:
+            found = self._unasked(error, reference, quant, file, _digest(sha256)) if not name else None
+            if found is None:
+                raise
+            return found
+
+    def _plan(self, reference: Reference, quant: str, file: str, sha256: str, name: str) -> Plan:
         digest = _digest(sha256)
         if not isinstance(reference, HubReference) and (quant or file):
             raise BadRequest(f"{reference} is one model: it has no --quant and no --file to choose.")
@@ -46,6 +59,17 @@ class Sources:
             found = web.plan(self.web, reference, name=web.file_name(name) if name else "")
             return _checked(found, digest)
         return _checked(_here(reference), digest)
+
+    def _unasked(self, error: FetchFailed, reference: Reference, quant: str, file: str, digest: str) -> Plan | None:
+        if self.access.caches is None or (isinstance(error, FetchRefused) and not self.access.rules.offline):
+            return None
+        found = plan_of_caches(self.access.caches, reference, quant=quant, file=file)
+        if found is None:
+            return None
+        try:
+            return dataclasses.replace(_checked(found, digest), unasked=error.message)
+        except WrongContent:  # they have another file than is wanted
+            return None
 
     def repository(self, reference: HubReference) -> Repository:
         """All that a repository of the hub has."""
@@ -126,4 +150,4 @@ def _checked(plan: Plan, sha256: str) -> Plan:
             hint="Somebody has changed it, or the hash is of another file.",
         )
     pinned = dataclasses.replace(first, sha256=sha256)
-    return Plan(plan.reference, (pinned, *plan.files[1:]), plan.licence)
+    return dataclasses.replace(plan, files=(pinned, *plan.files[1:]))

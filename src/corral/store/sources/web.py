@@ -21,7 +21,7 @@ _MOST_PARTS: Final = 1000
 
 def plan(web: Web, reference: WebReference, *, sha256: str = "", name: str = "") -> Plan:
     """The file, and all parts of a split one; nothing but their sizes and tags is known. Raises FetchFailed."""
-    urls = _parts(reference.url)
+    urls = part_urls(reference.url)
     if len(urls) > 1 and name:
         raise NotThere("The parts of a split model keep their names.", hint="Leave --name out.")
     files = []
@@ -53,7 +53,7 @@ def _said(web: Web, url: str) -> tuple[int | None, str]:
         return answer.whole_bytes, answer.etag
 
 
-def _parts(url: str) -> list[str]:
+def part_urls(url: str) -> list[str]:
     """Addresses of all parts by their numbered names, in order; the address alone where it has no number."""
     pieces = urlsplit(url)
     part = part_of(pieces.path)

@@ -10,15 +10,27 @@ import pytest
 
 from corral.contracts.fetching import Role
 from corral.domain.references import HubReference, OllamaReference, parse
+from corral.store.borrowing import local_path
 from corral.store.known import KnownFiles
 from corral.store.shelf.caches.finding import Caches
 from corral.store.shelf.elsewhere import items_of
+from corral.store.sources.cached import plan_of_caches
 from tests.models import ADA, BEN, EMBED, model
 from tests.unit.store.shelf import kit
 
 
 def caches(home: Path, **env: str) -> Caches:
     return Caches({"HOME": str(home), **env})
+
+
+def by_hash(found: Caches, source: Path, *, more: int = 0) -> Path | None:
+    return found.found(kit.sha256(source), source.stat().st_size + more)
+
+
+def meant(found: Caches, text: str) -> Path | None:
+    """The file to hand to an engine, of the model that a reference means."""
+    plan = plan_of_caches(found, parse(text))
+    return local_path(plan.files[0]) if plan is not None else None
 
 
 def everything(folder: Path) -> dict[str, tuple[int, int]]:
@@ -31,7 +43,7 @@ def everything(folder: Path) -> dict[str, tuple[int, int]]:
 
 def test_a_machine_without_other_programs_has_nothing(tmp_path: Path) -> None:
     assert caches(tmp_path).all() == []
-    assert caches(tmp_path).found("ab" * 32) is None
+    assert caches(tmp_path).found("ab" * 32, 1) is None
 
 
 def test_the_hubs_cache(tmp_path: Path) -> None:
@@ -39,16 +51,17 @@ def test_the_hubs_cache(tmp_path: Path) -> None:
     (each,) = caches(tmp_path).all()
     assert (each.path, each.place, each.sha256) == (path, "Hugging Face", kit.sha256(model(ADA)))
     assert each.reference == HubReference("org/My--Repo-GGUF", file="q/ada-Q4_K_M.gguf")
+    assert by_hash(caches(tmp_path), model(ADA)) == path
+    assert by_hash(caches(tmp_path), model(ADA), more=1) is None
     for wanted in (
-        each.sha256,
-        parse("hf.co/org/My--Repo-GGUF/q/ada-Q4_K_M.gguf"),
-        parse("hf.co/ORG/my--repo-gguf:q4_k_m"),
+        "hf.co/org/My--Repo-GGUF",
+        "hf.co/org/My--Repo-GGUF/q/ada-Q4_K_M.gguf",
+        "hf.co/ORG/my--repo-gguf:q4-k-m",
+        f"hf.co/org/My--Repo-GGUF@{kit.COMMIT}:Q4_K_M",
     ):
-        assert caches(tmp_path).found(wanted) == path
-        assert caches(tmp_path).found(wanted, path.stat().st_size) == path
-        assert caches(tmp_path).found(wanted, 1) is None
+        assert meant(caches(tmp_path), wanted) == path, wanted
     for other in ("hf.co/org/My--Repo-GGUF:Q4_K", "hf.co/org/My--Repo-GGUF@dev:Q4_K_M", "hf.co/org/Other:Q4_K_M"):
-        assert caches(tmp_path).found(parse(other)) is None
+        assert meant(caches(tmp_path), other) is None
 
 
 @pytest.mark.parametrize(
@@ -66,8 +79,10 @@ def test_a_revision_of_the_hubs_cache_is_told_from_main(tmp_path: Path) -> None:
     root = tmp_path / ".cache/huggingface/hub"
     old = kit.hub(root, "org/R", "a.gguf", model(ADA), revision="v1", commit="b" * 40)
     new = kit.hub(root, "org/R", "a.gguf", model(BEN))
-    assert caches(tmp_path).found(parse("hf.co/org/R@v1/a.gguf")) == old
-    assert caches(tmp_path).found(parse("hf.co/org/R/a.gguf")) == new
+    assert meant(caches(tmp_path), "hf.co/org/R@v1/a.gguf") == old
+    assert meant(caches(tmp_path), "hf.co/org/R/a.gguf") == new
+    (root / "models--org--R/refs/v2").write_text(kit.COMMIT)
+    assert meant(caches(tmp_path), "hf.co/org/R@v2/a.gguf") == new == meant(caches(tmp_path), "hf.co/org/R/a.gguf")
 
 
 def test_llama_cpps_old_folder(tmp_path: Path) -> None:
@@ -79,13 +94,15 @@ def test_llama_cpps_old_folder(tmp_path: Path) -> None:
     coming = kit.put(root / "org_R-GGUF_c.gguf", model(BEN))
     coming.with_name(f"{coming.name}.downloadInProgress").touch()
     assert {each.path for each in caches(tmp_path).all()} == {told, plain, addressed}
-    find = caches(tmp_path).found
-    assert find(kit.sha256(model(ADA))) == told
-    assert find(parse("hf.co/org/R-GGUF/sub/ada-Q8_0.gguf")) == told
-    assert find(parse("hf.co/org/R-GGUF:Q8_0")) == told
-    assert find(parse("hf.co/org/R-GGUF/ben-Q4_0.gguf")) == plain
-    assert find(parse("https://host.example/m/x.gguf")) == addressed
-    assert find(parse("hf.co/org/R-GGUF/c.gguf")) is None
+    there = caches(tmp_path)
+    assert by_hash(there, model(ADA)) == told
+    assert meant(there, "hf.co/org/R-GGUF/sub/ada-Q8_0.gguf") == told
+    assert meant(there, "hf.co/org/R-GGUF:Q8_0") == told
+    assert meant(there, "hf.co/org/R-GGUF/ben-Q4_0.gguf") == plain
+    assert meant(there, "hf.co/org/R-GGUF:Q4_0") is None, "the same name may be of org/R and GGUF_ben-Q4_0.gguf"
+    assert meant(there, "https://host.example/m/x.gguf") == addressed
+    assert meant(there, "https://host.example/m/x.gguf?version=2") is None
+    assert meant(there, "hf.co/org/R-GGUF/c.gguf") is None
 
 
 def test_ollamas_folder(tmp_path: Path) -> None:
@@ -95,11 +112,13 @@ def test_ollamas_folder(tmp_path: Path) -> None:
     found = {each.role: each for each in caches(tmp_path).all()}
     assert found[Role.MODEL].path == weights and found[Role.PROJECTOR].path == projector
     assert found[Role.MODEL].reference == OllamaReference("tiny", "1b")
-    assert caches(tmp_path).found(parse("ollama:tiny:1b")) == weights
-    assert caches(tmp_path).found(kit.sha256(model(BEN))) == projector
-    assert caches(tmp_path).found(parse("ollama:tiny")) is None
+    assert meant(caches(tmp_path), "ollama:tiny:1b") == weights
+    assert by_hash(caches(tmp_path), model(BEN)) == projector
+    assert meant(caches(tmp_path), "ollama:tiny") is None
     elsewhere = caches(tmp_path / "none", OLLAMA_MODELS=str(tmp_path / ".ollama/models"))
-    assert elsewhere.found(parse("ollama:tiny:1b")) == weights
+    assert meant(elsewhere, "ollama:tiny:1b") == weights
+    projector.unlink()
+    assert meant(elsewhere, "ollama:tiny:1b") is None, "not all of it is there"
 
 
 def test_a_layer_that_is_not_whole_is_passed_over(tmp_path: Path) -> None:
@@ -118,7 +137,7 @@ def test_lm_studios_folder(tmp_path: Path) -> None:
     chosen = kit.put(tmp_path / "disk/org/S-GGUF/b.gguf", model(BEN))
     (tmp_path / ".lmstudio/settings.json").write_text(json.dumps({"downloadsFolder": str(tmp_path / "disk")}))
     assert {each.path for each in caches(tmp_path).all()} == {path, chosen}
-    assert caches(tmp_path).found(parse("hf.co/org/R-GGUF:Q4_K_M")) == path
+    assert meant(caches(tmp_path), "hf.co/org/R-GGUF:Q4_K_M") == path
 
 
 def test_lm_studios_home_is_where_it_says(tmp_path: Path) -> None:
@@ -137,11 +156,12 @@ def test_lm_studios_home_is_where_it_says(tmp_path: Path) -> None:
 def test_a_split_model_is_found_whole_or_not_at_all(tmp_path: Path) -> None:
     root = tmp_path / ".lmstudio/models/org/R"
     paths = [kit.put(root / f"s-Q4_0-0000{n}-of-00003.gguf", part) for n, part in enumerate(kit.parts_of_split(), 1)]
-    assert caches(tmp_path).found(parse("hf.co/org/R:Q4_0")) == paths[0]
+    plan = plan_of_caches(caches(tmp_path), parse("hf.co/org/R:Q4_0"))
+    assert plan is not None and [local_path(each) for each in plan.files] == paths
     (item,) = items_of(caches(tmp_path).all(), KnownFiles())
     assert (item.paths, item.problem) == (tuple(paths), "")
     paths[2].unlink()
-    assert caches(tmp_path).found(parse("hf.co/org/R:Q4_0")) is None
+    assert meant(caches(tmp_path), "hf.co/org/R:Q4_0") is None
     (item,) = items_of(caches(tmp_path).all(), KnownFiles())
     assert item.problem == "1 of its parts are not there."
 
@@ -187,7 +207,8 @@ def test_looking_changes_nothing(tmp_path: Path) -> None:
     kit.ollama(tmp_path / ".ollama/models", "library/tiny/latest", [("model", model(ADA))])
     before = everything(tmp_path)
     items = items_of(caches(tmp_path).all(), KnownFiles())
-    caches(tmp_path).found("ab" * 32)
+    caches(tmp_path).found("ab" * 32, 1)
+    meant(caches(tmp_path), "hf.co/org/R")
     assert everything(tmp_path) == before
     assert {(item.place, item.name) for item in items} == {
         ("Hugging Face", "a"), ("Ollama", "tiny"), ("llama.cpp", "b")
@@ -202,3 +223,16 @@ def test_a_projector_is_that_of_the_model_it_came_with(tmp_path: Path) -> None:
     found = {item.name: item.projector for item in items_of(caches(tmp_path).all(), KnownFiles()) if item.paths}
     assert found["seeing"] == projector
     assert found["blind"] is None
+
+
+def test_the_parts_of_a_split_model_in_llama_cpps_old_folder(tmp_path: Path) -> None:
+    root = tmp_path / ".cache/llama.cpp"
+    names = [f"s-Q4_0-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
+    paths = [kit.flat(root, "org/R", name, part) for name, part in zip(names, kit.parts_of_split(), strict=True)]
+    for wanted in ("hf.co/org/R:Q4_0", f"hf.co/org/R/{names[0]}"):
+        kit.flat(root, "org/R", names[0], kit.parts_of_split()[0], tag="Q4_0" if ":" in wanted else "")
+        plan = plan_of_caches(caches(tmp_path), parse(wanted))
+        assert plan is not None and [local_path(each) for each in plan.files] == paths
+        assert [each.path for each in plan.files] == [f"hf/org/R/{name}" for name in names]
+    paths[1].unlink()
+    assert meant(caches(tmp_path), "hf.co/org/R:Q4_0") is None

@@ -15,9 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from corral.contracts.fetching import Role
-from corral.domain.references import FileReference, HubReference, Reference, WebReference
-from corral.store.files import part_paths
+from corral.domain.references import OllamaReference
 from corral.store.shelf.caches import huggingface, llamacpp, lmstudio, ollama
 from corral.store.shelf.caches.cached import Cached, read_json
 
@@ -58,21 +56,22 @@ class Caches:
             found.setdefault(os.path.realpath(each.path), each)
         return list(found.values())
 
-    def found(self, wanted: Reference | str, size_bytes: int | None = None) -> Path | None:
-        """
-        The file that has this SHA-256 (hexadecimal), or that a reference names; None where there is none of that size.
-
-        It is whole as far as its program's own bookkeeping says; nothing is hashed. Of a split model part 1, and only
-        where all parts are there.
-        """
-        if isinstance(wanted, str) and not _SHA256.fullmatch(wanted):
-            return None
+    def by_folder(self) -> Iterator[Iterator[Cached]]:
+        """What each folder has, file by file."""
         for path, scan in self.folders():
-            for each in scan(path):
-                right = each.sha256 == wanted if isinstance(wanted, str) else _names(wanted, each)
-                if right and size_bytes in (None, each.size_bytes) and _whole(each):
-                    return each.path
-        return None
+            yield scan(path)
+
+    def layers(self, reference: OllamaReference) -> list[Cached]:
+        """What an engine may be given of a model of Ollama's; empty where not all of it is there."""
+        roots = (path for path, scan in self.folders() if scan is ollama.scan)
+        return next(filter(None, (ollama.model(root, reference) for root in roots)), [])
+
+    def found(self, sha256: str, size_bytes: int) -> Path | None:
+        """The file of this size that has this SHA-256 (hexadecimal), as its program says: nothing is hashed."""
+        if not _SHA256.fullmatch(sha256):
+            return None
+        scanned = chain.from_iterable(self.by_folder())
+        return next((each.path for each in scanned if (each.sha256, each.size_bytes) == (sha256, size_bytes)), None)
 
 
 def _first_line(path: Path) -> str:
@@ -89,31 +88,3 @@ def _studio(folder: Path) -> list[Path]:
     """Where its settings say, else below its own folder."""
     chosen = read_json(folder / "settings.json").get("downloadsFolder")
     return [*([Path(chosen)] if isinstance(chosen, str) and os.path.isabs(chosen) else []), folder / "models"]
-
-
-def _names(wanted: Reference, each: Cached) -> bool:
-    known = each.reference
-    if isinstance(wanted, FileReference):
-        return False
-    if isinstance(wanted, WebReference):
-        return isinstance(known, WebReference) and str(known) == str(wanted)
-    if not isinstance(wanted, HubReference):
-        return known == wanted and each.role is Role.MODEL
-    if not isinstance(known, HubReference):  # a flat name that nothing beside it explains
-        return known is None and bool(wanted.file) and each.path.name == llamacpp.flat_name(wanted.repo, wanted.file)
-    if (known.repo.lower(), known.revision) != (wanted.repo.lower(), wanted.revision):
-        return False
-    if wanted.file:
-        return known.file == wanted.file
-    return bool(wanted.quant) and each.role is Role.MODEL and _is_quant(known.file, wanted.quant)
-
-
-def _is_quant(file: str, quant: str) -> bool:
-    """Whether a file name says this quantisation, as a word of its own; of a split model only part 1 does."""
-    later = re.search(r"-(\d{5})-of-\d{5}\.gguf$", file)
-    said = re.search(rf"(?<![A-Za-z0-9])(?<!UD-){re.escape(quant)}(?![A-Za-z0-9_])", file, re.IGNORECASE)
-    return said is not None and (later is None or later[1] == "00001")
-
-
-def _whole(each: Cached) -> bool:
-    return all(part.is_file() for part in part_paths(each.path))

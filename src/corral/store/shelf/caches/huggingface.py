@@ -22,7 +22,7 @@ _DEEPEST: Final = 6
 
 
 def scan(root: Path) -> Iterator[Cached]:
-    """Every model file of every snapshot."""
+    """Every model file of every snapshot, under each name that its revision has."""
     for entry in listed(root):
         kind, _, name = entry.name.partition("--")
         org, separator, repo = name.partition("--")
@@ -35,21 +35,15 @@ def _repository(root: Path, folder: Path, repo: str) -> Iterator[Cached]:
     for snapshot in listed(folder / "snapshots"):
         if not snapshot.is_dir(follow_symlinks=False):
             continue
-        revision = revisions.get(snapshot.name, snapshot.name)
         for path in _files(Path(snapshot.path), 0):
             status = look(path, root)
             if status is None:
                 continue
             blob = os.path.basename(os.path.realpath(path))
-            yield Cached(
-                PLACE,
-                path,
-                status.st_size,
-                status.st_mtime,
-                HubReference(repo, revision, file=path.relative_to(snapshot.path).as_posix()),
-                blob if _SHA256.fullmatch(blob) else "",
-                role_of(path.name),
-            )
+            sha256 = blob if _SHA256.fullmatch(blob) else ""
+            for revision in (*revisions.get(snapshot.name, ()), snapshot.name):
+                reference = HubReference(repo, revision, file=path.relative_to(snapshot.path).as_posix())
+                yield Cached(PLACE, path, status.st_size, status.st_mtime, reference, sha256, role_of(path.name))
 
 
 def _files(folder: Path, depth: int) -> Iterator[Path]:
@@ -61,19 +55,22 @@ def _files(folder: Path, depth: int) -> Iterator[Path]:
             yield Path(entry.path)
 
 
-def _revisions(folder: Path, prefix: str = "") -> dict[str, str]:
-    """Commit -> the branch that stood there when it was fetched; main before others."""
-    found: dict[str, str] = {}
+def _revisions(folder: Path, prefix: str = "") -> dict[str, list[str]]:
+    """Commit -> the branches and tags that stood there when it was fetched; main before others."""
+    found: dict[str, list[str]] = {}
     for entry in listed(folder):
         if entry.is_dir(follow_symlinks=False):
             if prefix.count("/") < _DEEPEST:
-                found = {**_revisions(Path(entry.path), f"{prefix}{entry.name}/"), **found}
+                for commit, names in _revisions(Path(entry.path), f"{prefix}{entry.name}/").items():
+                    found.setdefault(commit, []).extend(names)
             continue
         try:
             with open(entry.path, encoding="ascii") as file:
                 commit = file.read(64).strip()
         except (OSError, ValueError):
             continue
-        if _COMMIT.fullmatch(commit) and (commit not in found or entry.name == "main"):
-            found[commit] = prefix + entry.name
+        if _COMMIT.fullmatch(commit):
+            found.setdefault(commit, []).append(prefix + entry.name)
+    for names in found.values():
+        names.sort(key=lambda name: name != "main")
     return found

@@ -30,15 +30,32 @@ def scan(root: Path) -> Iterator[Cached]:
                     yield from _layers(root, Path(tag.path), reference)
 
 
+def model(root: Path, reference: OllamaReference) -> list[Cached]:
+    """The layers of one model that an engine is given; empty where one of them is not there."""
+    found = [*_looked(root, root.joinpath("manifests", *_place(reference)), reference)]
+    layers = [layer for layer in found if layer is not None]
+    return layers if len(layers) == len(found) else []
+
+
+def _place(reference: OllamaReference) -> tuple[str, ...]:
+    return reference.host, reference.namespace, reference.name, reference.tag
+
+
 def _layers(root: Path, manifest: Path, reference: OllamaReference) -> Iterator[Cached]:
+    return (layer for layer in _looked(root, manifest, reference) if layer is not None)
+
+
+def _looked(root: Path, manifest: Path, reference: OllamaReference) -> Iterator[Cached | None]:
+    """None for one that is not there, or not whole."""
     layers: Any = read_json(manifest).get("layers")
     for layer in layers if isinstance(layers, list) else ():
-        if not isinstance(layer, dict):
+        role = _ROLES.get(str(layer.get("mediaType"))) if isinstance(layer, dict) else None
+        if role is None:
             continue
-        role, digest = _ROLES.get(str(layer.get("mediaType"))), _DIGEST.fullmatch(str(layer.get("digest")))
-        if role is None or digest is None:
-            continue
-        path = root / "blobs" / f"sha256-{digest[1]}"
-        status = look(path, root)
-        if status is not None and status.st_size == layer.get("size"):
+        digest = _DIGEST.fullmatch(str(layer.get("digest")))
+        path = root / "blobs" / f"sha256-{digest[1] if digest else ''}"
+        status = look(path, root) if digest else None
+        if digest is None or status is None or status.st_size != layer.get("size"):
+            yield None
+        else:
             yield Cached(PLACE, path, status.st_size, status.st_mtime, reference, digest[1], role)

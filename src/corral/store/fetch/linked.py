@@ -1,0 +1,41 @@
+"""
+Links of the store to files of other programs: which Corral made, and whether they lead to what they led to.
+
+No other link is followed. Those programs may remove their files, or write others under the same names.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from corral.store.fetch import origin
+from corral.store.fetch.disk import Beside, Folder
+from corral.store.fetch.origin import Origin
+
+
+def still(folder: Folder, name: str, said: Origin) -> bool:
+    """Whether the link `name` leads to the file that its origin speaks of, unchanged since it was looked at."""
+    return _still(Path(name), folder.fd, said)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a model file of a store is one that can be read; what Corral made a link of has to be unchanged."""
+    if not path.is_symlink():
+        return path.is_file()
+    try:
+        with Folder(path.parent, os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as folder:
+            said = origin.load(folder, Beside.of(path.name))
+    except OSError:
+        return False
+    return path.is_file() if said is None or not said.linked else _still(path, None, said)
+
+
+def _still(path: Path, folder_fd: int | None, said: Origin) -> bool:
+    try:
+        there, status = os.readlink(path, dir_fd=folder_fd), os.stat(path, dir_fd=folder_fd)
+    except OSError:
+        return False
+    now = there, status.st_size, status.st_mtime_ns
+    return stat.S_ISREG(status.st_mode) and now == (said.linked, said.size, said.linked_mtime_ns)
