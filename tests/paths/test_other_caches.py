@@ -226,6 +226,20 @@ async def test_a_model_is_served_from_a_cache_without_a_network(
     assert any("Corral is offline" in line and REPO in line for line in said)
 
 
+@pytest.mark.parametrize("reference", [REPO, "ollama:tiny"])
+def test_what_a_cache_has_is_looked_at_without_a_network(shell: Shell, reference: str) -> None:
+    cached(shell.home)
+    kit.ollama(shell.home / ".ollama/models", "library/tiny/latest", [("model", model(ADA))])
+    shell.env["HF_HUB_OFFLINE"] = "1"
+    found = json.loads(shell.run("models", "inspect", reference, "--json").stdout)
+    assert (found["name"], found["kind"]) == ("Ada", "model")
+    fits = json.loads(shell.run("models", "fit", reference, "--json").stdout)
+    assert fits["asked"]["devices"][0]["weights_bytes"] > 0
+    assert not (shell.home / ".local/share/corral/models").exists(), "nothing was taken into the store"
+    refused = shell.run("models", "inspect", "ollama:other")
+    assert refused.returncode == 1 and "offline" in refused.stderr
+
+
 def test_people_are_told(shell: Shell, hub: HubServer) -> None:
     shell.env |= {"HF_ENDPOINT": hub.endpoint, "CORRAL_STORE__TRUSTED": hub.storage, "NO_COLOR": "1"}
     blob = cached(shell.home)

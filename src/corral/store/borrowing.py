@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from corral.contracts.fetching import Plan, Progress, RemoteFile, Told
 from corral.domain.errors import FetchStopped, StoreFailed, WrongContent
@@ -27,6 +25,7 @@ from corral.store.fetch.origin import Origin
 from corral.store.fetch.rules import shown
 from corral.store.gguf.reader import read_header
 from corral.store.shelf import origin as kept
+from corral.store.sources.cached import local_path
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +58,6 @@ def borrow(root: Path, plan: Plan, found: Found, told: Told, stop: Callable[[], 
             if plan.unasked:
                 raise
             logger.info("%s is in %s and cannot be used from there: %s", file.path, there, error)
-
-
-def local_path(file: RemoteFile) -> Path | None:
-    """Where a file of a plan lies on this machine; None where it has to be fetched."""
-    parts = urlsplit(file.url)
-    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
 
 
 def used_from(path: Path) -> str:

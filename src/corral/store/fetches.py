@@ -9,7 +9,7 @@ from corral.contracts.fetching import Fetched, Plan, Progress, RemoteFile, Told
 from corral.domain.errors import FetchStopped, WrongContent
 from corral.domain.references import FileReference, OllamaReference, Reference
 from corral.domain.storage import StoreSpec
-from corral.store.borrowing import borrow, local_path
+from corral.store.borrowing import borrow
 from corral.store.fetch import linked
 from corral.store.fetch.disk import disk_errors, sha256_of
 from corral.store.fetch.patience import never
@@ -19,6 +19,7 @@ from corral.store.shelf import origin
 from corral.store.shelf.caches.finding import Caches
 from corral.store.sources import ollama
 from corral.store.sources.access import access
+from corral.store.sources.cached import local_path
 from corral.store.sources.planning import Sources
 
 

@@ -30,12 +30,14 @@ def of_reference(
     """
     The Model that a reference names, with what its repository offers; `options` are its own, resolved.
 
-    Blocks on the network. Raises StoreFailed.
+    Where nobody can be asked, what other programs have is read. Blocks on the network. Raises StoreFailed.
     """
     reference = parse(model.source.reference)
     sources = Sources(access)
     plan = sources.plan(reference)
-    rules = admitted(access.rules, reference) if isinstance(reference, OllamaReference) else access.rules
+    rules = access.rules
+    if isinstance(reference, OllamaReference) and not plan.unasked:
+        rules = admitted(rules, reference)
     web = Web(rules)
     with web.line() as line:
         header, tensors = _headers(PlannedFiles(plan, web, line))
@@ -48,7 +50,7 @@ def of_reference(
         slots=model.slots,
         size_bytes=_size(plan, Role.MODEL),
         projector_bytes=_size(plan, Role.PROJECTOR) if model.source.pictures else 0,
-        offered=_offered(sources, reference) if isinstance(reference, HubReference) else {},
+        offered=_offered(sources, reference) if isinstance(reference, HubReference) and not plan.unasked else {},
         files=files,
     )
 

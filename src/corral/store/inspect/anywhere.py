@@ -25,7 +25,8 @@ def inspect_reference(
     """
     What the model is, and its tensors. `quant` and `file` choose among those of a repository.
 
-    What `supply` has is read here; for all else it blocks on the network. Raises BadRequest and StoreFailed.
+    What `supply` has is read here, and what other programs have where nobody can be asked; for all else it blocks on
+    the network. Raises BadRequest and StoreFailed.
     """
     if isinstance(reference, FileReference):
         return inspect_files(here(Path(reference.path).expanduser()))
@@ -33,7 +34,9 @@ def inspect_reference(
     if there is not None:
         return inspect_files(there)
     plan = Sources(access).plan(reference, quant=quant, file=file)
-    rules = admitted(access.rules, reference) if isinstance(reference, OllamaReference) else access.rules
+    rules = access.rules
+    if isinstance(reference, OllamaReference) and not plan.unasked:
+        rules = admitted(rules, reference)
     web = Web(rules)
     with web.line() as line:
         return inspect_files(PlannedFiles(plan, web, line))

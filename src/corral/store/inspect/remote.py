@@ -17,7 +17,8 @@ from corral.store.fetch.denial import Denied
 from corral.store.fetch.rules import shown
 from corral.store.fetch.web import Line, Web
 from corral.store.gguf.header import Header
-from corral.store.gguf.reader import FIRST_READ, read_from
+from corral.store.gguf.reader import FIRST_READ, read_from, read_header
+from corral.store.sources.cached import local_path
 
 MOST_READ: Final = 2 * 1024 * 1024  # at once: as much may come for nothing
 MOST_HEADER_BYTES: Final = 32 * 1024 * 1024  # of one file; the largest vocabularies of today need half of it
@@ -97,6 +98,9 @@ class PlannedFiles:
         file = self._files.get(name)
         if file is None:
             return None
+        here = local_path(file)
+        if here is not None:
+            return read_header(here)
         source = RemoteBytes(self._web, file.url, self._line)
         try:
             return read_from(source, name, most_read=MOST_READ)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from corral.contracts.fetching import Plan, RemoteFile, Role
 from corral.domain.errors import NotThere, WrongContent
@@ -36,6 +38,12 @@ def plan_of_caches(caches: Caches, reference: Reference, *, quant: str = "", fil
     if isinstance(reference, WebReference):
         return _of_address(caches, reference)
     return None
+
+
+def local_path(file: RemoteFile) -> Path | None:
+    """Where a file of a plan lies on this machine; None where it has to be fetched."""
+    parts = urlsplit(file.url)
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
 
 
 def _here(each: Cached, place: str, role: Role) -> RemoteFile:

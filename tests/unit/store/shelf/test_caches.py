@@ -10,11 +10,10 @@ import pytest
 
 from corral.contracts.fetching import Role
 from corral.domain.references import HubReference, OllamaReference, parse
-from corral.store.borrowing import local_path
 from corral.store.known import KnownFiles
 from corral.store.shelf.caches.finding import Caches
 from corral.store.shelf.elsewhere import items_of
-from corral.store.sources.cached import plan_of_caches
+from corral.store.sources.cached import local_path, plan_of_caches
 from tests.models import ADA, BEN, EMBED, model
 from tests.unit.store.shelf import kit
 
