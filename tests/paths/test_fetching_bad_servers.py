@@ -314,7 +314,7 @@ def test_a_server_that_drips_is_left_for_another_connection(tmp_path: Path) -> N
         assert whole(Pulling(tmp_path, web, patience=patience).fetch(plan_for(f"{server.origin}/model.bin")))
 
 
-@pytest.mark.parametrize("ranges", [True])
+@pytest.mark.parametrize("ranges", [True, False])
 def test_a_server_that_only_drips_is_given_up_and_what_came_is_kept(tmp_path: Path, ranges: bool) -> None:
     drips = False
     with FileServer(

@@ -52,7 +52,7 @@ class Attempt:
         return self.receiving.promise
 
     def run(self) -> str:
-        """The SHA-256 of all of it, once it is there. Raises Changed, FetchFailed, FetchStopped, StoreFailed."""
+        """The SHA-256 of all of it, once it is there. Raises Changed, Broken, FetchStopped and StoreFailed."""
         with self._crew() as (crew, pool, line):
             if not self.board.whole:
                 self._receive(crew, pool, line)

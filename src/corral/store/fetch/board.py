@@ -37,6 +37,7 @@ class Board:
         self._connections, self._workers = connections, 0
         self._flying: list[Segment] = []
         self._hash_wants = HASHED_AT_ONCE
+        self._reverted = False
         self._changed = threading.Condition()
 
     @property
@@ -113,10 +114,17 @@ class Board:
             self.size = size
             self._changed.notify_all()
 
+    def revert(self, written: list[Span], settled: list[Span]) -> None:
+        """Nothing else counts as being there, and nothing comes any more: what came since was of something else."""
+        with self._changed:
+            self._there, self._settled = Spans(list(written)), Spans(list(settled))
+            self._reverted = self.halted = True
+            self._changed.notify_all()
+
     def settled(self, spans: list[Span]) -> None:
         """These are on the disk."""
         with self._changed:
-            for each in spans:
+            for each in () if self._reverted else spans:
                 self._settled.add(*each)
 
     def to_hash(self, at: int) -> int:

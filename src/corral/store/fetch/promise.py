@@ -3,36 +3,56 @@ What a file is known to be before it comes, and whether a server's answers keep 
 
 Its source promises a size and a hash, an earlier fetch or the first answer an ETag; each further answer is held
 against all of it. Decided from what an answer says alone: nothing here asks, waits or writes.
+
+What an answer to a question for a part costs, where some of the file is here already:
+
+    a part of it                            nothing, that is what was asked for
+    all of it, by its length and tag        nothing: asked again, and the second time in a row taken as one stream
+    a page, or something of another length  nothing: asked again, and refused in the end
+    a part or all of another version        what has come: from the beginning
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from corral.contracts.fetching import RemoteFile
-from corral.domain.errors import WrongContent
+from corral.domain.errors import FetchFailed, WrongContent
 from corral.store.fetch.journal import Identity
 from corral.store.fetch.rules import Target, shown
 from corral.store.fetch.wire import Interrupted
 
-_MAGIC = b"GGUF"
+_MAGIC: Final = b"GGUF"
+SHOWN: Final = 2  # once it may have been one server of several, or a cache
 
 
 class Changed(Exception):
-    """The server has another file now, or gives no parts of it after all: from the beginning."""
+    """The server has another file now: from the beginning."""
 
 
 class Broken(Exception):
-    """An answer broke off: its segment is asked for again. (One that never began has been asked for often enough.)"""
+    """
+    An answer broke off, or is of something else: what has come is kept, and the rest is asked for again.
 
-    def __init__(self, error: Interrupted) -> None:
+    (An answer that never began has been asked for often enough.)
+    """
+
+    def __init__(self, error: FetchFailed) -> None:
         self.error = error  # what to say when it has been asked for often enough
         super().__init__(error.message)
 
 
+class Unparted(Broken):
+    """The server gives all of the file where a part of it was asked for."""
+
+
 class Worthless(WrongContent):
-    """What has come cannot be any of the file: nothing of it is kept."""
+    """What has come cannot be any of the file: nothing of it is kept. `what` says why."""
+
+    def __init__(self, message: str, *, hint: str = "", what: str) -> None:
+        self.what = what
+        super().__init__(message, hint=hint)
 
 
 class Said(Protocol):
@@ -59,11 +79,12 @@ class Said(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """`etags`: whether another ETag means another file."""
+    """`etags`: whether another ETag means another file. `wholes`: how often in a row all of it came, not a part."""
 
     file: RemoteFile
     identity: Identity
     etags: bool = True
+    wholes: int = 0
 
     @staticmethod
     def of(file: RemoteFile) -> Promise:
@@ -79,6 +100,11 @@ class Promise:
     def in_parts(self) -> bool:
         """Whether it may come in parts: only of a file that can be told from another one."""
         return self.size is not None and self.identity.told
+
+    @property
+    def streams(self) -> bool:
+        """Whether the server has shown that it gives no parts."""
+        return self.wholes >= SHOWN
 
     @property
     def headers(self) -> dict[str, str]:
@@ -101,33 +127,56 @@ class Promise:
         """
         With what the first answer tells. `begun`: some of the file is here.
 
-        Raises Changed, Worthless, and WrongContent for a page that stands in the file's place.
+        Raises Changed, Broken, Worthless, and WrongContent for a page that stands in the file's place.
         """
+        self._check_page(answer)
+        self._check_size(answer, begun=begun)
+        if answer.status == 200 and begun:
+            self._check_tag(answer)
+        known = self.identity
+        size = answer.whole_bytes if known.size is None else known.size
+        told = Identity(known.url, size, known.sha256, known.etag or answer.etag)
+        return replace(self, identity=told, wholes=self.wholes + 1 if answer.status == 200 else 0)
+
+    def check_part(self, answer: Said, at: int) -> None:
+        """See that this is the part of the same file that begins there. Raises Changed, Broken."""
+        try:
+            self._check_page(answer)
+        except WrongContent as page:  # of one server of several, or of something in between
+            raise Broken(page) from None
+        self._check_size(answer, begun=True)
+        if answer.status != 206:
+            self._check_tag(answer)
+            raise Unparted(FetchFailed(f"{answer.target.shown} gives all of the file instead of a part of it."))
+        if answer.first_byte != at:
+            raise odd(answer, "sent another part than was asked for")
+        if self.etags and answer.etag != self.identity.etag:
+            raise Changed("its ETag is another one")
+
+    def _check_page(self, answer: Said) -> None:
         if answer.is_page and not self.file.path.endswith((".html", ".htm")):
             raise WrongContent(
                 f"{answer.target.shown} is a page for people, not a file.",
                 hint="Name the address of the file itself; if the page asks for a login, give a token.",
             )
-        if answer.status == 200 and begun:
-            raise Changed("the server gives all of it instead of the rest")
-        known, size = self.identity, answer.whole_bytes
-        if known.size is not None and size is not None and size != known.size:
-            if self.file.size_bytes is not None:
-                raise self.broken(f"it has {size:,} bytes, not {self.file.size_bytes:,}")
-            raise Changed("its size is another one")
-        told = Identity(known.url, known.size or size, known.sha256, known.etag or answer.etag)
-        return replace(self, identity=told)
 
-    def check_part(self, answer: Said, at: int) -> None:
-        """See that this is the part of the same file that begins there. Raises Changed, Broken."""
-        if answer.status != 206:
-            raise Changed("the server gives all of it instead of a part")
-        if answer.whole_bytes not in (None, self.size):
-            raise Changed("its size is another one")
-        if answer.first_byte != at:
-            raise odd(answer, "sent another part than was asked for")
-        if self.etags and answer.etag != self.identity.etag:
+    def _check_size(self, answer: Said, *, begun: bool) -> None:
+        size = answer.whole_bytes
+        if self.size is None or size is None or size == self.size:
+            return
+        if self.file.size_bytes is not None and not begun:
+            raise self.broken(f"it has {size:,} bytes, not {self.file.size_bytes:,}")
+        if self.file.size_bytes is not None or (answer.status == 200 and not self._other_tag(answer)):
+            raise Broken(self.refused(f"it has {size:,} bytes, not {self.size:,}"))
+        raise Changed("its size is another one")
+
+    def _check_tag(self, answer: Said) -> None:
+        if self._other_tag(answer):
             raise Changed("its ETag is another one")
+
+    def _other_tag(self, answer: Said) -> bool:
+        """Whether it says that it is another version; saying nothing is no such word."""
+        return self.etags and "" not in (answer.etag, self.identity.etag) and answer.etag != self.identity.etag
 
     def check_stream(self, answer: Said) -> None:
         """See that its end will be noticed, by somebody. Raises Worthless."""
@@ -148,11 +197,25 @@ class Promise:
         if self.size not in (None, count):
             raise self.broken(f"it has {count:,} bytes, not {self.size:,}")
 
+    def differing(self, answer: Said) -> Changed | Broken:
+        """For a stream with other bytes than have come. Without a length it may be anything, not the file at all."""
+        if answer.whole_bytes is None:
+            return Broken(self.refused("it begins otherwise than what has come"))
+        return Changed("what has come is of another version")
+
+    def refused(self, what: str) -> WrongContent:
+        """For an answer that seems not to be of this file, while some of it is here."""
+        return WrongContent(
+            f"{shown(self.file.url)} is not what was promised: {what}. What came before is kept.",
+            hint="Try again later; `corral models gc --older-than 0s` clears it away, for a new beginning.",
+        )
+
     def broken(self, what: str) -> Worthless:
         """For an answer that is not of this file."""
         return Worthless(
             f"{shown(self.file.url)} is not what was promised: {what}. Nothing of it is kept.",
             hint="Try again; if it stays so, tell whoever offers it.",
+            what=what,
         )
 
 

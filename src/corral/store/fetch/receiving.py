@@ -6,97 +6,155 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeGuard
 
 from corral.store.fetch.answer import Answer
 from corral.store.fetch.board import Board, Segment
 from corral.store.fetch.denial import Denied, TooBusy, Unranged
 from corral.store.fetch.patience import Stop
-from corral.store.fetch.promise import Broken, Changed, Promise, odd
+from corral.store.fetch.promise import SHOWN, Broken, Changed, Promise, Unparted, Worthless, odd
 from corral.store.fetch.rules import target_of
+from corral.store.fetch.spans import Spans
 from corral.store.fetch.web import Line, Web
 from corral.store.fetch.wire import Interrupted
 
 logger = logging.getLogger(__name__)
 
 BUFFER: Final = 1024 * 1024
-_WORTH_A_TRY: Final = 64 * 1024  # bytes that make up for an earlier failure
+WORTH_A_TRY: Final = 64 * 1024  # bytes that make up for an earlier failure
 
 
 @dataclass(slots=True)
 class Receiving:
-    """`put` writes bytes where they belong; `room` is asked for a size that the first answer tells."""
+    """`put` writes bytes where they belong, `get` reads them; `room` is asked for a size that an answer tells first."""
 
     web: Web
     board: Board
     promise: Promise  # gets firmer with the first answer
     put: Callable[[memoryview, int], None]
+    get: Callable[[memoryview, int], int]
     room: Callable[[int], None]
     stop: Stop
     _direct: str = ""  # where redirects led to
 
     def begin(self, segment: Segment, line: Line) -> Answer:
         """
-        The answer that tells what file this is: 206 where it may come in parts, else 200. Raises Changed.
+        The answer that tells what file this is: 206 where it may come in parts, else 200.
 
-        Parts need to be of the same file: where neither a hash nor a strong ETag tells that, it comes as one.
+        Where some of the file is here, who gives all of it is asked a second time. Raises Changed, FetchFailed.
         """
+        begun = self.board.done_bytes > 0
+        failures = 0
+        while True:
+            try:
+                answer = self._opened(segment, line, begun=begun)
+                if answer.status == 206 or not begun or self.promise.streams:
+                    return self._parted(answer, line, begun=begun)
+                answer.close()
+                logger.info("%s gives all of the file instead of the rest; once more", answer.target.shown)
+            except Broken as error:
+                logger.info("%s", error)
+                if failures == self.web.rules.retries:
+                    raise error.error from None
+                failures += 1
+            self.web.patience.nap(self.web.patience.pause_s(max(1, failures)), self._stopped)
+
+    def _opened(self, segment: Segment, line: Line, *, begun: bool) -> Answer:
         answer = self._asked(segment, line)
         try:
             known = self.promise
-            self.promise = known.opened(answer, begun=self.board.done_bytes > 0)
+            self.promise = known.opened(answer, begun=begun)
             size = self.promise.size
             if known.size is None and size is not None:
                 self.room(size)
                 self.board.sized(size)
                 segment.end = min(size, segment.end or size)
-            if answer.status == 206 and not self.promise.in_parts:
-                answer.close()
-                answer = self.web.open(self._direct or self._url, stop=self._stopped, line=line)
         except BaseException:
             answer.close()
             raise
         return answer
 
+    def _parted(self, answer: Answer, line: Line, *, begun: bool) -> Answer:
+        """Parts need to be of the same file: where neither a hash nor a strong ETag tells that, it comes as one."""
+        if answer.status == 200 or self.promise.in_parts:
+            return answer
+        answer.close()
+        whole = self.web.open(self._direct or self._url, stop=self._stopped, line=line)
+        try:
+            self.promise = self.promise.opened(whole, begun=begun)
+        except BaseException:
+            whole.close()
+            raise
+        return whole
+
     def segments(self, segment: Segment | None, answer: Answer | None, line: Line | None) -> None:
         """One connection: segment after segment, until none is left or it fails too often while others do not."""
-        failures = 0
+        failures = wholes = 0
         buffer = memoryview(bytearray(BUFFER))
         with self.web.line() if line is None else contextlib.nullcontext(line) as mine:
             while segment is not None or (segment := self.board.take()) is not None:
                 began = segment.at
                 try:
                     self._segment(segment, answer, mine, buffer)
-                    failures = 0
+                    failures = wholes = 0
                 except (Broken, Interrupted, TooBusy) as error:
                     logger.info("%s", error)
-                    failures = 1 if segment.at - began >= _WORTH_A_TRY else failures + 1
-                    if not isinstance(error, Broken) or failures > self.web.rules.retries:
+                    failures = 1 if segment.at - began >= WORTH_A_TRY else failures + 1
+                    wholes = wholes + 1 if isinstance(error, Unparted) else 0
+                    if wholes == SHOWN or failures > self.web.rules.retries or not isinstance(error, Broken):
                         self.board.give_back(segment)
                         if self.board.retire():
                             return
-                        raise (error.error if isinstance(error, Broken) else error) from None
+                        raise (error.error if _is_final(error) else error) from None
                 self.board.give_back(segment)
                 segment = answer = None
                 if failures:
                     self.web.patience.nap(self.web.patience.pause_s(failures), self._stopped)
 
     def stream(self, answer: Answer, segment: Segment) -> None:
-        """A server without ranges: all of it by one connection, and from the beginning if that breaks."""
-        buffer = memoryview(bytearray(BUFFER))
-        segment.end = None
-        with answer:
-            self.promise.check_stream(answer)
-            while True:
-                try:
-                    count = answer.readinto(buffer)
-                except Interrupted as error:
-                    raise Changed(error.message.rstrip(".")) from error
-                if not count:
-                    break
-                self._write(buffer[:count], segment)
-        self.promise.check_length(segment.at)
+        """
+        A server without ranges: all of it by one connection. What is here already is compared, and not written again.
+
+        Raises Broken where it breaks, or turns out to be something else than the file of which some is here; what has
+        come of the file is kept then. Raises Changed where it is another version of it, and Worthless.
+        """
+        earlier, settled = self.board.spans()
+        segment.at, segment.end = 0, None
+        try:
+            with answer:
+                self.promise.check_stream(answer)
+                self._all_of(answer, segment, Spans(earlier))
+            self.promise.check_length(segment.at)
+        except Worthless as error:
+            if not earlier:
+                raise
+            self.board.revert(earlier, settled)
+            raise Broken(self.promise.refused(error.what)) from None
         self.board.sized(segment.at)
+
+    def _all_of(self, answer: Answer, segment: Segment, there: Spans) -> None:
+        buffer, own = memoryview(bytearray(BUFFER)), memoryview(bytearray(BUFFER))
+        while True:
+            here, end = there.run(segment.at)
+            try:
+                count = answer.readinto(buffer if end is None else buffer[: end - segment.at])
+            except Interrupted as error:
+                raise Broken(error) from error
+            if not count:
+                return
+            if not here:
+                self._write(buffer[:count], segment)
+            elif self._same(buffer[:count], segment.at, own):
+                self.board.wrote(segment, count)
+            else:
+                raise self.promise.differing(answer)
+
+    def _same(self, data: memoryview, at: int, own: memoryview) -> bool:
+        """Whether these bytes are what stands there."""
+        done = 0
+        while done < len(data) and (count := self.get(own[done : len(data)], at + done)):
+            done += count
+        return bytes(own[:done]) == bytes(data)  # as bytes: views are compared one by one
 
     def _segment(self, segment: Segment, answer: Answer | None, line: Line, buffer: memoryview) -> None:
         with answer or self._asked(segment, line) as answer:
@@ -129,6 +187,8 @@ class Receiving:
             except Unranged as error:
                 if segment.at == 0:  # an empty file has no first byte
                     return self.web.open(self._url, stop=self._stopped, line=line)
+                if self.promise.file.size_bytes is not None:  # whoever says so has something else
+                    raise Broken(error) from error
                 raise Changed("it is shorter now") from error
         raise AssertionError("the file's own address was asked")
 
@@ -143,3 +203,8 @@ class Receiving:
     @property
     def _url(self) -> str:
         return self.promise.file.url
+
+
+def _is_final(error: Exception) -> TypeGuard[Broken]:
+    """One that does without parts may still go well."""
+    return isinstance(error, Broken) and not isinstance(error, Unparted)

@@ -47,6 +47,15 @@ class Spans:
         """No byte from this one on is there."""
         return self.spans[-1][1] if self.spans else 0
 
+    def run(self, at: int) -> tuple[bool, int | None]:
+        """Whether the byte `at` is there, and the first one behind it of which that is not so any more."""
+        for first, end in self.spans:
+            if at < first:
+                return False, first
+            if at < end:
+                return True, end
+        return False, None
+
     def gap(self, size: int) -> Span | None:
         """The first bytes below `size` that are not there."""
         at = 0

@@ -18,11 +18,12 @@ from corral.store.fetch.board import Board
 from corral.store.fetch.disk import Beside, Disk, Folder
 from corral.store.fetch.part import Part, opened
 from corral.store.fetch.patience import Stop, never
-from corral.store.fetch.promise import Changed, Promise, Worthless
-from corral.store.fetch.receiving import Receiving
+from corral.store.fetch.promise import Broken, Changed, Promise, Worthless
+from corral.store.fetch.receiving import WORTH_A_TRY, Receiving
 from corral.store.fetch.rules import shown
 from corral.store.fetch.spans import Spans
 from corral.store.fetch.web import Web
+from corral.store.fetch.wire import Interrupted
 
 logger = logging.getLogger(__name__)
 
@@ -100,9 +101,11 @@ class Transfer:
         return True
 
     def _attempts(self, part: Part) -> str:
-        """The hash of all of it, from the beginning as often as the file changes meanwhile."""
+        """The hash of all of it: from the beginning where the file changes meanwhile, and else from where it was."""
+        fruitless = 0
         while True:
-            receiving = Receiving(self.web, self._board, self._promise, part.write, self.room, self.stop)
+            before = self._board.done_bytes
+            receiving = Receiving(self.web, self._board, self._promise, part.write, part.readinto, self.room, self.stop)
             try:
                 digest = Attempt(part, self._board, receiving, self.connections, self.told, self.stop).run()
                 self._promise = receiving.promise
@@ -110,14 +113,27 @@ class Transfer:
             except Changed as error:
                 self._restarts += 1
                 if self._restarts > MOST_RESTARTS:
-                    raise FetchFailed(
-                        f"{shown(self.file.url)} was begun {self._restarts} times and never came whole: {error}.",
-                        hint="Try again later.",
-                    ) from None
+                    raise self._never_whole(self._restarts, str(error)) from None
                 logger.info("%s: %s; from the beginning", self.file.path, error)
                 part.clear()
                 self._begin(self._promise.afresh(changed=True))
-                self.web.patience.nap(self.web.patience.pause_s(self._restarts), self.stop)
+                pause_s = self.web.patience.pause_s(self._restarts)
+            except Broken as error:
+                fruitless = 1 if self._board.done_bytes - before >= WORTH_A_TRY else fruitless + 1
+                if fruitless > self.web.rules.retries:
+                    raise self._given_up(error.error, fruitless) from None
+                logger.info("%s: %s It goes on.", self.file.path, error)
+                written, settled = self._board.spans()
+                self._begin(receiving.promise, Spans(written), Spans(settled))
+                pause_s = self.web.patience.pause_s(fruitless)
+            self.web.patience.nap(pause_s, self.stop)
+
+    def _given_up(self, error: FetchFailed, times: int) -> FetchFailed:
+        return self._never_whole(times, error.message.rstrip(".")) if isinstance(error, Interrupted) else error
+
+    def _never_whole(self, times: int, why: str) -> FetchFailed:
+        name = shown(self.file.url)
+        return FetchFailed(f"{name} was begun {times} times and never came whole: {why}.", hint="Try again later.")
 
     def _begin(self, promise: Promise, there: Spans | None = None, settled: Spans | None = None) -> None:
         self._promise = promise

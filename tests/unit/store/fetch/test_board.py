@@ -89,3 +89,13 @@ def test_only_what_was_flushed_counts_as_settled() -> None:
     on.wrote(segment, 500)
     on.settled(written)
     assert on.spans() == ([(0, 1000)], [(0, 500)])
+
+
+def test_what_came_of_something_else_does_not_count_nor_what_was_flushed_of_it() -> None:
+    board = Board(100, Spans.of([(10, 20)]), Spans.of([(10, 15)]), 4)
+    stream = board.first()
+    board.wrote(stream, 10)
+    assert board.done_bytes == 20
+    board.revert([(10, 20)], [(10, 15)])
+    board.settled([(0, 20)])  # by a thread that began before
+    assert board.halted and board.spans() == ([(10, 20)], [(10, 15)])

@@ -9,7 +9,7 @@ import pytest
 from corral.contracts.fetching import RemoteFile
 from corral.domain.errors import WrongContent
 from corral.store.fetch.journal import Identity
-from corral.store.fetch.promise import Broken, Changed, Promise, Worthless
+from corral.store.fetch.promise import Broken, Changed, Promise, Unparted, Worthless
 from corral.store.fetch.rules import target_of
 
 URL = "https://a.example/m.gguf?secret=1"
@@ -49,32 +49,75 @@ def test_another_size_than_the_source_promised_is_another_file() -> None:
         known.opened(Heard(whole_bytes=99), begun=False)
 
 
-def test_all_of_it_instead_of_the_rest_is_a_new_beginning() -> None:
-    assert BARE.opened(Heard(200), begun=False).size == 100
-    with pytest.raises(Changed, match="instead of the rest"):
-        BARE.opened(Heard(200), begun=True)
+def test_all_of_it_instead_of_the_rest_is_a_stream_once_it_was_shown_twice() -> None:
+    fresh = BARE.opened(Heard(200), begun=False)
+    assert fresh.size == 100 and not fresh.streams
+    once = HASHED.opened(Heard(), begun=False).opened(Heard(200), begun=True)
+    assert not once.streams and once.opened(Heard(200), begun=True).streams
+    assert fresh.opened(Heard(200, etag="", whole_bytes=None), begun=True).streams, "saying less is not saying no"
+    parts = once.opened(Heard(206), begun=True)
+    assert not parts.opened(Heard(200), begun=True).streams, "another server of several: it gives parts after all"
+
+
+@pytest.mark.parametrize("known", [HASHED, BARE])
+def test_all_of_another_version_is_a_new_beginning(known: Promise) -> None:
+    with pytest.raises(Changed, match="ETag"):
+        known.opened(Heard(), begun=False).opened(Heard(200, etag='"u"'), begun=True)
+
+
+@pytest.mark.parametrize("status", [200, 206])
+def test_another_length_does_not_cost_what_has_come(status: int) -> None:
+    """A page of something in between, a server with another file: it is asked again, and in the end refused."""
+    with pytest.raises(Broken, match=r"it has 99 bytes, not 100\. What came before is kept") as caught:
+        HASHED.opened(Heard(status, whole_bytes=99, etag='"u"'), begun=True)
+    assert isinstance(caught.value.error, WrongContent) and not isinstance(caught.value.error, Worthless)
+
+
+def test_a_length_that_only_the_server_told_may_change_with_the_tag() -> None:
+    known = BARE.opened(Heard(), begun=False)
+    with pytest.raises(Changed, match="size"):
+        known.opened(Heard(200, whole_bytes=99, etag='"u"'), begun=True)
+    for tag in ("", '"t"'):
+        with pytest.raises(Broken, match="99 bytes"):
+            known.opened(Heard(200, whole_bytes=99, etag=tag), begun=True)
+
+
+def test_a_stream_that_begins_otherwise() -> None:
+    known = HASHED.opened(Heard(), begun=False)
+    assert isinstance(known.differing(Heard(200)), Changed)
+    other = known.differing(Heard(200, whole_bytes=None))
+    assert isinstance(other, Broken) and not isinstance(other.error, Worthless), "it may be a page of a proxy"
 
 
 def test_a_page_to_log_in_is_no_reason_to_throw_away_what_has_come() -> None:
     with pytest.raises(WrongContent, match="a page for people") as caught:
         HASHED.opened(Heard(is_page=True), begun=True)
     assert not isinstance(caught.value, Worthless)
+    with pytest.raises(Broken, match="a page for people"):
+        HASHED.check_part(Heard(200, is_page=True, whole_bytes=9), 10)
     page = Promise.of(RemoteFile(URL, "web/a/readme.html"))
     assert page.opened(Heard(is_page=True), begun=False).size == 100
 
 
-@pytest.mark.parametrize(
-    ("heard", "meant"),
-    [
-        (Heard(200, first_byte=0), "instead of a part"),
-        (Heard(whole_bytes=99, first_byte=10), "size"),
-        (Heard(etag='"u"', first_byte=10), "ETag"),
-    ],
-)
-def test_a_part_of_another_file_is_a_new_beginning(heard: Heard, meant: str) -> None:
+@pytest.mark.parametrize("heard", [Heard(200), Heard(200, etag=""), Heard(200, whole_bytes=None)])
+def test_all_of_it_instead_of_a_part_is_asked_for_again(heard: Heard) -> None:
+    with pytest.raises(Unparted, match="all of the file instead of a part"):
+        HASHED.opened(Heard(), begun=False).check_part(heard, 10)
+
+
+@pytest.mark.parametrize("heard", [Heard(etag='"u"', first_byte=10), Heard(200, etag='"u"')])
+def test_a_part_of_another_file_is_a_new_beginning(heard: Heard) -> None:
     known = HASHED.opened(Heard(), begun=False)
-    with pytest.raises(Changed, match=meant):
+    with pytest.raises(Changed, match="ETag"):
         known.check_part(heard, 10)
+
+
+def test_a_part_of_a_file_of_another_size() -> None:
+    heard = Heard(whole_bytes=99, first_byte=10)
+    with pytest.raises(Broken, match="99 bytes, not 100"):
+        HASHED.opened(Heard(), begun=False).check_part(heard, 10)
+    with pytest.raises(Changed, match="size"):  # only the server had said so
+        BARE.opened(Heard(), begun=False).check_part(heard, 10)
 
 
 def test_another_part_than_was_asked_for_is_asked_for_again() -> None:

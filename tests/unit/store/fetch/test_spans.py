@@ -26,3 +26,11 @@ def test_they_are_a_set_of_bytes(spans: list[tuple[int, int]], size: int) -> Non
     else:
         end = next((byte for byte in range(absent[0], size) if byte in plain), size)
         assert gap == (absent[0], end)
+
+
+def test_runs_of_what_is_there_and_what_is_not() -> None:
+    spans = Spans.of([(2, 4), (6, 9)])
+    assert [spans.run(at) for at in (0, 2, 3, 4, 8, 9)] == [
+        (False, 2), (True, 4), (True, 4), (False, 6), (True, 9), (False, None),
+    ]  # fmt: skip
+    assert Spans().run(0) == (False, None)
