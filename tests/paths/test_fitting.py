@@ -17,7 +17,7 @@ from tests.paths.relay_kit import stage
 from tests.paths.shell_kit import Shell, shell
 from tests.paths.test_relay_control import FakeControl
 from tests.paths.test_relay_doors import KEYS
-from tests.second_files import projector
+from tests.second_files import lora, projector
 
 __all__ = ["shell"]
 
@@ -264,6 +264,26 @@ async def test_what_goes_with_a_model_elsewhere_counts(tmp_path: Path) -> None:
             found = {name: needs(await fitted(running, name)) for name in models}
         assert found["sees"] == found["plain"] + len(eyes)
         assert found["plain"] < found["drafts"] == found["here"]
+
+
+async def test_the_adapter_of_a_model_of_ollamas_counts(tmp_path: Path) -> None:
+    """Before it is here by the size of its file, then by its tensors."""
+    whole, adapter = architecture("llama").read_bytes(), lora().read_bytes()
+    with HubServer() as hub:
+        options = {"ctx_size": 4096, "parallel": 1, "n_gpu_layers": 0}
+        models = {}
+        for name, layers in {"plain": {}, "tuned": {"adapter": adapter}}.items():
+            hub.model(name, {"model": whole, **layers})
+            models[name] = ModelSpec("", Source(reference=f"ollama:{hub.host}/library/{name}"), options=options)
+        spec = store(hub, tmp_path)
+        async with corral(models, store=spec) as running:
+            assert needs(await fitted(running, "tuned")) == needs(await fitted(running, "plain")) + len(adapter)
+        fetches = StoreFetches(spec, {})
+        for model in models.values():
+            fetches.fetch(fetches.plan(parse(model.source.reference)))
+        async with corral(models, store=spec) as running:
+            more = needs(await fitted(running, "tuned")) - needs(await fitted(running, "plain"))
+            assert 0 < more <= len(adapter)
 
 
 def test_the_command_needs_no_network_for_what_is_in_the_store(shell: Shell) -> None:

@@ -38,11 +38,18 @@ def document_for(
     if problems:
         raise ConfigErrors(problems)
     for each in stored:
-        _add(document, each.name, each.path, each.projector, each.aliases)
+        _add(document, each.name, each.path, each.projector, each.aliases, each.adapters)
     return document
 
 
-def _add(document: Document, wanted: str, path: str, projector: str = "", aliases: Sequence[str] = ()) -> None:
+def _add(
+    document: Document,
+    wanted: str,
+    path: str,
+    projector: str = "",
+    aliases: Sequence[str] = (),
+    adapters: Sequence[str] = (),
+) -> None:
     """A Model under this name, or the next free one; what looks like a template in a path is none."""
     models = document.data["models"]
     given = (model.get("aliases") or () for model in models.values() if isinstance(model, dict))
@@ -51,6 +58,9 @@ def _add(document: Document, wanted: str, path: str, projector: str = "", aliase
     entry: dict[str, Any] = {"source": path}
     if projector:
         entry["source"] = {"path": path, "mmproj": projector}
+    if adapters:
+        entry["options"] = {"lora": list(adapters)}
+        document.literal.update(("models", name, "options", "lora", number) for number in range(len(adapters)))
     if free := [alias for alias in dict.fromkeys(aliases) if alias not in taken and alias != name]:
         entry["aliases"] = free
     models[name] = entry

@@ -14,6 +14,7 @@ from corral.domain.storage import StoredModel, StoreSpec
 
 ENGINE: Final = "llamacpp"
 _PROJECTOR: Final = "mmproj"
+_ADAPTERS: Final = "lora"
 
 Stored = Callable[[StoreSpec, Collection[ModelSpec]], Sequence[StoredModel]]
 """What stands in this store of which none of these Models uses a file, and which names they get. Blocks on the disk."""
@@ -41,7 +42,7 @@ def with_stored(config: Config, found: Sequence[StoredModel], engines: Mapping[s
     """Names and aliases of the file go before those of the store."""
     if ENGINE not in engines:
         return WithStored(config)
-    projects = any(spec.name == _PROJECTOR for spec in engines[ENGINE].options)
+    known = {spec.name for spec in engines[ENGINE].options}
     taken = set(config.models)
     for name, model in config.models.items():
         taken.update(model.aliases)
@@ -62,7 +63,8 @@ def with_stored(config: Config, found: Sequence[StoredModel], engines: Mapping[s
             notes.append(f"{each.path} is not {each.name!r}, which is a Model of the config: {other}.")
         if free:
             taken.update(free)
-            options: dict[str, Any] = {_PROJECTOR: each.projector} if each.projector and projects else {}
+            beside = {_PROJECTOR: each.projector, _ADAPTERS: list(each.adapters)}
+            options: dict[str, Any] = {name: value for name, value in beside.items() if value and name in known}
             entry = {"source": each.path, "engine": ENGINE, "aliases": free[1:], "options": options}
             models[free[0]] = Model.model_validate(entry)
             if each.pulled in free:

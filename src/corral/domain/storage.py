@@ -41,3 +41,4 @@ class StoredModel:
     projector: str = ""
     pulled: str = ""
     model: str = ""
+    adapters: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ Same = Callable[[str], Hashable]
 
 def files_of(model: ModelSpec) -> set[str]:
     """All absolute paths that a Model names; its own files are known where its source has their paths."""
-    texts = [model.source.path, model.source.projector, model.source.place]
+    texts = [model.source.path, model.source.projector, *model.source.adapters, model.source.place]
     for value in model.options.values():
         texts += [each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)]
     for _, given in model.args:

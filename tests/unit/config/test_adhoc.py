@@ -72,20 +72,22 @@ def test_models_of_the_store_have_their_names_their_projector_and_what_is_free_o
     touch(tmp_path, "ada.gguf")
     stored = [
         StoredModel("ada", "/s/ada.gguf", ("import/ada", "ada-2"), "/s/mmproj.gguf"),
-        StoredModel("ben", "/s/ben.gguf", ("import/ada", "hf.co/org/ben")),
+        StoredModel("ben", "/s/ben.gguf", ("import/ada", "hf.co/org/ben"), adapters=("/s/lora.gguf",)),
     ]
     assert document_for(["ada.gguf"], cwd=str(tmp_path), stored=stored).data["models"] == {
         "ada": {"source": str(tmp_path / "ada.gguf")},
         "ada-2": {"source": {"path": "/s/ada.gguf", "mmproj": "/s/mmproj.gguf"}, "aliases": ["import/ada"]},
-        "ben": {"source": "/s/ben.gguf", "aliases": ["hf.co/org/ben"]},
+        "ben": {"source": "/s/ben.gguf", "options": {"lora": ["/s/lora.gguf"]}, "aliases": ["hf.co/org/ben"]},
     }
 
 
 def test_what_looks_like_a_template_in_a_path_is_none(tmp_path: Path) -> None:
     touch(tmp_path, "a{{b}}.gguf", "${env.HOME}.gguf")
     document = document_for(["a{{b}}.gguf", "${env.HOME}.gguf"], cwd=str(tmp_path))
-    stored = document_for([], cwd="/", stored=[StoredModel("s", "/{model}/s.gguf", (), "/{{m}}.gguf")], onto=document)
+    given = StoredModel("s", "/{model}/s.gguf", (), "/{{m}}.gguf", adapters=("/{model}.gguf", "/{{m}}.gguf"))
+    stored = document_for([], cwd="/", stored=[given], onto=document)
     loaded = load_document(stored, engines={"llamacpp": LlamaCppEngine()}, env={}, cwd=str(tmp_path)).settings
     paths = [model.source.path for model in loaded.fleet.models.values()]
     assert paths == [str(tmp_path / "a{{b}}.gguf"), str(tmp_path / "${env.HOME}.gguf"), "/{model}/s.gguf"]
     assert loaded.fleet.models["s"].options["mmproj"] == "/{{m}}.gguf"
+    assert loaded.fleet.models["s"].options["lora"] == ("/{model}.gguf", "/{{m}}.gguf")

@@ -94,6 +94,12 @@ def test_nothing_in_a_name_of_a_file_is_expanded(config: Loader) -> None:
     assert load(config, "store: {serve: true}", [odd])[0].settings.fleet.models["odd"].source.path == odd.path
 
 
+def test_adapters_that_are_a_part_of_it_come_along(config: Loader) -> None:
+    tuned = StoredModel("tuned", "/store/t.gguf", adapters=("/store/a.gguf", "/store/{model}{{x}}.gguf"))
+    models = load(config, "store: {serve: true}", [tuned])[0].settings.fleet.models
+    assert models["tuned"].options["lora"] == tuned.adapters
+
+
 def test_what_ollamas_clients_pulled_it_by_is_how_they_see_it(config: Loader) -> None:
     tiny = StoredModel("tiny", "/store/t.gguf", ("x/t", "me/tiny:v1"), "", "me/tiny:v1")
     taken = StoredModel("other", "/store/o.gguf", ("hf.co/o/r",), "", "hf.co/o/r")

@@ -97,6 +97,8 @@ def show(
         "url": origin.url if origin else "",
         "fetched": _date(origin.fetched_at) if origin and origin.fetched_at else "",
         "projector": str(item.projector or ""),
+        "adapters": ", ".join(map(str, item.adapters)),
+        "in place": origin.linked if origin else "",
         "used by": ", ".join(used_by),
     }
     for word, text in lines.items():
@@ -127,6 +129,7 @@ def as_data(item: Item, used_by: Sequence[str]) -> Mapping[str, Any]:
         "reference": item.reference,
         "sha256": [origin.sha256 if origin else "" for origin in item.origins],
         "projector": str(item.projector) if item.projector else None,
+        "adapters": [str(path) for path in item.adapters],
         "problem": item.problem,
         "used_by": list(used_by),
     }

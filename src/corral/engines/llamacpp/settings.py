@@ -54,8 +54,8 @@ def settings_of(model: ModelSpec) -> Settings:
     Thousands of Models are asked about several times each at every start, and most of them ask for the same: what was
     found for one is remembered for all that are written like it. Written, because to Python 1 and True are equal.
     """
-    pictures = model.source.projector, _pictures_may_come(model)
-    written = repr((model.options, model.args, model.env, model.ttl_s, pictures))
+    came = model.source.projector, model.source.adapters, _pictures_may_come(model)
+    written = repr((model.options, model.args, model.env, model.ttl_s, came))
     found = _remembered.get(written)
     if found is None:
         if len(_remembered) >= _REMEMBERED:
@@ -86,6 +86,8 @@ def _settings_of(model: ModelSpec) -> Settings:
             rest.append((flag_name(key), arg))
     if model.source.projector:  # what came along with the weights
         chosen.setdefault("mmproj", model.source.projector)
+    if model.source.adapters and "lora_scaled" not in chosen:
+        chosen.setdefault("lora", model.source.adapters)
     options = dict(sorted({**_DEFAULTS, **chosen}.items(), key=lambda option: _PLACES[option[0]]))
     problems += conflicts(options, chosen, pictures="mmproj" in options or _pictures_may_come(model))
     problems += _lifetime(model, chosen)

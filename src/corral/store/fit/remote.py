@@ -49,7 +49,7 @@ def of_reference(
         chosen=chosen,
         slots=model.slots,
         size_bytes=_size(plan, Role.MODEL),
-        projector_bytes=_size(plan, Role.PROJECTOR) if model.source.pictures else 0,
+        beside_bytes=_size(plan, Role.ADAPTER) + (_size(plan, Role.PROJECTOR) if model.source.pictures else 0),
         offered=_offered(sources, reference) if isinstance(reference, HubReference) and not plan.unasked else {},
         files=files,
     )

@@ -46,7 +46,7 @@ class Subject:
     parameters: int | None = None
     size_bytes: int = 0
     offered: Mapping[str, int] = field(default_factory=dict)
-    projector_bytes: int = 0  # of the file that comes with one elsewhere; of one here `estimate` knows it
+    beside_bytes: int = 0  # of the files that come with one elsewhere; of one here `estimate` knows it
     files: FileFootprints = field(default_factory=FileFootprints)  # of what goes with one elsewhere
     server: Server = field(default_factory=AnyServer)
 
@@ -84,7 +84,7 @@ def of_header(
     slots: int = 1,
     size_bytes: int = 0,
     offered: Mapping[str, int] | None = None,
-    projector_bytes: int = 0,
+    beside_bytes: int = 0,
     files: FileFootprints | None = None,
 ) -> Subject:
     """A model elsewhere, by what its headers say. Raises BadGguf for what no model can be."""
@@ -93,7 +93,7 @@ def of_header(
     return Subject(
         name,
         shape,
-        _by_shape(shape, slots, projector_bytes, files),
+        _by_shape(shape, slots, beside_bytes, files),
         options,
         chosen,
         slots,
@@ -101,7 +101,7 @@ def of_header(
         said.parameters,
         size_bytes or sum(tensor.n_bytes for tensor in tensors),
         offered or {},
-        projector_bytes,
+        beside_bytes,
         files,
     )
 
@@ -129,21 +129,21 @@ def of_quant(subject: Subject, quant: str, size_bytes: int) -> Subject:
     return dataclasses.replace(
         subject,
         shape=scaled,
-        estimate=_by_shape(scaled, subject.slots, subject.projector_bytes, subject.files),
+        estimate=_by_shape(scaled, subject.slots, subject.beside_bytes, subject.files),
         quantisation=quant,
         size_bytes=size_bytes,
         offered={},
     )
 
 
-def _by_shape(shape: ModelShape, slots: int, projector_bytes: int, files: FileFootprints) -> Estimator:
+def _by_shape(shape: ModelShape, slots: int, beside_bytes: int, files: FileFootprints) -> Estimator:
     def estimated(options: Options, devices: Sequence[DeviceMemory]) -> Estimate:
         asked = Asked(options, slots)
         found = files.of_shape(shape, asked, devices)
-        if not projector_bytes:
+        if not beside_bytes:
             return found
         gpus = gpus_of(asked, devices) if asked.flag("mmproj_offload", True) else []
-        return found.plus(Estimate(weights=Counter({gpus[0].name if gpus else RAM: projector_bytes})))
+        return found.plus(Estimate(weights=Counter({gpus[0].name if gpus else RAM: beside_bytes})))
 
     return estimated
 

@@ -14,7 +14,7 @@ from corral.domain.references import BadReference, HubReference, parse
 from corral.store.files import part_paths
 from corral.store.known import KnownFiles
 from corral.store.shelf.caches.cached import Cached
-from corral.store.shelf.items import Item, Kind, grouped, named, with_projectors
+from corral.store.shelf.items import Item, Kind, grouped, named, with_companions
 from corral.store.shelf.origin import VERSION, Origin
 
 _KINDS: Final = {Role.MODEL: Kind.MODEL, Role.PROJECTOR: Kind.PROJECTOR, Role.ADAPTER: Kind.ADAPTER}
@@ -29,7 +29,7 @@ def items_of(cached: Sequence[Cached], known: KnownFiles) -> list[Item]:
     by_path = {str(each.path): each for each in cached}
     found = [_item([by_path[path] for path in paths], known) for paths in grouped(by_path).values()]
     known.save()
-    return sorted(named(with_projectors(found, _together)), key=lambda item: (item.place, item.name))
+    return sorted(named(with_companions(found, _together)), key=lambda item: (item.place, item.name))
 
 
 def _together(item: Item) -> object:

@@ -17,12 +17,13 @@ from typing import Final
 
 import msgspec
 
+from corral.contracts.fetching import Role
 from corral.domain.errors import StoreFailed
 from corral.store.files import ModelFiles, resolve
 from corral.store.gguf.facts import says
 from corral.store.sealed import Sealed
 from corral.store.shelf import origin as origins
-from corral.store.shelf.items import Item, Kind, grouped, named, reference_of, wanted_name, with_projectors
+from corral.store.shelf.items import Item, Kind, grouped, named, reference_of, wanted_name, with_companions
 from corral.store.shelf.origin import Origin
 from corral.store.shelf.walk import Seen, Walked, walk
 
@@ -65,7 +66,7 @@ class Index:
         self.root, self._read = root, read
 
     def items(self) -> list[Item]:
-        """All that is there now, named, models with their projectors. A store that is not there is empty."""
+        """All that is there now, named, models with what belongs to them. A store that is not there is empty."""
         return self.items_of(walk(self.root))
 
     def items_of(self, walked: Walked) -> list[Item]:
@@ -80,20 +81,22 @@ class Index:
             entries[key] = entry
         if changed or len(entries) != len(known):
             _write(self.root / INDEX, entries)
-        return named(with_projectors([self._item(key, entry) for key, entry in entries.items()]))
+        return named(with_companions([self._item(key, entry) for key, entry in entries.items()]))
 
     def _entry(self, key: str, stamps: tuple[Stamp, ...], before: Entry | None) -> Entry:
         if before is None or [stamp[:3] for stamp in before.stamps] != [stamp[:3] for stamp in stamps]:
             before = self._read_anew(stamps)  # else only the origins are new
         own = tuple(self._origin(stamp[0]) if stamp[3] else None for stamp in stamps)
         reference = reference_of(key, stamps[0][0], own[0])
+        kind = Kind.ADAPTER if own[0] is not None and own[0].role == Role.ADAPTER else before.kind
         return msgspec.structs.replace(
             before,
             stamps=stamps,
+            kind=kind,
             licence=next((each.licence for each in own if each and each.licence), before.licence),
             origins=own,
             reference=reference,
-            wanted=wanted_name(before.kind, stamps[0][0].rpartition("/")[2], reference),
+            wanted=wanted_name(kind, stamps[0][0].rpartition("/")[2], reference),
         )
 
     def _read_anew(self, stamps: tuple[Stamp, ...]) -> Entry:
@@ -152,7 +155,7 @@ def _stamp(seen: Seen, walked: Walked) -> Stamp:
 
 def _kind(files: ModelFiles) -> Kind:
     general = files.header.text("general.type")
-    if general == "adapter":
+    if general == "adapter" or "adapter.type" in files.header.metadata:
         return Kind.ADAPTER
     if files.header.architecture == "clip" or general == "mmproj":
         return Kind.PROJECTOR
@@ -180,4 +183,4 @@ def _write(path: Path, entries: dict[str, Entry]) -> None:
 
 
 def _sealed(path: Path) -> Sealed:
-    return Sealed(path, "shelf 2", _LARGEST)
+    return Sealed(path, "shelf 3", _LARGEST)

@@ -63,6 +63,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     problem: str = ""
     origins: tuple[Origin | None, ...] = ()  # of each part
     projector: Path | None = None
+    adapters: tuple[Path, ...] = ()  # that came along with it, as one model
     place: str = STORE
     reference: str = ""
     wanted: str = ""
@@ -142,21 +143,35 @@ def model_name(key: str) -> str:
     return text[:_LONGEST_NAME].rstrip("-./") or "model"
 
 
-def with_projectors(
+def with_companions(
     items: Sequence[Item], group: Callable[[Item], object] = lambda item: item.path.parent
 ) -> list[Item]:
-    """Each model with the projector of its `group` that is made for it; None is no group."""
+    """
+    Each model with the projector of its `group` that is made for it, and with the adapters that are a part of it.
+
+    None is no group.
+    """
     beside: dict[object, list[Item]] = {}
     for item in items:
-        if item.kind is Kind.PROJECTOR and not item.problem:
+        if item.kind in (Kind.PROJECTOR, Kind.ADAPTER) and not item.problem:
             beside.setdefault(group(item), []).append(item)
     beside.pop(None, None)
     if not beside:
         return list(items)
-    return [
-        replace(item, projector=_projector(item, beside.get(group(item), []))) if item.kind is Kind.MODEL else item
-        for item in items
-    ]
+    return [_accompanied(item, beside.get(group(item), [])) if item.kind is Kind.MODEL else item for item in items]
+
+
+def _accompanied(model: Item, there: Sequence[Item]) -> Item:
+    projectors = [each for each in there if each.kind is Kind.PROJECTOR]
+    return replace(model, projector=_projector(model, projectors), adapters=_adapters(model, there))
+
+
+def _adapters(model: Item, there: Sequence[Item]) -> tuple[Path, ...]:
+    """Only a model of Ollama's is one with its adapters: in a folder of the hub they are for whoever chooses them."""
+    if not model.reference.startswith("ollama:"):
+        return ()
+    paths = (each.path for each in there if each.kind is Kind.ADAPTER and each.reference == model.reference)
+    return tuple(sorted(paths, key=lambda path: (len(path.name), path.name)))
 
 
 def _projector(model: Item, there: Sequence[Item]) -> Path | None:

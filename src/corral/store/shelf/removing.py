@@ -31,11 +31,12 @@ def planned(root: Path, item: Item, items: Sequence[Item], walked: Walked) -> Re
     """
     What goes with the item.
 
-    Its folder's projectors, licences and the like go once no model is left that they could belong to.
+    The adapters that are a part of it do. Its folder's projectors, licences and the like go once no model is left that
+    they could belong to.
     """
     if item.place != STORE:
         raise Conflict(f"{item.name} is kept by {item.place}.", hint="Corral removes nothing of other programs.")
-    own = [_below(root, path) for path in item.paths]
+    own = [_below(root, path) for path in (*item.paths, *item.adapters)]
     folder = own[0].rpartition("/")[0]
     alone = item.kind is Kind.MODEL and not any(
         other.kind is Kind.MODEL and other.key != item.key and _folder(root, other) == folder for other in items

@@ -64,7 +64,14 @@ def _servable(index: Index, walked: Walked) -> list[Item]:
 
 def _stored(item: Item, pulled: tuple[str, ...]) -> StoredModel:
     aliases = tuple(dict.fromkeys(each for each in (model_name(item.key), *pulled) if each != item.name))
-    return StoredModel(item.name, str(item.path), aliases, str(item.projector or ""), next(iter(pulled), ""))
+    return StoredModel(
+        item.name,
+        str(item.path),
+        aliases,
+        str(item.projector or ""),
+        next(iter(pulled), ""),
+        adapters=tuple(map(str, item.adapters)),
+    )
 
 
 class StoreWatch:

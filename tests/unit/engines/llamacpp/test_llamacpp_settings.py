@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from corral.domain.fleet import ModelSpec, Source
+from corral.domain.fleet import ModelSpec, OptionValue, Source
 from corral.engines.llamacpp.options import OPTIONS
 from corral.engines.llamacpp.settings import settings_of
 
@@ -71,6 +71,19 @@ def test_options_of_a_projector_wait_for_the_files_that_it_may_come_with() -> No
     assert judged(Source("/m.gguf", reference)) == 2, "none has come"
     assert judged(Source("/m.gguf", reference, projector="/p.gguf")) == 0
     assert judged(Source(reference=reference)) == 0
+
+
+def test_adapters_that_came_along_are_loaded_unless_the_operator_names_others() -> None:
+    came = Source("/m.gguf", "ollama:tiny", adapters=("/a.gguf", "/b.gguf"))
+
+    def chosen(**options: OptionValue) -> dict[str, OptionValue]:
+        found = settings_of(ModelSpec("m", came, options=options)).chosen
+        return {name: value for name, value in found.items() if name.startswith("lora")}
+
+    assert chosen() == {"lora": ("/a.gguf", "/b.gguf")}
+    assert chosen(lora=("/c.gguf",)) == {"lora": ("/c.gguf",)}
+    assert chosen(lora_scaled=("/a.gguf:0.5",)) == {"lora_scaled": ("/a.gguf:0.5",)}
+    assert "lora" not in settings_of(ModelSpec("m", Source("/m.gguf", "ollama:tiny"))).chosen
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from corral.contracts.fetching import Progress
 from corral.domain.errors import BadGguf, Conflict, FetchStopped, FileMissing, NoSpace, StoreFailed
+from corral.domain.storage import StoreSpec
 from corral.store.fetch.disk import Beside
 from corral.store.known import KnownFiles
 from corral.store.shelf import gc, importing, origin, removing
@@ -21,9 +23,12 @@ from corral.store.shelf.caches.finding import Caches
 from corral.store.shelf.elsewhere import items_of
 from corral.store.shelf.importing import How
 from corral.store.shelf.index import Index
-from corral.store.shelf.items import Item
+from corral.store.shelf.items import Item, Kind
+from corral.store.shelf.origin import Origin
+from corral.store.shelf.serving import stored_models
 from corral.store.shelf.verifying import Verdict, verify
 from corral.store.shelf.walk import walk
+from tests import second_files
 from tests.models import ADA, BEN, model
 from tests.second_files import projector
 from tests.unit.store.shelf import kit
@@ -74,6 +79,36 @@ def test_all_of_a_split_model_goes_with_what_came_with_it(tmp_path: Path) -> Non
     take_off(tmp_path, "a")
     assert names(tmp_path) == set()
     assert tmp_path.is_dir() and not (tmp_path / "import").exists()
+
+
+def tuned(root: Path) -> str:
+    """A model of Ollama's with an adapter, as a pull leaves it; its folder."""
+    folder = "ollama/registry.ollama.ai/library/tuned/latest"
+    for name, source, role in (("model", model(ADA), "model"), ("adapter", second_files.lora(), "adapter")):
+        place = f"{folder}/{name}.gguf"
+        size = kit.put(root / place, source).stat().st_size
+        origin.write(
+            root, place, Origin(origin.VERSION, "ollama:tuned:latest", "", size, kit.sha256(source), role=role)
+        )
+    return folder
+
+
+def test_an_adapter_is_a_part_of_its_model_and_goes_with_it(tmp_path: Path) -> None:
+    folder = tuned(tmp_path)
+    item = item_of(tmp_path, "tuned")
+    assert item.adapters == (tmp_path / folder / "adapter.gguf",)
+    assert [each.kind for each in Index(tmp_path).items() if each.name != "tuned"] == [Kind.ADAPTER]
+    (served,) = stored_models(StoreSpec(str(tmp_path)), ())
+    assert (served.name, served.adapters) == ("tuned", (str(item.adapters[0]),))
+    assert gc.find(tmp_path, older_s=0.0, now=time.time() + 10 * DAY) == [], "nobody throws it away"
+    take_off(tmp_path, "tuned")
+    assert names(tmp_path) == set()
+
+
+def test_an_adapter_whose_header_does_not_say_so_is_one_all_the_same(tmp_path: Path) -> None:
+    folder = tuned(tmp_path)
+    kit.put(tmp_path / folder / "adapter.gguf", model(BEN))
+    assert [each.name for each in stored_models(StoreSpec(str(tmp_path)), ())] == ["tuned"]
 
 
 def test_what_another_model_of_the_folder_may_need_stays(tmp_path: Path) -> None:
