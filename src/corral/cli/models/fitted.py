@@ -47,7 +47,8 @@ def _title(found: Said) -> str:
     parts = [str(found["model"]) + ":", str(found["architecture"]), str(found["quantisation"])]
     if found["parameters"]:
         parts.append(f"{found['parameters'] / 1e9:.2f}B parameters,")
-    parts.append(format_bytes(found["size_bytes"]))
+    size = format_bytes(found["size_bytes"])
+    parts.append(f"{size}," if found["trained_context_tokens"] else size)
     if found["trained_context_tokens"]:
         parts.append(f"trained for {found['trained_context_tokens']} tokens")
     return " ".join(part for part in parts if part)

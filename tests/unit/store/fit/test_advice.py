@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from corral.domain.devices import RAM
+from corral.domain.devices import RAM, DeviceMemory
 from corral.store.fit.advice import Advice, Where, advise
-from corral.store.fit.rooms import Rooms, Verdict
+from corral.store.fit.rooms import Rooms, Verdict, rooms_of
 from corral.store.fit.subject import Subject
 from tests.unit.store.fit.kit import GIB, LAYERS, host, llama, subject
 
@@ -137,6 +137,23 @@ def test_a_gpu_that_is_nearly_full_is_left_out() -> None:
     found = advised(subject(ctx_size=8192), host(32, 5, (24, 0.6), 4))
     assert found.options["device"] == ("CUDA0", "CUDA2")
     assert found.estimate.total()["CUDA1"] == 0
+
+
+def test_what_other_models_hold_counts_as_free() -> None:
+    """They leave where it is asked for: by what is free today nearly all layers would go to the first GPU."""
+    gpus = [DeviceMemory("CUDA0", 24 * GIB, 24 * GIB), DeviceMemory("CUDA1", 24 * GIB, GIB)]
+    found = advised(subject(llama(layer=1024)), rooms_of([DeviceMemory(RAM, 64 * GIB, 64 * GIB), *gpus], {}))
+    assert found.options["n_gpu_layers"] == "all" and "tensor_split" not in found.options
+    assert found.verdict is Verdict.LATER
+    total = found.estimate.total()
+    assert abs(total["CUDA0"] - total["CUDA1"]) < 3 * GIB
+
+
+def test_without_flash_attention_a_small_cache_is_not_recommended() -> None:
+    """Where it would be the only way to have a context that is long enough on the GPU."""
+    for flash, small in (("auto", True), ("off", False)):
+        found = advised(subject(flash_attn=flash, ubatch_size=32), host(32, 5.6))
+        assert ("cache_type_v" in found.options) is small
 
 
 def test_without_a_gpu_it_runs_in_ram() -> None:

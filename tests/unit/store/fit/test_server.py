@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from corral.domain.fleet import ModelSpec, Source
+from corral.domain.fleet import ModelSpec, OptionValue, Source
 from corral.engines.llamacpp import LlamaCppEngine
 from corral.engines.llamacpp.fits import misfits
 from corral.engines.llamacpp.options import OPTIONS
 from corral.store.fit.advice import Advice, Where, advise, used_gpus
 from corral.store.fit.report import fit
 from corral.store.fit.rooms import Rooms, Verdict
-from corral.store.fit.server import EngineServer
+from corral.store.fit.rough import Judge, RoughModel
+from corral.store.fit.saying import Saying
+from corral.store.fit.server import AnyServer, EngineServer
 from corral.store.fit.service import checked
 from corral.store.fit.subject import Subject
-from tests.unit.store.fit.kit import host, llama, subject
+from tests.unit.store.fit.kit import GIB, USUAL, host, llama, subject
 
 EMBEDDED = LlamaCppEngine(which=lambda name: None)
 BINARY = LlamaCppEngine(which=lambda name: "/usr/bin/llama-server")
@@ -87,6 +90,30 @@ def test_a_back_end_by_the_name_of_its_gpu(gpu: str, words: str) -> None:
     server = EngineServer(EMBEDDED, ModelSpec("m"), frozenset({"CUDA0"}), frozenset({gpu}))
     assert words in server.needs([gpu]) and gpu in server.needs([gpu])
     assert server.needs(["CUDA0"]) == server.needs([]) == ""
+
+
+def test_a_gpu_that_was_named_is_that_of_another_engine_even_where_nothing_is_on_it() -> None:
+    model = served(subject(device=("CUDA0",), n_gpu_layers=0), EMBEDDED, imagined=("CUDA0",))
+    assert advised(model, host(32, 8)).where is Where.RAM
+    assert advise(served(subject(device=("CUDA0",)), EMBEDDED, "CUDA0"), host(32, 8)) is None, "it is refused"
+
+
+def test_by_place_only_those_can_be_told_that_have_one() -> None:
+    """An integrated GPU beside a card is used by its name alone."""
+    server = EngineServer(EMBEDDED, ModelSpec("m", Source("/m.gguf")), frozenset({"Vulkan0", "Vulkan1"}))
+    saying = Saying(server, ["Vulkan0"])
+    assert saying.on({"Vulkan1": 33}) is None and saying.on({"Vulkan0": 20, "Vulkan1": 13}) is None
+    assert saying.on({"Vulkan0": 33}) == {"split_mode": "none", "main_gpu": 0}
+
+
+def test_lists_are_judged_by_what_is_accepted_too() -> None:
+    class Refuses(AnyServer):
+        def accepts(self, options: Mapping[str, OptionValue], gpus: Collection[str]) -> bool:
+            return False
+
+    model = RoughModel("Q4_K_M", 8 * GIB)
+    found = [Judge(host(64), USUAL, server).of(model).where for server in (AnyServer(), Refuses())]
+    assert found == [Where.RAM, Where.NO]
 
 
 def test_what_is_refused_beside_what_was_chosen_is_not_recommended() -> None:

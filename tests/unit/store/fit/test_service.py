@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from corral.contracts.fitting import FitWanted
 from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.errors import BadRequest
+from corral.domain.fleet import ModelSpec, Source
+from corral.domain.storage import StoreSpec
+from corral.engines.llamacpp import LlamaCppEngine
 from corral.engines.llamacpp.options import OPTIONS
-from corral.store.fit.service import checked, imagined
+from corral.store.fit.measured import RamBandwidth
+from corral.store.fit.service import Fitting, checked, imagined
+from corral.store.known import KnownFiles
+from corral.store.sources.access import access
+from corral.store.supply import store_supply
 from tests.unit.store.fit.kit import GIB
+
+
+def fitting(folder: Path) -> Fitting:
+    """Of this host as the tests imagine it, by a llama-server that is not there."""
+    spec = StoreSpec(str(folder / "store"))
+    return Fitting(
+        KnownFiles(),
+        {"llamacpp": LlamaCppEngine(which=lambda name: None)},
+        host=lambda: (HERE, {}),
+        charges=lambda needs, devices: needs,
+        ram=RamBandwidth(folder / "bandwidth.json"),
+        access=lambda: access(spec, {}),
+        supply=store_supply(spec, {}),
+    )
+
 
 HERE = (DeviceMemory(RAM, 64 * GIB, 60 * GIB), DeviceMemory("CUDA0", 80 * GIB, 9 * GIB, "NVIDIA H100 80GB HBM3"))
 
 
 def sizes(*memory: str) -> dict[str, tuple[int, int]]:
     return {each.name: (each.total_bytes // GIB, each.free_bytes // GIB) for each in imagined(HERE, memory)}
+
+
+@pytest.mark.parametrize(
+    ("engine", "sentence"),
+    [
+        ("command", "m has no model file that Corral could fit. Say in its config what it takes: options.memory."),
+        ("remote", "m has no model file that Corral could fit."),
+        ("llamacpp", "m has no model file that Corral could fit."),
+    ],
+)
+async def test_what_has_no_file_cannot_be_fitted(tmp_path: Path, engine: str, sentence: str) -> None:
+    source = Source("/m.gguf") if engine != "llamacpp" else Source()
+    with pytest.raises(BadRequest) as caught:
+        await fitting(tmp_path).found(FitWanted("m", ModelSpec("m", source, engine=engine)))
+    assert caught.value.sentence() == sentence
 
 
 def test_gpus_in_their_order() -> None:

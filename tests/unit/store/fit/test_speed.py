@@ -50,6 +50,24 @@ def test_of_experts_those_that_a_token_uses() -> None:
     assert fast(model, host(32), ctx_size=4096).read_bytes[RAM] == (LAYERS * (32 + 512 // 8) + 256) * MIB
 
 
+def test_layers_for_further_tokens_are_not_read_for_this_one() -> None:
+    """They draft; weights of theirs that are loaded are none that an answer waits for."""
+    head, tensors = llama(
+        "qwen3moe", layer=32, expert=512, expert_count=64, expert_used_count=8, nextn_predict_layers=2
+    )
+    drafts = subject((head, tensors), spec_type=("draft-mtp",))
+    read = fast(drafts, host(64), ctx_size=4096).read_bytes
+    assert read == {RAM: ((LAYERS - 2) * (32 + 512 // 8) + 256) * MIB}
+    assert drafts.estimate(drafts.options, host(64).devices).weights[RAM] > LAYERS * (32 + 512) * MIB, "they are there"
+
+
+def test_a_cache_that_stays_in_ram_is_read_there() -> None:
+    rooms = host(32, 80, names="NVIDIA H100 80GB HBM3")
+    found = fast(subject(), rooms, ctx_size=8192, n_gpu_layers="all", kv_offload=False)
+    seconds = (LAYERS * 128 + 256) * MIB / (3350 * GB) + 8192 * 128 * 1024 / (50 * GB)
+    assert found.full_per_s == pytest.approx(1 / seconds)
+
+
 def test_each_device_takes_its_own_time() -> None:
     rooms = host(32, 80, names="NVIDIA H100 80GB HBM3")
     half = fast(subject(), rooms, ctx_size=4096, n_gpu_layers=17)
