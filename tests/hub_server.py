@@ -275,13 +275,17 @@ class _Hub(_Handler):
         self.send_json(rows[begin : begin + self.hub.page], **more)
 
     def search(self) -> None:
+        """What is not asked for is not done: without `filter` every repository, without `sort` in no order."""
         words = self.query.get("search", "").lower().split()
+        tags = {tag for tag in self.query.get("filter", "").split(",") if tag}
         found = [
             {**_summary(name, repo), "siblings": [{"rfilename": path} for path in repo.files]}
             for name, repo in self.hub.repos.items()
             if (repo.gated or not repo.token) and all(word in name.lower() for word in words)
         ]
-        found.sort(key=lambda each: -each["downloads"])
+        found = [each for each in found if tags <= {*each["tags"]}]
+        if self.query.get("sort") in ("downloads", "likes"):
+            found.sort(key=lambda each: int(each[self.query["sort"]]), reverse=self.query.get("direction") == "-1")
         self.send_json(found[: int(self.query.get("limit", 100))])
 
     def resolve(self, name: str, revision: str, path: str) -> None:
@@ -332,7 +336,7 @@ def _summary(name: str, repo: Repo) -> dict[str, Any]:
         "gated": "auto" if repo.gated else False,
         "downloads": repo.downloads,
         "likes": repo.likes,
-        "tags": ["gguf", f"license:{repo.licence}"],
+        "tags": [*(["gguf"] if any(path.endswith(".gguf") for path in repo.files) else []), f"license:{repo.licence}"],
         "cardData": {"license": repo.licence},
         "lastModified": "2026-05-01T10:00:00.000Z",
         **({"gguf": dict(repo.gguf)} if repo.gguf is not None else {}),

@@ -310,6 +310,17 @@ def test_search_tells_what_fits_here(home: Shell, server: HubServer) -> None:
     assert home.run("models", "search", "nothing-like-it", "--json").stdout == "[]\n"
 
 
+def test_a_search_is_for_gguf_files_by_downloads(home: Shell, server: HubServer) -> None:
+    data = b"GGUF" + bytes(200)
+    for name, downloads in (("few", 3), ("most", 300), ("some", 30)):
+        server.repo(f"org/cat-{name}-GGUF", {"m-Q4_K_M.gguf": data}, downloads=downloads, likes=1000 - downloads)
+    server.repo("org/cat-original", {"model.safetensors": data}, downloads=9_999_999)
+    found = json.loads(home.run("models", "search", "cat", "--json").stdout)
+    assert [each["downloads"] for each in found] == [300, 30, 3], "the one without such files is left out"
+    found = json.loads(home.run("models", "search", "cat", "-n", "2", "--json").stdout)
+    assert [each["downloads"] for each in found] == [300, 30]
+
+
 def test_suggestions_need_no_network(shell: Shell) -> None:
     shell.env["HF_HUB_OFFLINE"] = "1"
     rows = json.loads(shell.run("models", "suggest", "--all", "--json").stdout)

@@ -98,6 +98,8 @@ def suggest(
         output.print_json({"date": known.date, "models": rows})
         return
     _print_starters(found, known.date, judge)
+    if not found:
+        output.note("corral: nothing of the list fits here; --all shows all of it.")
     if found and (pull or (sys.stdin.isatty() and sys.stdout.isatty())):
         _pick([each for each, _ in found], config)
 

@@ -48,6 +48,12 @@ def test_words_are_sent_and_nothing_but_names_comes_back() -> None:
     assert set(hit.changed) <= set("0123456789-") and hit.sizes == {} and hit.usual == ""
 
 
+def test_no_more_than_were_asked_for_whatever_the_hub_sends() -> None:
+    said = Said([{"id": f"o/{name}"} for name in "abcde"])
+    assert [hit.reference.repo for hit in found(said, limit=2)] == ["o/a", "o/b"]
+    assert len(said.asked) == 3, "nor is it asked about the others"
+
+
 def test_sizes_by_quantisation_come_from_each_repository() -> None:
     repo = {"siblings": [{"rfilename": "a-Q8_0.gguf", "size": 8}, {"rfilename": "a-Q4_K_M.gguf", "size": 4}]}
     (hit,) = found(Said([{"id": "o/a"}], a=repo))
