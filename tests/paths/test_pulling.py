@@ -214,9 +214,9 @@ def test_ctrl_c_keeps_what_came_and_says_how_to_go_on(home: Shell, server: HubSe
 
 def test_a_bar_on_a_terminal(home: Shell, server: HubServer) -> None:
     slow(server)
-    server.repos["org/slow"].files["mmproj-F16.gguf"] = model(BEN).read_bytes()
+    server.repos["org/slow"].files["mmproj-F16.gguf"] = model(BEN).read_bytes() + bytes(1_000_000)
     server.repo("org/slow", server.repos["org/slow"].files)
-    server.pause_s = 0.02
+    server.pause_s = 0.05  # a second for the projector: long enough to be drawn on a busy machine
     del home.env["NO_COLOR"]
     home.env["TERM"] = "xterm-256color"
     master, slave = pty.openpty()

@@ -139,8 +139,8 @@ async def check_pull(client: ollama.AsyncClient) -> None:
     assert lines[0] == "pulling manifest" and lines[-1] == "success"
     with pytest.raises(ollama.ResponseError) as caught:
         await client.pull("llama3.2")
-    assert caught.value.status_code == 501 and "downloads none" in caught.value.error
-    with pytest.raises(ollama.ResponseError, match="downloads none"):
+    assert caught.value.status_code == 409 and "Set store.serve: true" in caught.value.error
+    with pytest.raises(ollama.ResponseError, match="would not be served"):
         async for _ in await client.pull("llama3.2", stream=True):
             pass
 
