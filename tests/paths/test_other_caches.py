@@ -201,6 +201,16 @@ def test_http_without_leave_stays_refused(tmp_path: Path) -> None:
         bring(supply(tmp_path), "http://host.example/ada-Q8_0.gguf")
 
 
+def test_another_file_in_the_store_stays_until_somebody_can_be_asked(tmp_path: Path) -> None:
+    cached(tmp_path)
+    mine = kit.put(tmp_path / "store/hf/org/ada-GGUF/ada-Q8_0.gguf", model(BEN))
+    kit.describe(tmp_path / "store", "hf/org/ada-GGUF/ada-Q8_0.gguf", reference=REPO)
+    wanted = sha256(model(ADA).read_bytes())
+    with pytest.raises(FetchRefused, match=r"offline.*the store has another file"):
+        supply(tmp_path, offline=True).bring(Source(reference=REPO, sha256=wanted), lambda _: None, lambda: False)
+    assert mine.read_bytes() == model(BEN).read_bytes()
+
+
 def test_a_fetch_that_was_given_up_makes_room_for_it(tmp_path: Path) -> None:
     place = tmp_path / "store/hf/org/ada-GGUF"
     place.mkdir(parents=True)

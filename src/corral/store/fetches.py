@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from corral.contracts.fetching import Fetched, Plan, Progress, RemoteFile, Told
-from corral.domain.errors import FetchStopped, WrongContent
+from corral.domain.errors import FetchRefused, FetchStopped, WrongContent
 from corral.domain.references import FileReference, OllamaReference, Reference
 from corral.domain.storage import StoreSpec
 from corral.store.borrowing import borrow
@@ -62,6 +62,11 @@ class StoreFetches:
                 _check_hash(file, path, told, stop)
             return Fetched(plan, self.places(plan))
         borrow(self.root, plan, self._caches.found, told, stop)
+        if plan.unasked and not self.here(plan):
+            raise FetchRefused(
+                f"{plan.unasked} In its place the store has another file, or one that is just coming.",
+                hint="Remove what is there (`corral models remove`), or go online.",
+            )
         web = self.sources.web
         if isinstance(plan.reference, OllamaReference) and not self.here(plan):
             web = Web(ollama.admitted(web.rules, plan.reference, stop))
