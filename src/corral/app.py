@@ -197,7 +197,13 @@ class Corral:
         again = partial(self.reload, reread) if reread is not None else None
         self._serving = StoreServing(again) if again is not None else None
         self._pulls = StorePulls(
-            lambda: self.settings.store, self._supply, os.environ, came=self._files_came, taken_up=again
+            lambda: self.settings.store,
+            self._supply,
+            os.environ,
+            came=self._files_came,
+            taken_up=again,
+            publisher=self.bus,
+            clock=self._clock,
         )
         self.gateway = Gateway(
             settings.server,

@@ -41,21 +41,27 @@ else:
     from corral.store.inspect.anywhere import inspect_reference
     from corral.store.sources.access import Access
     def read(url): return inspect_reference(WebReference(url), Access("", WebRules(insecure=True, private=True)))
-before, spent = peak(), []
+before, spent, worked = peak(), [], []
 for _ in range(int(sys.argv[3])):
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     read(sys.argv[2])
     spent.append(time.perf_counter() - began)
-print(json.dumps([spent, peak() - before]))
+    worked.append(time.process_time() - busy)
+print(json.dumps([spent, worked, peak() - before]))
 """
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one reader: the quickest and the median of all rounds, and what its process grew by at most."""
+    """
+    Of one reader: the quickest and the median of all rounds, and what its process grew by at most.
+
+    `cpu_s` is the least time that the processor worked for it: on a machine with other work the clock tells of that.
+    """
 
     best_s: float
     median_s: float
+    cpu_s: float
     grown_bytes: int
 
 
@@ -63,8 +69,8 @@ def cost(reader: str, path: str, rounds: int = ROUNDS) -> Cost:
     """Of `corral` or `gguf` for a file, of `remote` for an address, in a process of its own."""
     argv = [sys.executable, "-c", _CHILD, reader, path, str(rounds)]
     said = subprocess.run(argv, check=True, capture_output=True, timeout=300).stdout
-    spent, grown = json.loads(said)
-    return Cost(min(spent), statistics.median(spent), grown)
+    spent, worked, grown = json.loads(said)
+    return Cost(min(spent), statistics.median(spent), min(worked), grown)
 
 
 def files(folder: Path) -> dict[str, Path]:

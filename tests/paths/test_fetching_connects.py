@@ -21,7 +21,7 @@ from tests.paths.shell_kit import WAIT_S, Shell, shell
 
 __all__ = ["shell"]
 
-SOON_S = 0.6
+SOON_S = 1.0
 """From a stop to the end of what waited."""
 
 

@@ -424,3 +424,21 @@ async def test_a_config_that_is_broken_meanwhile(home: Path, hub: HubServer) -> 
         assert lines[-1]["code"] == "config_error" and "nonsense" in lines[-1]["error"]
         (home / "corral.yaml").write_text(good)
         assert (await corral.pull(name(hub)))[-1] == {"status": "success"}
+
+
+async def test_pulls_of_clients_are_counted(home: Path, hub: HubServer) -> None:
+    async with served(home, hub) as corral:
+        await corral.pull(name(hub))
+        await corral.pull(name(hub))
+        await corral.pull(name(hub, tag="nowhere"))
+        metrics = (await corral.http.get("/metrics")).text
+    rows = {
+        row.rpartition(" ")[0]: float(row.rpartition(" ")[2])
+        for row in metrics.splitlines()
+        if row.startswith("corral_fetche")
+    }
+    fetched = [key for key in rows if key.startswith("corral_fetches_total") and 'outcome="fetched"' in key]
+    assert len(fetched) == 1 and rows[fetched[0]] == 1 and "tiny" in fetched[0]
+    assert sum(rows[key] for key in rows if 'outcome="there"' in key) == 1
+    assert rows['corral_fetches_total{model="",outcome="failed"}'] == 1, "a name of a client's own is no label"
+    assert sum(value for key, value in rows.items() if key.startswith("corral_fetched_bytes_total")) >= len(DATA)

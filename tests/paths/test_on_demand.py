@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from corral.domain.fleet import ModelSpec, Source, Timeouts
+from corral.domain.references import parse
 from corral.domain.storage import StoreSpec
+from corral.store.fetches import StoreFetches
 from tests.corrals import Running, corral, fake
 from tests.hub_server import HubServer, sha256
 from tests.models import ADA, SPLIT, model
@@ -159,6 +161,33 @@ async def test_without_leave_nothing_is_fetched(hub: HubServer, tmp_path: Path) 
         assert refused["code"] == "fetch_refused"
         assert "corral models pull hf.co/org/tiny-GGUF" in refused["message"]
         assert hub.asked == []
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/api/chat"])
+async def test_who_cannot_help_it_is_not_asked_to_come_back_and_it_heals(
+    hub: HubServer, tmp_path: Path, path: str
+) -> None:
+    spec = store(hub, tmp_path)
+    async with corral({"a": wanting(auto_download=False)}, store=spec) as running:
+        body = {"model": "a", "max_tokens": 5, "stream": False, "messages": [{"role": "user", "content": "hi"}]}
+        for _ in range(2):  # what failed, and the answer of its back-off
+            refused = await running.http.post(path, json=body)
+            assert refused.status_code == 503
+            assert "retry-after" not in refused.headers and refused.headers["x-should-retry"] == "false"
+            assert "`corral models pull hf.co/org/tiny-GGUF`" in refused.text
+        fetches = StoreFetches(spec, {}, insecure=True, private=True)
+        await asyncio.to_thread(lambda: fetches.fetch(fetches.plan(parse("hf.co/org/tiny-GGUF"))))
+        async with asyncio.timeout(10):
+            while (await running.http.post(path, json=body)).status_code != 200:
+                await asyncio.sleep(0.1)
+
+
+async def test_a_pinned_model_without_leave_is_no_line_a_second(
+    hub: HubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with corral({"a": wanting(auto_download=False, pin=True)}, store=store(hub, tmp_path)):
+        await asyncio.sleep(2.5)
+    assert sum("Failed to download" in record.getMessage() for record in caplog.records) == 1
 
 
 @pytest.mark.parametrize("here", [False, True])

@@ -87,6 +87,7 @@ def test_a_token_reaches_the_hub_and_nobody_else(home: Shell, server: HubServer)
     server.repo("org/gated", {"m.gguf": model(ADA).read_bytes()}, token="hf_secret", gated=True)
     refused = home.run("models", "pull", "hf.co/org/gated")
     assert refused.returncode == 1 and "HF_TOKEN" in refused.stderr
+    assert "Failed to download model from hf.co/org/gated: " in refused.stderr, "in the words of the log"
     home.env["HF_TOKEN"] = "hf_secret"
     assert home.run("models", "pull", "hf.co/org/gated").returncode == 0
     sent = {each.where for each in server.asked if "hf_secret" in each.headers.get("authorization", "")}
@@ -260,6 +261,7 @@ def test_for_an_init_container(home: Shell, server: HubServer) -> None:
     assert home.run(*words, "--filename", "ada-Q4_K_M.gguf").returncode == 0
     assert link.read_bytes() == model(BEN).read_bytes()
     assert home.run(*words[:4], "--quant", "Q2_K", "--link", str(link)).returncode == 1
+    assert "Failed to download model from hf.co/org/" in home.run(*words[:4], "--quant", "Q2_K", "--link", "x").stderr
     assert home.run("models", "fetch", "--quant", "Q8_0").returncode == 2
     assert home.run("models", "fetch", "--repo", "x", "--link", str(link)).returncode == 2
     assert link.read_bytes() == model(BEN).read_bytes(), "what was good stays"

@@ -155,14 +155,15 @@ class Shelf:
         return replace(found, aliases=tuple(dict.fromkeys((*found.aliases, also))))
 
     def _fetched(self, reference: Reference) -> Path:
-        from corral.cli.models.pulling import fetch, planned
+        from corral.cli.models.pulling import download, fetch, planned
         from corral.contracts.fetching import Role
 
         fetches = asking.fetches_of(self.settings, insecure=self.fetching.insecure, private=self.fetching.private)
-        plan = planned(fetches, reference)
-        if plan.files[0].role is not Role.MODEL:
-            raise UsageError(f"{reference} is no model but its {plan.files[0].role}: that is not served alone.")
-        return fetch(fetches, plan, suggested_name(plan.reference)).model
+        with download(reference):
+            plan = planned(fetches, reference)
+            if plan.files[0].role is not Role.MODEL:
+                raise UsageError(f"{reference} is no model but its {plan.files[0].role}: that is not served alone.")
+            return fetch(fetches, plan, suggested_name(plan.reference)).model
 
     def _all(self) -> list[StoredModel]:
         return list({each.path: each for each in self.models.values()}.values())

@@ -55,6 +55,7 @@ class CorralError(Exception):
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
     source: ClassVar[str] = "corral"
+    asking_again_helps: ClassVar[bool] = True  # False: not before somebody has done something about it
 
     def __init__(self, message: str = "", *, hint: str = "", retry_after_s: float | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
@@ -335,6 +336,7 @@ class FetchRefused(FetchFailed):
     """Corral itself does not go there: http without leave, a private address, offline, auto_download off."""
 
     code = "fetch_refused"
+    asking_again_helps = False
 
 
 class WrongContent(FetchFailed):

@@ -75,3 +75,21 @@ class Progress:
             row.get("file") or "",
             row.get("doing") or "fetching",
         )
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What has come over the network: neither what was there nor what is only looked at."""
+
+    fetched_bytes: int = 0
+    _coming: str = ""  # the file of which bytes come, and how far all was when they last did
+    _done_bytes: int = 0
+
+    def count(self, progress: Progress) -> None:
+        """So far it is now."""
+        if progress.doing == "fetching":
+            if self._coming == progress.file:
+                self.fetched_bytes += max(0, progress.done_bytes - self._done_bytes)
+            self._coming, self._done_bytes = progress.file, progress.done_bytes
+        elif progress.doing == "waiting":  # somebody else fetches it
+            self._coming = ""

@@ -39,6 +39,8 @@ def headers(error: e.CorralError) -> list[tuple[bytes, bytes]]:
     out = [(b"content-type", JSON), (b"x-corral-source", error.source.encode())]
     if error.retry_after_s is not None:
         out.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after_s))))
+    if not error.asking_again_helps:
+        out.append((b"x-should-retry", b"false"))  # OpenAI's and Anthropic's clients repeat a 503 unless told so
     if isinstance(error, e.WrongMethod) and error.allow:
         out.append((b"allow", error.allow.encode()))
     if isinstance(error, e.Unauthorized):

@@ -19,7 +19,7 @@ from corral.contracts.fetching import Supply
 from corral.domain.commands import Fetch
 from corral.domain.errors import CorralError, FetchStopped, PlaceFailed
 from corral.domain.events import FetchProgressed, FilesCame, FilesFailed, SchedulerEvent
-from corral.domain.fetching import Progress
+from corral.domain.fetching import Progress, Traffic
 from corral.domain.fleet import ModelSpec, Source
 from corral.domain.references import WebReference, parse
 from corral.kit.daemons import in_daemon
@@ -50,21 +50,10 @@ class Running:
     model: ModelSpec
     began: float
     stop: threading.Event = field(default_factory=threading.Event)
-    coming: str = ""  # the file of which bytes come, and how far all was when they last did
-    done_bytes: int = 0
-    fetched_bytes: int = 0
+    traffic: Traffic = field(default_factory=Traffic)
     told_at: float = 0.0
     line_at: float = 0.0
     quiet: bool = True  # nothing had to come yet
-
-    def count(self, progress: Progress) -> None:
-        """What came over the network: neither what was there nor what is only looked at."""
-        if progress.doing == "fetching":
-            if self.coming == progress.file:
-                self.fetched_bytes += max(0, progress.done_bytes - self.done_bytes)
-            self.coming, self.done_bytes = progress.file, progress.done_bytes
-        elif progress.doing == "waiting":  # somebody else fetches it
-            self.coming = ""
 
 
 class Fetching:
@@ -86,6 +75,7 @@ class Fetching:
         self._places = asyncio.Semaphore(AT_ONCE)
         self._threads: set[asyncio.Future[Source]] = set()
         self._running: dict[str, Running] = {}
+        self._refused: dict[str, str] = {}  # by Model: what was said last of one that nobody was asked for
 
     def begin(self, command: Fetch) -> None:
         """-> FetchProgressed, then FilesCame | FilesFailed, unless it is ended."""
@@ -136,7 +126,7 @@ class Fetching:
         loop = asyncio.get_running_loop()
 
         def told(progress: Progress) -> None:
-            running.count(progress)
+            running.traffic.count(progress)
             now = self._clock.now()
             if now - running.told_at >= TOLD_S and not running.stop.is_set():
                 running.told_at = now
@@ -165,7 +155,8 @@ class Fetching:
         if self._running.pop(running.id, None) is None:
             return
         seconds = self._clock.now() - running.began
-        name, count = running.model.name, running.fetched_bytes
+        name, count = running.model.name, running.traffic.fetched_bytes
+        self._refused.pop(name, None)
         if count:
             _announce(running)
             logger.info("[%s] Model downloaded successfully to %s (%s)", name, source.path, megabytes(count))
@@ -176,11 +167,12 @@ class Fetching:
     def _failed(self, running: Running, error: CorralError) -> None:
         if self._running.pop(running.id, None) is None:
             return
-        logger.error(
-            "[%s] Failed to download model from %s: %s", running.model.name, where(running.model.source),
-            error.sentence(),
-        )  # fmt: skip
-        self._report(FilesFailed(running.id, error, running.fetched_bytes, self._clock.now() - running.began))
+        name, said = running.model.name, error.sentence()
+        if error.asking_again_helps or self._refused.get(name) != said:  # a pinned one asks each second
+            logger.error("[%s] Failed to download model from %s: %s", name, where(running.model.source), said)
+        if not error.asking_again_helps:
+            self._refused[name] = said
+        self._report(FilesFailed(running.id, error, running.traffic.fetched_bytes, self._clock.now() - running.began))
 
 
 def _announce(running: Running) -> None:

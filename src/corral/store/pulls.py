@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from corral.contracts.clock import Clock
+from corral.contracts.events import Publisher
 from corral.contracts.fetching import Plan
 from corral.contracts.pulling import Coming, ComingFile, PullWanted
 from corral.domain.errors import (
@@ -30,7 +32,8 @@ from corral.domain.errors import (
     ShuttingDown,
     StoreFailed,
 )
-from corral.domain.fetching import Progress
+from corral.domain.events import FetchFinished
+from corral.domain.fetching import Progress, Traffic
 from corral.domain.fleet import ModelSpec, Source
 from corral.domain.references import OLLAMA_REGISTRY, BadReference, HubReference, OllamaReference, Reference, parse
 from corral.domain.storage import StoreSpec
@@ -65,6 +68,7 @@ class _Pull:
     stop: threading.Event = field(default_factory=threading.Event)
     coming: Coming = ()
     error: CorralError | None = None
+    traffic: Traffic = field(default_factory=Traffic)
     task: asyncio.Task[object] | None = None
 
     def planned(self, plan: Plan) -> None:
@@ -73,6 +77,7 @@ class _Pull:
 
     def told(self, progress: Progress) -> None:
         """How far one of the files is."""
+        self.traffic.count(progress)
         size, done = progress.file_bytes, progress.file_done_bytes
         self.coming = tuple(
             dataclasses.replace(each, done_bytes=done, size_bytes=each.size_bytes if size is None else size)
@@ -96,9 +101,12 @@ class StorePulls:
         *,
         came: Came,
         taken_up: TakenUp | None,
+        publisher: Publisher,
+        clock: Clock,
     ) -> None:
         self._spec, self._supply, self._env = spec, supply, env
         self._came, self._taken_up = came, taken_up
+        self._publisher, self._clock = publisher, clock
         self._tasks = Tasks("pulls")
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pull")
         self._running: dict[Hashable, _Pull] = {}
@@ -168,7 +176,8 @@ class StorePulls:
         return pull
 
     async def _run(self, key: Hashable, pull: _Pull) -> None:
-        loop, wanted = asyncio.get_running_loop(), pull.wanted
+        loop, wanted, began = asyncio.get_running_loop(), pull.wanted, self._clock.now()
+        outcome = "ended"
         try:
             if wanted.reference is None and wanted.model is not None:
                 source = await loop.run_in_executor(self._threads, self._bring, pull, wanted.model.source)
@@ -177,15 +186,18 @@ class StorePulls:
                 fetched = await loop.run_in_executor(self._threads, self._fetch, pull)
                 if fetched and self._taken_up is not None:
                     await self._taken_up()
+            outcome = "fetched" if pull.traffic.fetched_bytes else "there"
         except FetchStopped as error:
             pull.error = pull.error or error
             logger.info("[%s] Stopped: nobody follows it. What has come is kept.", pull.label)
         except CorralError as error:
-            pull.error = error
+            pull.error, outcome = error, "failed"
             logger.error("[%s] Failed to pull it for a client: %s", pull.label, error.sentence())
         finally:
             if self._running.get(key) is pull:
                 del self._running[key]
+            seconds = self._clock.now() - began
+            self._publisher.publish(FetchFinished(_counted(pull), outcome, pull.traffic.fetched_bytes, seconds))
 
     def _bring(self, pull: _Pull, source: Source) -> Source:
         """What a Model of the config is served from. Who asks for it by hand may, whatever `auto_download` says."""
@@ -261,6 +273,11 @@ def _key(wanted: PullWanted) -> Hashable:
     if wanted.reference is not None or wanted.model is None:
         return str(wanted.reference)
     return wanted.model.source
+
+
+def _counted(pull: _Pull) -> str:
+    """By what name it counts: of what nobody has found the name is a client's, who could make up any number of them."""
+    return pull.label if pull.wanted.model is not None or pull.coming else ""
 
 
 def _label(wanted: PullWanted) -> str:

@@ -121,6 +121,18 @@ def test_a_refusal_to_fetch_never_locks_out_for_long() -> None:
         s.wait(1.1)
 
 
+def test_who_is_refused_is_not_told_to_come_back() -> None:
+    s = Script(absent("a"))
+    s.ask(1, "a")
+    s.fetch_failed("a", FetchRefused())
+    s.ask(2, "a")
+    assert [s.errors[request].retry_after_s for request in (1, 2)] == [None, None]
+    s = Script(absent("a"))
+    s.ask(1, "a")
+    s.fetch_failed("a", NotThere())
+    assert s.errors[1].retry_after_s == 1
+
+
 def test_a_pinned_model_tries_again_by_itself() -> None:
     s = Script(absent("a", pin=True))
     s.fetch_failed("a", NotThere())

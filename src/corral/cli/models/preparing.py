@@ -58,9 +58,10 @@ def fetch(
     if not isinstance(named, HubReference) or named.file or named.quant:
         raise UsageError("--repo is ORG/REPO.", hint="The quantisation goes into --quant.")
     fetches = asking.fetches_of(asking.settings_of(config))
-    plan = pulling.planned(fetches, named, quant="" if filename else quant, file=filename, sha256=sha256)
-    plan = plan if projector else pulling.without_projector(plan)
-    fetched = pulling.fetch(fetches, plan, repo.rpartition("/")[2])
+    with pulling.download(named):
+        plan = pulling.planned(fetches, named, quant="" if filename else quant, file=filename, sha256=sha256)
+        plan = plan if projector else pulling.without_projector(plan)
+        fetched = pulling.fetch(fetches, plan, repo.rpartition("/")[2])
     from corral.store.links import link_model
 
     for made in link_model(Path(link), fetched):

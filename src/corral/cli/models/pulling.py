@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,7 @@ from corral.cli.models import asking
 from corral.cli.models.progress import megabytes, watched
 from corral.cli.usage import UsageError
 from corral.contracts.fetching import Fetched, Plan, Role
-from corral.domain.errors import BadRequest, FetchRefused, StoreFailed
+from corral.domain.errors import BadRequest, FetchRefused, FetchStopped, StoreFailed
 from corral.domain.references import BadReference, Reference, WebReference, narrowed, suggested_name
 
 if TYPE_CHECKING:
@@ -76,7 +78,8 @@ def pull(
     if name and not add and not isinstance(wanted, WebReference):
         raise UsageError("--name is the Model's name, for --add.", hint="Add --add, or leave --name out.")
     fetches = asking.fetches_of(asking.settings_of(config), insecure=insecure, private=private)
-    plan = planned(fetches, wanted, quant=quant, file=file, sha256=sha256, name="" if add else name)
+    with contextlib.nullcontext() if dry_run else download(wanted):
+        plan = planned(fetches, wanted, quant=quant, file=file, sha256=sha256, name="" if add else name)
     plan = plan if projector else without_projector(plan)
     if dry_run:
         show(fetches, plan, as_json=as_json)
@@ -84,7 +87,8 @@ def pull(
     from corral.store.sources.planning import exact
 
     label = name or suggested_name(exact(plan))
-    fetched = fetch(fetches, plan, label)
+    with download(wanted):
+        fetched = fetch(fetches, plan, label)
     if add:
         from corral.cli.models.adding import add_model
 
@@ -93,6 +97,18 @@ def pull(
         output.print_json(_row(fetched))
     else:
         print(fetched.model)
+
+
+@contextlib.contextmanager
+def download(reference: Reference) -> Iterator[None]:
+    """What fails meanwhile is said in the words of the log."""
+    try:
+        yield
+    except FetchStopped:  # somebody wanted that
+        raise
+    except StoreFailed as error:
+        error.message = f"Failed to download model from {reference}: {error.message}"
+        raise
 
 
 def planned(fetches: StoreFetches, reference: Reference, **wanted: Any) -> Plan:

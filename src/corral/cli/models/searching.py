@@ -123,14 +123,15 @@ def _pick(there: list[Starter], config: str) -> None:
         return
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= len(there):
         raise UsageError(f"{text!r} is no number from 1 to {len(there)}.")
-    from corral.cli.models.pulling import fetch, planned
+    from corral.cli.models.pulling import download, fetch, planned
     from corral.domain.references import suggested_name
     from corral.store.sources.planning import exact
 
     reference = there[int(text) - 1].parsed
     fetches = asking.fetches_of(asking.settings_of(config))
-    plan = planned(fetches, reference)
-    print(fetch(fetches, plan, suggested_name(exact(plan))).model)
+    with download(reference):
+        plan = planned(fetches, reference)
+        print(fetch(fetches, plan, suggested_name(exact(plan))).model)
 
 
 def _judge(settings: Settings) -> Judge:

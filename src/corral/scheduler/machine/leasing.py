@@ -252,7 +252,7 @@ def again(error: CorralError, *, retry_after_s: float | None) -> CorralError:
     """The same error for another request: an exception that is raised twice would collect both tracebacks."""
     fresh = type(error).__new__(type(error), *error.args)  # not by its own constructor, which may want more
     fresh.__dict__.update(error.__dict__)
-    fresh.retry_after_s = retry_after_s
+    fresh.retry_after_s = retry_after_s if error.asking_again_helps else None
     return fresh
 
 
