@@ -215,7 +215,7 @@ async def test_by_every_kind_of_reference_before_and_after_it_is_here(tmp_path: 
     """What the headers elsewhere say is what the file here says, and once it is here nobody is asked."""
     whole = architecture("qwen3moe")
     with HubServer() as hub:
-        hub.repo("org/Tiny-GGUF", {"Tiny-Q4_K_M.gguf": whole.read_bytes()})
+        hub.repo("org/Tiny-GGUF", {"Tiny-Q4_K_M.gguf": whole.read_bytes(), "Tiny-Q8_0.gguf": 2 * whole.read_bytes()})
         hub.model("tiny", {"model": whole.read_bytes(), "license": b"MIT"})
         address = hub.file("/files/tiny.gguf", whole.read_bytes())
         references = ["hf.co/org/Tiny-GGUF:Q4_K_M", f"ollama:{hub.host}/library/tiny", f"{address}?token=1"]
@@ -237,10 +237,15 @@ async def test_by_every_kind_of_reference_before_and_after_it_is_here(tmp_path: 
             for reference in references:
                 fetches.fetch(fetches.plan(parse(reference)))
             asked = len(hub.asked)
-            for number, reference in enumerate(references):
+            for number in range(len(references)):
                 assert needs(await fitted(running, f"m{number}")) == by_path
-                assert needs(await fitted(running, reference, ctx_size=4096, parallel=2)) == by_path
-            assert len(hub.asked) == asked
+            assert len(hub.asked) == asked, "a Model that is here asks nobody"
+            for reference in references:
+                found = await fitted(running, reference, ctx_size=4096, parallel=2)
+                assert needs(found) == by_path
+                offered = [each["quantisation"] for each in found["quantisations"]]
+                assert offered == (["Q4_K_M", "Q8_0"] if reference.startswith("hf.co") else [])
+            assert [each.path for each in hub.asked[asked:] if "/api/models/" not in each.path] == [], "a list alone"
         async with corral(models, store=store(hub, tmp_path, offline=True)) as running:
             assert needs(await fitted(running, "m0")) == by_path
             refused = await running.http.post("/api/corral/fit", json={"model": "hf.co/org/other:Q8_0"})

@@ -6,10 +6,12 @@ Only headers are read, by ranges. Of the other quantisations of a repository siz
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from typing import Final
 
 from corral.contracts.fetching import Plan, Role
-from corral.domain.errors import FileMissing
+from corral.domain.errors import FetchFailed, FileMissing
 from corral.domain.fleet import ModelSpec
 from corral.domain.references import HubReference, OllamaReference, parse
 from corral.store.fetch.web import Web
@@ -22,6 +24,8 @@ from corral.store.sources.access import Access
 from corral.store.sources.choosing import quants
 from corral.store.sources.ollama import admitted
 from corral.store.sources.planning import Sources
+
+_LIST_S: Final = 5.0  # a list that is only good to have is not waited for any longer
 
 
 def of_reference(
@@ -53,6 +57,22 @@ def of_reference(
         offered=_offered(sources, reference) if isinstance(reference, HubReference) and not plan.unasked else {},
         files=files,
     )
+
+
+def offered_beside(reference: str, access: Access) -> Mapping[str, int]:
+    """
+    Sizes by quantisation of the repository that a model came from which is here; none where nobody tells it soon.
+
+    Blocks on the network.
+    """
+    meant = parse(reference)
+    if not isinstance(meant, HubReference) or access.rules.offline:
+        return {}
+    rules = dataclasses.replace(access.rules, timeout_s=_LIST_S, retries=0)
+    try:
+        return _offered(Sources(dataclasses.replace(access, rules=rules)), meant)
+    except FetchFailed:
+        return {}
 
 
 def _headers(files: PlannedFiles) -> tuple[Header, tuple[TensorInfo, ...]]:

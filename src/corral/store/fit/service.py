@@ -27,7 +27,7 @@ from corral.domain.references import BadReference, FileReference, address, is_re
 from corral.domain.units import parse_bytes
 from corral.store.fit.bandwidths import gpu_bandwidth
 from corral.store.fit.measured import RamBandwidth
-from corral.store.fit.remote import of_reference
+from corral.store.fit.remote import of_reference, offered_beside
 from corral.store.fit.report import Fit, fit
 from corral.store.fit.rooms import Rooms, rooms_of
 from corral.store.fit.rough import Judge
@@ -93,7 +93,7 @@ class Fitting:
         problems = server.problems({}, ())
         if problems:
             raise BadRequest(problems[0], hint=" ".join(problems[1:]))
-        return await asyncio.to_thread(self._fit, server, rooms)
+        return await asyncio.to_thread(self._fit, server, rooms, beside=wanted.spec is None)
 
     async def judge(self) -> Judge:
         """For models in lists: the memories that llama.cpp can use here, and what it is asked for unless told."""
@@ -103,7 +103,8 @@ class Fitting:
         rooms = await asyncio.to_thread(self._rooms, usable, ())
         return Judge(rooms, engine.resolved(any_model).options, server)
 
-    def _fit(self, server: EngineServer, rooms: Rooms) -> Fit:
+    def _fit(self, server: EngineServer, rooms: Rooms, *, beside: bool) -> Fit:
+        """`beside`: what else its repository offers is asked for, which nobody needs of a Model that is configured."""
         engine, model = server.engine, with_files(server.model, self._supply)
         resolved = engine.resolved(model)
         usual = engine.resolved(ModelSpec(model.name)).options
@@ -111,6 +112,10 @@ class Fitting:
         chosen = frozenset(said | set(model.options))
         if model.source.path:
             subject = of_model(resolved, chosen, self._files, self._known, resolved.options)
+            if beside and model.source.reference:
+                offered = offered_beside(model.source.reference, self._access())
+                projector = self._known.of(model.source.projector).says.base.size_bytes if model.source.projector else 0
+                subject = dataclasses.replace(subject, offered=offered, beside_bytes=projector or 0)
         else:
             subject = of_reference(resolved, self._access(), options=resolved.options, chosen=chosen, files=self._files)
         return fit(dataclasses.replace(subject, server=server), rooms, self._bandwidth)
