@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from corral.contracts.fetching import Plan, RemoteFile
+from corral.contracts.fetching import Plan, Progress, RemoteFile
 from corral.domain.errors import FetchStopped, NoSpace, NotThere, StoreFailed, WrongContent
+from corral.store.fetch.disk import Beside, Disk
+from corral.store.fetch.lock import lock
 from tests.file_server import Ask, FileServer, Reply, of_file
 from tests.models import ADA, model
 from tests.paths.fetching_kit import DATA, PATH, SIZE, Told, data_of, left, plan_for, puller, sha256, whole
@@ -47,6 +50,37 @@ def test_what_is_there_is_not_asked_for_again(tmp_path: Path) -> None:
         assert whole(puller(tmp_path).fetch(plan, told))
         assert {each.doing for each in told[:-1]} == {"verifying"}
         assert len(server.asked) == asked
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["another came and went", "another is at it"])
+def test_what_is_put_there_while_the_old_is_hashed_is_not_vouched_for(tmp_path: Path, held: bool) -> None:
+    """Who hashes without the lock must not write over what its holder says of another file."""
+    new, place = data_of(2), tmp_path / PATH
+    said = place.with_name(f".{place.name}.origin.json")
+    with FileServer(good) as server, contextlib.ExitStack() as others:
+        plan = plan_for(f"{server.origin}/model.bin")
+        puller(tmp_path).fetch(plan)
+        said.unlink()
+        seen: list[str] = []
+
+        def told(progress: Progress) -> None:
+            if progress.doing == "verifying" and not seen:
+                if held:
+                    folder = others.enter_context(Disk().folder(tmp_path, ("web", "files"), make=False))
+                    assert others.enter_context(lock(folder, Beside.of(place.name)))
+                else:
+                    place.with_name("new").write_bytes(new)
+                    place.with_name("new").rename(place)
+                    said.write_text("{}")
+                seen.append("once")
+            elif progress.doing != "verifying" and len(seen) == 1:
+                seen.append(said.read_text() if said.exists() else "nothing")
+
+        fetched = puller(tmp_path).fetch(plan, told)
+        assert seen == ["once", "nothing" if held else "{}"]
+        others.close()
+        assert fetched.model.read_bytes() == DATA
+        assert whole(puller(tmp_path).fetch(plan))
 
 
 def test_another_version_at_the_source_takes_the_place_of_the_old_one(tmp_path: Path) -> None:

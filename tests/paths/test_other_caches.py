@@ -74,6 +74,25 @@ def everything(folder: Path) -> dict[str, tuple[int, int, int]]:
     }
 
 
+@pytest.mark.parametrize("hard", [True, False], ids=["hard link", "symbolic link"])
+def test_a_file_that_is_replaced_after_it_was_hashed_is_not_used(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hard: bool
+) -> None:
+    blob, link = cached(tmp_path), os.link
+
+    def replaced(*args: Any, **more: Any) -> None:
+        blob.with_name("other").write_bytes(b"x" * blob.stat().st_size)
+        blob.with_name("other").rename(blob)
+        if not hard:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        link(*args, **more)
+
+    monkeypatch.setattr(os, "link", replaced)
+    source = bring(supply(tmp_path, **online(hub)))
+    assert Path(source.path).read_bytes() == model(ADA).read_bytes()
+    assert used_from(Path(source.path)) == "", "it was fetched"
+
+
 @pytest.mark.parametrize("settings", [{"offline": True}, {"endpoint": NOBODY}])
 def test_with_nobody_to_ask_a_reference_is_found_in_a_cache(tmp_path: Path, settings: dict[str, Any]) -> None:
     blob = cached(tmp_path)

@@ -19,7 +19,7 @@ from typing import Final
 from corral.contracts.fetching import Plan, Progress, RemoteFile, Told
 from corral.domain.errors import FetchStopped, StoreFailed, WrongContent
 from corral.store.fetch import journal, linked, origin
-from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, place, sha256_of
+from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, is_same, place, sha256_of
 from corral.store.fetch.lock import lock
 from corral.store.fetch.origin import Origin
 from corral.store.fetch.rules import shown
@@ -77,6 +77,9 @@ def _link(root: Path, plan: Plan, file: RemoteFile, there: Path, told: Told, sto
             folder.remove(beside.name)
             folder.remove(beside.origin)  # of a file that was here once
             symbolic = _made(folder, name, there)
+            if not is_same(status, os.stat(name, dir_fd=folder.fd)):  # the path may lead to another file by now
+                folder.remove(beside.name)
+                raise _not_it(there)
             said = Origin(
                 origin.VERSION,
                 str(plan.reference),
@@ -128,7 +131,11 @@ def _looked_at(
                 return status, digest
     finally:
         os.close(fd)
-    raise WrongContent(
+    raise _not_it(there)
+
+
+def _not_it(there: Path) -> WrongContent:
+    return WrongContent(
         f"{there} is not what it is kept as: its content has changed.",
         hint="Remove it with the program that keeps it, and fetch it again.",
     )

@@ -13,6 +13,7 @@ from corral.contracts.fetching import Progress
 from corral.domain.errors import FetchRefused, FetchStopped, NoSpace, NotThere, StoreFailed
 from corral.domain.fleet import Fleet, ModelSpec, Source
 from corral.fakes.fetching import FakeFetches
+from corral.store.fetch.linked import is_there
 from corral.store.shelf import origin
 from corral.store.supply import StoreSupply, resolved
 
@@ -143,6 +144,21 @@ def test_at_the_operators_own_place(shelf: Shelf, tmp_path: Path) -> None:
     origin.write(place.parent, "mmproj-F16.gguf", said)
     assert shelf.here(Q8, place=str(place)) == (str(place), str(place.with_name("mmproj-F16.gguf")))
     assert shelf.here("hf.co/org/r-GGUF-2", place=str(place)) == (str(place), ""), "another repository's"
+
+
+def test_what_cannot_be_looked_at_is_that_models_matter_alone(shelf: Shelf, tmp_path: Path) -> None:
+    """A folder that this user may not read raises as a name does that is too long."""
+    place = tmp_path / ("x" * 300) / "model.gguf"
+    assert shelf.here(Q4, place=str(place)) is None
+    shelf.put(MODEL)
+    sources = {"closed": Source(reference=Q4, place=str(place)), "open": Source(reference=Q4)}
+    found = resolved(Fleet({name: ModelSpec(name, source) for name, source in sources.items()}), shelf.supply)
+    assert {name: shelf.inside(each.source.path) for name, each in found.models.items()} == {
+        "closed": "",
+        "open": MODEL,
+    }
+    with pytest.raises(StoreFailed, match=r"model\.gguf cannot be looked at: File name too long"):
+        is_there(place)
 
 
 def test_parts_go_under_the_operators_names(shelf: Shelf, tmp_path: Path) -> None:

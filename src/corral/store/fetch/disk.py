@@ -251,6 +251,15 @@ def place(path: str) -> tuple[tuple[str, ...], str]:
     return tuple(folders), name
 
 
+def is_same(looked_at: os.stat_result, now: os.stat_result | None) -> bool:
+    """Whether it is still the file that was looked at, and nobody has written to it since."""
+
+    def which(status: os.stat_result) -> tuple[int, ...]:
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+    return now is not None and which(looked_at) == which(now)
+
+
 def sha256_of(fd: int, stop: Callable[[], bool], hashed: Callable[[int], None]) -> str:
     """Of a whole file; `hashed` is told how many more bytes are done. Stops with "". Raises OSError."""
     digest, at = hashlib.sha256(), 0

@@ -10,6 +10,7 @@ import os
 import stat
 from pathlib import Path
 
+from corral.domain.errors import StoreFailed
 from corral.store.fetch import origin
 from corral.store.fetch.disk import Beside, Folder
 from corral.store.fetch.origin import Origin
@@ -21,7 +22,21 @@ def still(folder: Folder, name: str, said: Origin) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a model file of a store is one that can be read; what Corral made a link of has to be unchanged."""
+    """
+    Whether a model file of a store is there; what Corral made a link of has to be unchanged.
+
+    Raises StoreFailed where it cannot be looked at: that is said of this file, and nobody else's.
+    """
+    try:
+        return _is_there(path)
+    except OSError as error:
+        raise StoreFailed(
+            f"{path} cannot be looked at: {error.strerror or error}.",
+            hint="Let the user that Corral runs as read it and its folders, or name another path.",
+        ) from error
+
+
+def _is_there(path: Path) -> bool:
     if not path.is_symlink():
         return path.is_file()
     try:

@@ -19,7 +19,7 @@ from corral.contracts.fetching import Fetched, Plan, Progress, RemoteFile, Told
 from corral.domain.errors import BadGguf, FetchStopped, FileMissing, NoSpace, StoreFailed, WrongContent
 from corral.domain.units import format_bytes
 from corral.store.fetch import journal, linked, origin
-from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, place, sha256_of
+from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, is_same, place, sha256_of
 from corral.store.fetch.lock import lock
 from corral.store.fetch.meter import Meter
 from corral.store.fetch.origin import Origin
@@ -134,7 +134,7 @@ class Pulling:
         while True:
             with lock(folder, beside) as mine:
                 if mine:
-                    if not self._present(folder, beside, file, course, stop):
+                    if not self._present(folder, beside, file, course, stop, locked=True):
                         self._transfer(folder, beside, file, course, stop)
                     with contextlib.suppress(OSError):
                         journal.discard(folder, beside, part=False)
@@ -196,8 +196,14 @@ class Pulling:
         course.finished += 1
         course.tell(file, size, size, "fetching")
 
-    def _present(self, folder: Folder, beside: Beside, file: RemoteFile, course: _Course, stop: Stop) -> bool:
-        """Whether it is here, whole and right. What nobody vouches for is hashed, where a hash is known."""
+    def _present(
+        self, folder: Folder, beside: Beside, file: RemoteFile, course: _Course, stop: Stop, *, locked: bool = False
+    ) -> bool:
+        """
+        Whether it is here, whole and right. What nobody vouches for is hashed, where a hash is known.
+
+        `locked`: the file's lock is the caller's.
+        """
         status = folder.stat(beside.name)
         if status is None:
             return False
@@ -210,28 +216,37 @@ class Pulling:
         with disk_errors(f"{folder.path / beside.name} cannot be read"):
             fd = folder.open(beside.name, os.O_RDONLY, "part.open")
         try:
-            size = os.fstat(fd).st_size
+            status = os.fstat(fd)
+            size = status.st_size
             if file.size_bytes not in (None, size):
                 return False
             if not file.sha256 and said is not None and said.etag and file.etag not in ("", said.etag):
                 return False  # it has another one now, which may be of the same size
             vouched = said is not None and said.size == size and file.sha256 in ("", said.sha256)
-            if not vouched and not self._right(fd, size, folder, beside, file, course, stop):
-                return False
+            if not vouched and not file.sha256:
+                if not self._is_whole(folder, beside, file):
+                    return False
+            elif not vouched:
+                digest = self._hashed(fd, size, folder, beside, file, course, stop)
+                if digest != file.sha256 or not self._vouch(
+                    status, folder, beside, file, course, digest, locked=locked
+                ):
+                    return False
         finally:
             os.close(fd)
         self._finish(file, course, size)
         return True
 
-    def _right(
+    def _is_whole(self, folder: Folder, beside: Beside, file: RemoteFile) -> bool:
+        """As far as the file itself says, of which nobody knows a hash."""
+        try:
+            return not file.is_gguf or bool(read_header(folder.path / beside.name))
+        except (BadGguf, FileMissing):
+            return False
+
+    def _hashed(
         self, fd: int, size: int, folder: Folder, beside: Beside, file: RemoteFile, course: _Course, stop: Stop
-    ) -> bool:
-        """Look at a file that has no origin, or that of another one."""
-        if not file.sha256:
-            try:
-                return not file.is_gguf or bool(read_header(folder.path / beside.name))
-            except (BadGguf, FileMissing):
-                return False
+    ) -> str:
         hashed = 0
 
         def count(more: int) -> None:
@@ -243,11 +258,29 @@ class Pulling:
             digest = sha256_of(fd, stop, count)
         if not digest:
             raise FetchStopped()
-        if digest != file.sha256:
-            return False
-        with contextlib.suppress(OSError):  # a store that is read-only serves all the same
-            self._say(folder, beside, file, course.plan, Arrived(size, digest, ""))
-        return True
+        return digest
+
+    def _vouch(
+        self,
+        looked_at: os.stat_result,
+        folder: Folder,
+        beside: Beside,
+        file: RemoteFile,
+        course: _Course,
+        digest: str,
+        *,
+        locked: bool,
+    ) -> bool:
+        """
+        Write the origin of what was hashed; False where the name has another file by now.
+
+        Only under the lock: whoever holds it may be putting another file in the place of this one.
+        """
+        with contextlib.suppress(StoreFailed, OSError):  # a store that is read-only serves all the same
+            with contextlib.nullcontext(True) if locked else lock(folder, beside) as mine:
+                if mine and is_same(looked_at, folder.stat(beside.name)):
+                    self._say(folder, beside, file, course.plan, Arrived(looked_at.st_size, digest, ""))
+        return is_same(looked_at, folder.stat(beside.name))
 
 
 def _meant(said: Origin, file: RemoteFile) -> bool:
