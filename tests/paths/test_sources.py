@@ -71,6 +71,24 @@ def test_a_file_of_a_revision_has_a_place_of_its_own(server: HubServer) -> None:
     assert "Invalid rev id: v3" in refused(NotThere, server, "hf.co/org/tiny@v3")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://huggingface.co/org/tiny/blob/refs%2Fpr%2F2/q/tiny-Q4_K_M.gguf",
+        "https://huggingface.co/org/tiny/resolve/refs/pr/2/q/tiny-Q4_K_M.gguf?download=true",
+        "hf.co/org/tiny@refs/pr/2/q/tiny-Q4_K_M.gguf",
+        "hf.co/org/tiny@refs/pr/2:Q4_K_M",
+        "hf.co/org/tiny@refs/pr/2",
+    ],
+)
+def test_a_pull_request_is_a_revision_however_it_is_named(server: HubServer, text: str) -> None:
+    server.repo("org/tiny", {"q/tiny-Q4_K_M.gguf": LARGE}, revisions=("main", "refs/pr/2"))
+    found = plan(server, text)
+    assert [each.path for each in found.files] == ["hf/org/tiny@refs--pr--2/q/tiny-Q4_K_M.gguf"]
+    assert plan(server, str(parse(text))) == found, "it is written so that it is read again"
+    assert all("/revision/refs%2Fpr%2F2" in path for path in server.paths() if path.startswith("/api/"))
+
+
 def test_without_sizes_the_tree_is_read_page_by_page(server: HubServer) -> None:
     parts = {f"Q8_0/big-{number:05d}-of-00005.gguf": LARGE + bytes(number) for number in range(1, 6)}
     server.repo("org/big", {**parts, "README.md": b"x"}, sizes=False)

@@ -2,7 +2,7 @@
 References: how a model that is somewhere else is named, by people, configs and clients.
 
     hf.co/ORG/REPO[@REVISION][:QUANT]      also hf:..., huggingface.co/..., and their https:// addresses
-    hf.co/ORG/REPO[@REVISION]/PATH.gguf    one file of it
+    hf.co/ORG/REPO[@REVISION]/PATH.gguf    one file of it; a revision: v1.0, refs/pr/1, or with %2F for any other /
     ollama:[HOST/][NAMESPACE/]NAME[:TAG]   Ollama's registry, also ollama.com/...
     https://HOST/PATH.gguf                 any file
     file:PATH                              one on this machine
@@ -32,6 +32,9 @@ _ADDRESS: Final = re.compile(
 )
 _ESCAPED: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _PAGES: Final = ("resolve", "blob", "raw", "tree")
+_FULL_REF: Final = re.compile(r"refs/[^/]+/[^/]+")  # all three are the revision, no file is meant by the last two
+_BEFORE_HOST: Final = re.compile(r"(?i)(?:[a-z][a-z0-9+.-]*://|(?:https?|hf|ollama|file):/*)?")
+_SHOWN: Final = 200
 
 
 class BadReference(ValueError):
@@ -49,7 +52,8 @@ class HubReference:
 
     def __str__(self) -> str:
         """As a person would write it."""
-        revision = "" if self.revision == "main" else f"@{self.revision}"
+        revision = self.revision if _FULL_REF.fullmatch(self.revision) else self.revision.replace("/", "%2F")
+        revision = "" if revision == "main" else f"@{revision}"
         return f"hf.co/{self.repo}{revision}" + (
             f"/{self.file}" if self.file else f":{self.quant}" if self.quant else ""
         )
@@ -105,6 +109,19 @@ def is_reference(text: str) -> bool:
     return text.partition("/")[0].lower() in (*HUB_HOSTS, *OLLAMA_HOSTS) and "/" in text
 
 
+def shown(text: str) -> str:
+    """What was written for a reference, for messages: without user, query and fragment, not longer than a line."""
+    scheme = text[: _BEFORE_HOST.match(text).end()]  # type: ignore[union-attr]  # it takes nothing, too
+    host, *rest = re.split(r"(?=[/?#])", text[len(scheme) :], maxsplit=1)
+    path = rest[0] if rest else ""
+    if ":" in host and "@" in path:
+        return f"{scheme}..."  # a password with a / or ? in it looks like a port and a path
+    if ":" in host or "://" in scheme or scheme.lower().startswith("http"):
+        host = host.rpartition("@")[2]
+    plain = scheme + host + re.split(r"[?#]", path, maxsplit=1)[0]
+    return plain if len(plain) <= _SHOWN else plain[: _SHOWN - 3] + "..."
+
+
 def parse(text: str) -> Reference:
     """What a text names. Raises BadReference."""
     text = text.strip()
@@ -115,18 +132,20 @@ def parse(text: str) -> Reference:
     if separator and scheme == "file":
         return _file(rest)
     if separator and scheme == "hf":
-        return _hub(rest.lstrip("/"), text)
+        return _hub(rest.lstrip("/").split("/"), text)
     if separator and scheme == "ollama":
         return _ollama(rest.lstrip("/"), text)
     if separator and scheme in ("http", "https") and rest.startswith("//"):
         return _web(text)
     host, _, path = text.partition("/")
     if host.lower() in HUB_HOSTS:
-        return _hub(path, text)
+        return _hub(path.split("/"), text)
     if host.lower() in OLLAMA_HOSTS:
         return _ollama(path.removeprefix("library/"), text)
     hint = f" Did you mean hf.co/{text}?" if re.fullmatch(r"[\w.-]+/[\w.-]+(:\w+)?", text) else ""
-    raise BadReference(f"{text!r} is no reference to a model: write hf.co/ORG/REPO, ollama:NAME or https://...{hint}")
+    raise BadReference(
+        f"{shown(text)!r} is no reference to a model: write hf.co/ORG/REPO, ollama:NAME or https://...{hint}"
+    )
 
 
 def narrowed(reference: Reference, *, quant: str = "", file: str = "") -> Reference:
@@ -142,7 +161,7 @@ def narrowed(reference: Reference, *, quant: str = "", file: str = "") -> Refere
     if file and (reference.quant or (reference.file and reference.file != file)):
         raise BadReference(f"{reference} says which file already.")
     if quant and not _TAG.fullmatch(quant):
-        raise BadReference(f"{quant!r} cannot be a quantisation.")
+        raise BadReference(f"{shown(quant)!r} cannot be a quantisation.")
     if file:
         check_inside(file)
     return replace(reference, quant=quant.upper() or reference.quant, file=file or reference.file)
@@ -163,15 +182,15 @@ def _file(rest: str) -> FileReference:
 def _web(text: str) -> Reference:
     parts = _ADDRESS.fullmatch(text)
     if parts is None:
-        raise BadReference(f"{text!r} is no address of a file.")
+        raise BadReference(f"{shown(text)!r} is no address of a file.")
     host, path = parts["host"].lower(), parts["path"] or "/"
     if parts["scheme"].lower() == "https" and not parts["port"] and not parts["user"]:
         if host in HUB_HOSTS:
-            return _hub(_unquoted(path).strip("/"), text)
+            return _hub([_unquoted(part) for part in path.strip("/").split("/")], text)
         if host in OLLAMA_HOSTS:
             return _ollama(_unquoted(path).strip("/").removeprefix("library/"), text)
     if path.endswith("/"):
-        raise BadReference(f"{text!r} names no file.")
+        raise BadReference(f"{shown(text)!r} names no file.")
     return WebReference(text)
 
 
@@ -180,24 +199,27 @@ def _unquoted(path: str) -> str:
     return _ESCAPED.sub(lambda escaped: bytes([int(escaped[1], 16)]), path.encode()).decode("utf-8", "replace")
 
 
-def _hub(rest: str, text: str) -> HubReference:
-    parts = rest.split("/")
+def _hub(parts: list[str], text: str) -> HubReference:
     if len(parts) < 2:
-        raise BadReference(f"{text!r} is no repository of the hub: they are named ORG/REPO.")
+        raise BadReference(f"{shown(text)!r} is no repository of the hub: they are named ORG/REPO.")
     org, repo, path = parts[0], parts[1], parts[2:]
-    quant = revision = ""
-    if not path:
-        repo, _, quant = repo.partition(":")
-    repo, _, revision = repo.partition("@")
-    if path and path[0] in _PAGES and len(path) >= 2:
+    repo, at, revision = repo.partition("@")
+    if not at and len(path) >= 2 and path[0] in _PAGES:
         revision, path = path[1], path[2:]
-    file = "/".join(path).partition("?")[0]
+    if revision == "refs" and len(path) >= 2:
+        revision, path = "/".join((revision, *path[:2])), path[2:]
+    quant = ""
+    if not path and revision:
+        revision, _, quant = revision.partition(":")
+    elif not path:
+        repo, _, quant = repo.partition(":")
+    revision, file = _unquoted(revision), "/".join(path).partition("?")[0]
     if not _PART.fullmatch(org) or not _PART.fullmatch(repo):
-        raise BadReference(f"{text!r} is no repository of the hub: letters, digits, . _ and -, as in ORG/REPO.")
+        raise BadReference(f"{shown(text)!r} is no repository of the hub: letters, digits, . _ and -, as in ORG/REPO.")
     if revision and (not _REVISION.fullmatch(revision) or ".." in revision):
-        raise BadReference(f"{revision!r} cannot be a revision.")
+        raise BadReference(f"{shown(revision)!r} cannot be a revision.")
     if quant and not _TAG.fullmatch(quant):
-        raise BadReference(f"{quant!r} cannot be a quantisation.")
+        raise BadReference(f"{shown(quant)!r} cannot be a quantisation.")
     if file:
         check_inside(file)
     return HubReference(f"{org}/{repo}", revision or "main", quant.upper(), file)
@@ -208,16 +230,16 @@ def _ollama(rest: str, text: str) -> OllamaReference:
     name, _, tag = last.partition(":")
     host, namespace = OLLAMA_REGISTRY, "library"
     if len(places) > 2:
-        raise BadReference(f"{text!r} has too many parts: ollama:[HOST/][NAMESPACE/]NAME[:TAG].")
+        raise BadReference(f"{shown(text)!r} has too many parts: ollama:[HOST/][NAMESPACE/]NAME[:TAG].")
     if len(places) == 2:
         host, namespace = places
     elif places:
         namespace = places[0]
     for part in (name, namespace):
         if not _PART.fullmatch(part):
-            raise BadReference(f"{text!r} is no model of Ollama's: ollama:[HOST/][NAMESPACE/]NAME[:TAG].")
+            raise BadReference(f"{shown(text)!r} is no model of Ollama's: ollama:[HOST/][NAMESPACE/]NAME[:TAG].")
     if (tag and not _TAG.fullmatch(tag)) or not _HOST.fullmatch(host):
-        raise BadReference(f"{text!r} is no model of Ollama's: ollama:[HOST/][NAMESPACE/]NAME[:TAG].")
+        raise BadReference(f"{shown(text)!r} is no model of Ollama's: ollama:[HOST/][NAMESPACE/]NAME[:TAG].")
     return OllamaReference(name, tag or "latest", namespace, host)
 
 

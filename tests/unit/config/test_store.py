@@ -79,3 +79,10 @@ def test_a_wrong_token_is_not_told(config: Loader) -> None:
 def test_by_the_environment(config: Loader) -> None:
     settings = config("", {"CORRAL_STORE__PATH": "/m", "CORRAL_STORE__TOKENS": "{hub.lan: abc}"}).settings
     assert (settings.store.path, settings.store.tokens) == ("/m", {"hub.lan": "abc"})
+
+
+@pytest.mark.parametrize("key", ["ref", "url"])
+@pytest.mark.parametrize("text", ["https://u:hunter2@h.example/dir/", "https://h.example:99999999/x?sig=hunter2"])
+def test_a_mistake_in_a_reference_is_told_without_its_secrets(config: Loader, key: str, text: str) -> None:
+    (said,) = config.problems(f"models: {{m: {{source: {{{key}: '{text}'}}}}}}")
+    assert "h.example" in said and "hunter2" not in said

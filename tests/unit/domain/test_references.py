@@ -28,7 +28,18 @@ NAMED: dict[str, tuple[Reference, str]] = {
     f"https://huggingface.co/{REPO}/resolve/main/Q4/a-00001-of-00003.gguf?download=true": (
         HubReference(REPO, file="Q4/a-00001-of-00003.gguf"), "a",
     ),
-    f"https://huggingface.co/{REPO}/blob/refs%2Fpr%2F3/a.gguf": (HubReference(REPO, "refs", file="pr/3/a.gguf"), "a"),
+    f"https://huggingface.co/{REPO}/blob/refs%2Fpr%2F3/a.gguf": (HubReference(REPO, "refs/pr/3", file="a.gguf"), "a"),
+    f"https://huggingface.co/{REPO}/resolve/refs/pr/3/q/a.gguf": (
+        HubReference(REPO, "refs/pr/3", file="q/a.gguf"), "a",
+    ),
+    f"https://huggingface.co/{REPO}/tree/refs%2Fpr%2F3": (HubReference(REPO, "refs/pr/3"), "qwen3-4b"),
+    f"https://huggingface.co/{REPO}/blob/main/q/My%20a.gguf": (HubReference(REPO, file="q/My a.gguf"), "my-a"),
+    f"hf.co/{REPO}@refs/pr/1:q4_0": (HubReference(REPO, "refs/pr/1", "Q4_0"), "qwen3-4b-q4_0"),
+    f"hf.co/{REPO}@refs/pr/1": (HubReference(REPO, "refs/pr/1"), "qwen3-4b"),
+    f"hf.co/{REPO}@refs/pr/1/q/a.gguf": (HubReference(REPO, "refs/pr/1", file="q/a.gguf"), "a"),
+    f"hf:{REPO}@mine%2Fnew:Q8_0": (HubReference(REPO, "mine/new", "Q8_0"), "qwen3-4b-q8_0"),
+    f"hf.co/{REPO}@mine%2Fnew/a.gguf": (HubReference(REPO, "mine/new", file="a.gguf"), "a"),
+    f"hf.co/{REPO}@mine/a.gguf": (HubReference(REPO, "mine", file="a.gguf"), "a"),
     f"hf.co/{REPO}/a.GGUF": (HubReference(REPO, file="a.GGUF"), "a"),
     "ollama:llama3.2": (OllamaReference("llama3.2"), "llama3.2"),
     "ollama:llama3.2:1b": (OllamaReference("llama3.2", "1b"), "llama3.2-1b"),
@@ -60,6 +71,47 @@ def test_secrets_are_not_shown() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "https://u:secret@example.org/dir/",
+        "https://u:sec/ret@example.org/dir/",
+        "https://u:se?cret@example.org/dir/",
+        "https://u:x@secret/w@example.org/dir/",
+        "https:/u:secret@example.org/a.gguf",
+        "https:u:secret@example.org/a.gguf",
+        "HTTPS://secret@example.org/",
+        "u:secret@example.org/a.gguf",
+        "ftp://u:secret@example.org/a",
+        "https://example.org:99999999/x?sig=secret",
+        "https://example.org/dir/?sig=secret",
+        "https://example.org/#secret",
+        "https://example.org?sig=secret",
+        "hf.co/repo?token=secret",
+        "hf.co/a/b?token=secret",
+        "hf.co/a/b:Q4?token=secret",
+        "hf.co/a/b@v1?token=secret",
+        "hf.co/a/b@refs/pr/1?token=secret",
+        "ollama:x?token=secret",
+        "example.org/a.gguf?token=secret",
+    ],
+)
+def test_what_is_wrong_with_a_reference_is_told_without_its_secrets(text: str) -> None:
+    with pytest.raises(BadReference) as refused:
+        parse(text)
+    assert "secret" not in str(refused.value) and "w@" not in str(refused.value)
+
+
+def test_what_is_wrong_is_still_shown() -> None:
+    for text in ("https://example.org/dir/", "https://example.org:99999999/x", "hf:repo@main", "hf.co/repo"):
+        with pytest.raises(BadReference) as refused:
+            parse(text)
+        assert repr(text) in str(refused.value)
+    with pytest.raises(BadReference) as refused:
+        parse("https://example.org/" + "a" * 500 + "/")
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("", "hf.co/ORG/REPO"),
@@ -67,6 +119,8 @@ def test_secrets_are_not_shown() -> None:
         ("hf.co/repo", "ORG/REPO"),
         ("hf:../x", "letters, digits"),
         ("hf:a/b@../..", "revision"),
+        ("hf:a/b@refs/pr/..", "revision"),
+        ("hf:a/b@x%2F..%2Fy", "revision"),
         ("hf:a/b/../../etc/passwd", "path of a file"),
         ("hf.co/a/b/c\\d.gguf", "path of a file"),
         ("ollama:../../x", "no model of Ollama's"),
