@@ -70,8 +70,8 @@ def test_a_reference_is_fetched_and_answers(home: Shell, hub: HubServer) -> None
     assert (ran.returncode, ran.stdout) == (0, f"{ADA.sentence}\n"), ran.stderr
     size = f"{place.stat().st_size / 1e6:.1f} MB"
     assert ran.stderr.splitlines() == [
-        f"[ada] Downloading model from {REPO} to {place}",
-        f"[ada] Model downloaded successfully to {place} ({size})",
+        f"[ada-q4_k_m] Downloading model from {REPO} to {place}",
+        f"[ada-q4_k_m] Model downloaded successfully to {place} ({size})",
     ]
     hub.repos.clear()
     hub.asked.clear()
@@ -221,7 +221,7 @@ def test_on_a_terminal_there_is_a_bar_and_then_the_answer(home: Shell, hub: HubS
     hub.pause_s = 0.05
     seen = on_a_terminal(home, "run", "hf.co/org/large-GGUF", "hello")
     assert "━" in seen and re.search(r"\d+\.\d%", seen) and "MB/s" in seen
-    assert "[large] Model downloaded successfully" in seen
+    assert "[large-q4_k_m] Model downloaded successfully" in seen
     assert seen.rstrip().endswith(ADA.sentence)
 
 

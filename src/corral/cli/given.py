@@ -157,13 +157,14 @@ class Shelf:
     def _fetched(self, reference: Reference) -> Path:
         from corral.cli.models.pulling import download, fetch, planned
         from corral.contracts.fetching import Role
+        from corral.store.sources.planning import exact
 
         fetches = asking.fetches_of(self.settings, insecure=self.fetching.insecure, private=self.fetching.private)
         with download(reference):
             plan = planned(fetches, reference)
             if plan.files[0].role is not Role.MODEL:
                 raise UsageError(f"{reference} is no model but its {plan.files[0].role}: that is not served alone.")
-            return fetch(fetches, plan, suggested_name(plan.reference)).model
+            return fetch(fetches, plan, suggested_name(exact(plan))).model
 
     def _all(self) -> list[StoredModel]:
         return list({each.path: each for each in self.models.values()}.values())

@@ -43,6 +43,15 @@ def format_bytes(count: int) -> str:
     return f"{value:.0f} {unit}" if unit == "B" or value == int(value) else f"{value:.1f} {unit}"
 
 
+def format_parameters(count: int | None) -> str:
+    """`30.5B`, `494M`, `33.0K`: as models are named. "" where nobody knows."""
+    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6), ("K", 10**3)):
+        if count and count >= size:
+            value = count / size
+            return f"{value:.0f}{unit}" if value >= 100 else f"{value:.1f}{unit}"
+    return str(count or "")
+
+
 def parse_duration(text: str | int | float) -> float:
     """Seconds from `10m`, `1h30m`, `250ms`, `90` or `never` (infinite). Raises ValueError with a sentence."""
     if isinstance(text, bool):

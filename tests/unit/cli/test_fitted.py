@@ -54,8 +54,9 @@ def cells(line: str) -> list[str]:
 
 def test_the_head_and_what_was_asked(said: Any) -> None:
     lines = said(recommended=recommended({}, load=load(need("ram"))))
-    assert lines[0] == "m: llama Q4_K_M 8.03B parameters, 5 GiB, trained for 131072 tokens"
+    assert lines[0] == "m: llama Q4_K_M 8.0B parameters, 5 GiB, trained for 131072 tokens"
     assert lines[2] == "As asked: 8192 tokens of context, 4 slots, 33 of 33 layers on GPUs."
+    assert said(parameters=58_240)[0] == "m: llama Q4_K_M 58.2K parameters, 5 GiB, trained for 131072 tokens"
     bare = said(parameters=None, trained_context_tokens=None, asked=load(context_tokens=None, slots=1, gpu_layers=0))
     assert bare[0] == "m: llama Q4_K_M 5 GiB"
     assert bare[2] == "As asked: 1 slot, 0 of 33 layers on GPUs."

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.domain.units import FOREVER, format_bytes, format_duration, parse_bytes, parse_duration
+from corral.domain.units import FOREVER, format_bytes, format_duration, format_parameters, parse_bytes, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,8 @@ def test_a_printed_size_reads_back_within_its_rounding(count: int) -> None:
 
 def test_durations_for_people() -> None:
     assert [format_duration(s) for s in (0.25, 12, 3900, 90061, FOREVER)] == ["250ms", "12s", "1h 5m", "1d 1h", "never"]
+
+
+def test_parameters_as_models_are_named() -> None:
+    counts = (None, 0, 999, 58_240, 494_000_000, 8_030_000_000, 1_040_000_000_000)
+    assert [format_parameters(count) for count in counts] == ["", "", "999", "58.2K", "494M", "8.0B", "1.0T"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from corral.cli import output
-from corral.domain.units import format_bytes
+from corral.domain.units import format_bytes, format_parameters
 
 _HEAD: Final = ("device", "weights", "cache", "compute", "program", "growth", "needs", "free", "at most", "fits")
 _FITS: Final = {"now": "yes", "later": "once Models leave", "never": "no"}
@@ -46,7 +46,7 @@ def show(found: Said) -> None:
 def _title(found: Said) -> str:
     parts = [str(found["model"]) + ":", str(found["architecture"]), str(found["quantisation"])]
     if found["parameters"]:
-        parts.append(f"{found['parameters'] / 1e9:.2f}B parameters,")
+        parts.append(f"{format_parameters(found['parameters'])} parameters,")
     size = format_bytes(found["size_bytes"])
     parts.append(f"{size}," if found["trained_context_tokens"] else size)
     if found["trained_context_tokens"]:

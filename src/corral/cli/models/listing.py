@@ -11,7 +11,7 @@ import typer
 
 from corral.cli import options, output
 from corral.cli.models import shelves
-from corral.domain.units import format_bytes, format_duration
+from corral.domain.units import format_bytes, format_duration, format_parameters
 
 if TYPE_CHECKING:
     from corral.store.shelf.items import Item
@@ -88,7 +88,7 @@ def show(
         "problem": item.problem,
         "title": item.title,
         "architecture": item.architecture,
-        "parameters": _parameters(item.parameters),
+        "parameters": format_parameters(item.parameters),
         "quantisation": item.quantisation,
         "context": f"{item.context_tokens} tokens" if item.context_tokens else "",
         "licence": item.licence,
@@ -140,21 +140,12 @@ def _row(item: Item, used_by: Sequence[str], now: float) -> tuple[str, ...]:
         item.name,
         format_bytes(item.size_bytes),
         item.quantisation or "-",
-        _parameters(item.parameters) or "-",
+        format_parameters(item.parameters) or "-",
         str(item.context_tokens or "-"),
         str(len(item.paths)),
         format_duration(max(0.0, now - item.modified_at)).split()[0],
         ", ".join(used_by) or "-",
     )
-
-
-def _parameters(count: int | None) -> str:
-    """`30.5B`, `494M`, `33K`: as models are named."""
-    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6), ("K", 10**3)):
-        if count and count >= size:
-            value = count / size
-            return f"{value:.0f}{unit}" if value >= 100 else f"{value:.1f}{unit}"
-    return str(count or "")
 
 
 def _date(seconds: float) -> str:

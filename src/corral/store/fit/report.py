@@ -21,9 +21,9 @@ from corral.store.fit.subject import Options, Subject, of_quant
 from corral.store.gguf.asked import Asked
 from corral.store.gguf.cache import cache_parts
 from corral.store.gguf.estimate import Estimate, spread
+from corral.store.sources.quants import normal, rank
 
 PLAIN: Final = ("F32", "BF16", "F16")  # not quantised: twice the size of Q8_0 and no better
-USUAL_BYTES_SHARE: Final = 1.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,18 +195,12 @@ def quant_fit(subject: Subject, rooms: Rooms, bandwidth: Bandwidth) -> QuantFit:
 
 def best_quant(offered: list[QuantFit], *, gpus: bool) -> QuantFit | None:
     """
-    The one to take: with GPUs the largest up to Q8_0 that is on them whole; in RAM, where every byte costs speed, the
-    largest up to Q4_K_M, or the smallest that fits where none is so small.
+    The one to take: with GPUs the largest up to Q8_0 that is on them whole; in RAM, where every byte costs speed, what
+    a fetch would take if no more were offered than fit.
     """
     there = [each for each in offered if each.fits is not Verdict.NEVER]
-    if not there:
-        return None
     good = [each for each in there if each.quantisation.upper() not in PLAIN] or there
     whole = [each for each in good if each.where is Where.GPU]
     if gpus and whole:
         return max(whole, key=lambda each: each.size_bytes)
-    named = next((each for each in offered if each.quantisation.upper() in ("Q4_K_M", "UD-Q4_K_XL")), None)
-    if named is None:
-        return min(good, key=lambda each: each.size_bytes)
-    usual = [each for each in good if each.size_bytes <= named.size_bytes * USUAL_BYTES_SHARE]
-    return max(usual, key=lambda each: each.size_bytes) if usual else min(good, key=lambda each: each.size_bytes)
+    return min(good, key=lambda each: rank(normal(each.quantisation)), default=None)

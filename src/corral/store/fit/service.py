@@ -170,15 +170,23 @@ def _named(text: str) -> ModelSpec:
 
 
 def imagined(there: Sequence[DeviceMemory], memory: Sequence[str]) -> list[DeviceMemory]:
-    """The host with other memories, empty ones. Raises BadRequest for what is no size."""
+    """The host with other memories, empty ones. Raises BadRequest for what is no size, and for two of one memory."""
     ram, gpus = there[0], list(there[1:])
     by_name = {device.name: device for device in gpus}
     sizes: dict[str, int] = {}
-    for text in memory[:_MOST_MEMORIES]:
+    if len(memory) > _MOST_MEMORIES:
+        raise BadRequest(f"{len(memory)} memories are more than the {_MOST_MEMORIES} that can be reckoned with.")
+    for text in memory:
         name, equals, size = text.rpartition("=")
         place = len([each for each in sizes if each != RAM])
         usual = gpus[place].name if place < len(gpus) else f"{back_end(gpus[0].name) if gpus else 'CUDA'}{place}"
-        sizes[name.strip() if equals else usual] = _size(text, size)
+        called = name.strip() if equals else usual
+        if called in sizes:
+            raise BadRequest(
+                f"{text!r} is a second size for {called}.",
+                hint="Name every GPU, or none: without a name a size is that of the next one.",
+            )
+        sizes[called] = _size(text, size)
     if RAM in sizes:
         total = sizes.pop(RAM)
         ram = dataclasses.replace(ram, total_bytes=total, free_bytes=total)

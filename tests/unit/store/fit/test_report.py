@@ -9,6 +9,8 @@ from corral.domain.errors import BadGguf
 from corral.store.fit.report import Fit, fit
 from corral.store.fit.rooms import Rooms, Verdict, rooms_of
 from corral.store.fit.subject import Subject
+from corral.store.sources.choosing import choose
+from corral.store.sources.listing import ListedFile
 from tests.unit.store.fit.kit import GIB, LAYERS, host, llama, subject
 from tests.unit.store.shapes import MIB
 
@@ -90,6 +92,24 @@ def test_the_quantisation_to_take(rooms: Rooms, best: str) -> None:
     found = fitted(subject(offered=SIZES), rooms)
     assert [each.quantisation for each in found.quantisations] == list(SIZES)
     assert [each.quantisation for each in found.quantisations if each.recommended] == [best]
+
+
+@pytest.mark.parametrize(
+    ("offered", "ram", "best"),
+    [
+        ({"Q2_K": 3, "Q4_0": 4.6, "Q4_K_S": 4.7, "Q8_0": 9}, 64, "Q4_K_S"),
+        ({"Q2_K": 3, "Q6_K": 7, "Q8_0": 9}, 64, "Q6_K"),
+        ({"Q2_K": 3, "Q3_K_M": 4, "Q4_K_M": 12}, 8, "Q3_K_M"),
+        ({"Q4_K_M": 5, "Q4_1": 5.2}, 64, "Q4_K_M"),
+        ({"BF16": 16, "F32": 32}, 64, "BF16"),
+    ],
+)
+def test_in_ram_it_is_what_pull_would_take_of_those_that_fit(offered: dict[str, float], ram: int, best: str) -> None:
+    found = fitted(subject(offered={name: int(size * GIB) for name, size in offered.items()}), host(ram))
+    assert [each.quantisation for each in found.quantisations if each.recommended] == [best]
+    there = [each.quantisation for each in found.quantisations if each.fits is not Verdict.NEVER]
+    files = [ListedFile(f"m-{name}.gguf", 1) for name in there]
+    assert choose(files, where="here").model.quant == best
 
 
 def test_none_is_recommended_where_none_fits() -> None:

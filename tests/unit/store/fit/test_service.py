@@ -82,6 +82,21 @@ def test_what_is_no_size(text: str) -> None:
         imagined(HERE, [text])
 
 
+@pytest.mark.parametrize(
+    ("memory", "sentence"),
+    [
+        (("24GiB", "CUDA0=8GiB"), "'CUDA0=8GiB' is a second size for CUDA0."),
+        (("CUDA1=8GiB", "24GiB"), "'24GiB' is a second size for CUDA1."),
+        (("ram=8GiB", "ram=9GiB"), "'ram=9GiB' is a second size for ram."),
+        (("1GiB",) * 65, "65 memories are more than the 64 that can be reckoned with."),
+    ],
+)
+def test_no_memory_is_silently_left_out(memory: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        imagined(HERE, memory)
+    assert caught.value.message == sentence
+
+
 def test_options_are_checked_by_the_engines_table() -> None:
     assert checked(OPTIONS, {"ctx_size": 4096, "n_gpu_layers": "all", "device": ["CUDA0"]}) == {
         "ctx_size": 4096, "n_gpu_layers": "all", "device": ("CUDA0",),
