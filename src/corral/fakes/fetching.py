@@ -34,8 +34,8 @@ class FakeFetches:
     See contracts.fetching.
 
     `there` has, by reference as it is shown, the files by their places below `root`, the model first; `mmproj` in a
-    name says projector. `before` is called before each piece, with its file and how much of that is here: in the
-    thread of who fetches, so it may block, or raise.
+    name says projector, `adapter` adapter. `before` is called before each piece, with its file and how much of that is
+    here: in the thread of who fetches, so it may block, or raise.
     """
 
     root: Path
@@ -135,4 +135,7 @@ class _Course:
 
 
 def _role(path: str) -> Role:
-    return Role.PROJECTOR if "mmproj" in path.rpartition("/")[2] else Role.MODEL
+    name = path.rpartition("/")[2]
+    if not name.endswith(".gguf"):
+        return Role.OTHER
+    return Role.PROJECTOR if "mmproj" in name else Role.ADAPTER if name.startswith("adapter") else Role.MODEL

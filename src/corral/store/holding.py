@@ -12,6 +12,7 @@ from corral.domain.errors import FileMissing, NotThere, StoreFailed
 from corral.domain.references import FileReference, HubReference, OllamaReference, Reference
 from corral.store.fetch.linked import is_there
 from corral.store.files import part_paths
+from corral.store.placing import companion
 from corral.store.shelf import origin
 from corral.store.sources.choosing import Chosen, choose, role_of
 from corral.store.sources.listing import ListedFile
@@ -92,14 +93,20 @@ def _listed(folder: Path) -> list[ListedFile]:
 
 
 def held_at(path: Path, reference: Reference) -> Held | None:
-    """The same at the operator's own place; what came along with it is known by its origin."""
+    """The same at the operator's own place; what belongs to it has its name, and no other origin."""
     if not is_there(path):
         return None
-    beside = [each.path for each in _listed(path.parent) if "/" not in each.path and each.path != path.name]
-    came = [name for name in beside if _same_place(_reference_of(path.parent, name), reference)]
-    projector = next((path.parent / name for name in came if role_of(name) is Role.PROJECTOR), None)
-    adapters = tuple(path.parent / name for name in came if role_of(name) is Role.ADAPTER)
-    return Held(path, projector, adapters if isinstance(reference, OllamaReference) else ()).whole()
+    projector = _beside(path, reference, Role.PROJECTOR, 1)
+    adapters = (_beside(path, reference, Role.ADAPTER, number) for number in count(1))
+    return Held(path, projector, tuple(each for each in takewhile(bool, adapters) if each)).whole()
+
+
+def _beside(path: Path, reference: Reference, role: Role, number: int) -> Path | None:
+    found = path.with_name(companion(path.name, role, number))
+    if not os.path.lexists(found):
+        return None
+    said = _reference_of(found.parent, found.name)
+    return found if not said or _same_place(said, reference) else None
 
 
 def _same_place(said: str, reference: Reference) -> bool:

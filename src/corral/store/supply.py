@@ -12,14 +12,14 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from corral.contracts.fetching import Fetches, Plan, RemoteFile, Role, Supply, Told
+from corral.contracts.fetching import Fetches, Plan, Role, Supply, Told
 from corral.domain.errors import FetchRefused, NotThere, StoreFailed
 from corral.domain.fleet import Fleet, ModelSpec, Source
 from corral.domain.references import BadReference, Reference, parse
 from corral.domain.storage import StoreSpec
 from corral.store.fetches import StoreFetches
-from corral.store.files import part_names
 from corral.store.holding import held, held_at, vouched
+from corral.store.placing import check_free, placed
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,8 @@ class StoreSupply:
         if not source.pictures:
             plan = _without_projectors(plan)
         if source.place:
-            plan = _moved(plan, Path(source.place).name)
+            plan = placed(plan, Path(source.place).name)
+            check_free(Path(source.place).parent, plan, stop)
         if planned is not None:
             planned(plan)
         fetched = fetches.fetch(plan, told, stop=stop)
@@ -126,20 +127,3 @@ def _without_projectors(plan: Plan) -> Plan:
     return dataclasses.replace(
         plan, files=tuple(each for each in plan.files if each is first or each.role is not Role.PROJECTOR)
     )
-
-
-def _moved(plan: Plan, name: str) -> Plan:
-    """The plan with the model under this name, and whatever belongs to it beside that. Raises StoreFailed."""
-    models = [each for each in plan.files if each.role is plan.files[0].role]
-    names = part_names(name)
-    if len(names) != len(models):
-        raise StoreFailed(
-            f"{plan.reference} has {len(models)} parts, and {name} is the name of {len(names)}.",
-            hint="Leave source.path out: the store keeps them under their own names.",
-        )
-    renamed = dict(zip((each.path for each in models), names, strict=True))
-    return dataclasses.replace(plan, files=tuple(_at(each, renamed.get(each.path, "")) for each in plan.files))
-
-
-def _at(file: RemoteFile, name: str) -> RemoteFile:
-    return dataclasses.replace(file, path=name or file.path.rpartition("/")[2])

@@ -40,10 +40,11 @@ class Shelf:
         self.root = root / "store"
         self.made: list[FakeFetches] = []
         self.fails: dict[str, StoreFailed] = {}
+        self.there = dict(THERE)
         self.supply = StoreSupply(self.root, self.into)
 
     def into(self, root: Path) -> FakeFetches:
-        self.made.append(FakeFetches(root, dict(THERE), fails=self.fails))
+        self.made.append(FakeFetches(root, self.there, fails=self.fails))
         return self.made[-1]
 
     @property
@@ -134,15 +135,15 @@ def test_models_of_a_registry_and_by_their_address(shelf: Shelf) -> None:
 
 def test_at_the_operators_own_place(shelf: Shelf, tmp_path: Path) -> None:
     place = tmp_path / "mine" / "model.gguf"
+    eye = place.with_name("model.mmproj.gguf")
     assert shelf.here(Q4, place=str(place)) is None
     shelf.put(MODEL)
     assert shelf.here(Q4, place=str(place)) is None, "what stands in the store is not there"
-    assert shelf.bring(Q4, place=str(place)) == (str(place), str(place.with_name("mmproj-F16.gguf")))
+    assert shelf.bring(Q4, place=str(place)) == (str(place), str(eye))
     assert place.read_bytes() == DATA
-    assert shelf.here(Q4, place=str(place)) == (str(place), ""), "whose projector that is nobody knows"
-    said = origin.Origin(1, Q4, "https://x", 7, "")
-    origin.write(place.parent, "mmproj-F16.gguf", said)
-    assert shelf.here(Q8, place=str(place)) == (str(place), str(place.with_name("mmproj-F16.gguf")))
+    assert shelf.here(Q4, place=str(place)) == (str(place), str(eye))
+    origin.write(place.parent, eye.name, origin.Origin(1, Q4, "https://x", 7, ""))
+    assert shelf.here(Q8, place=str(place)) == (str(place), str(eye))
     assert shelf.here("hf.co/org/r-GGUF-2", place=str(place)) == (str(place), ""), "another repository's"
 
 
@@ -159,6 +160,51 @@ def test_what_cannot_be_looked_at_is_that_models_matter_alone(shelf: Shelf, tmp_
     }
     with pytest.raises(StoreFailed, match=r"model\.gguf cannot be looked at: File name too long"):
         is_there(place)
+
+
+def test_two_models_in_one_folder_have_each_their_own_projector(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.there["hf.co/org/s-GGUF:Q4_K_M"] = {
+        "hf/org/s-GGUF/s-Q4_K_M.gguf": b"the other",
+        "hf/org/s-GGUF/mmproj-F16.gguf": b"another eye",
+    }
+    for name, reference in (("a", Q4), ("b", "hf.co/org/s-GGUF:Q4_K_M")):
+        place = tmp_path / f"{name}.gguf"
+        assert shelf.bring(reference, place=str(place)) == (str(place), str(tmp_path / f"{name}.mmproj.gguf"))
+    assert (tmp_path / "a.mmproj.gguf").read_bytes() == b"the eye"
+    assert (tmp_path / "b.mmproj.gguf").read_bytes() == b"another eye"
+
+
+def test_what_is_no_part_of_the_model_is_not_put_beside_it(shelf: Shelf, tmp_path: Path) -> None:
+    layers = ("model.gguf", "adapter.gguf", "adapter-2.gguf", "params.json", "license.txt", "template.txt")
+    shelf.there["ollama:o:latest"] = {f"ollama/registry.ollama.ai/library/o/latest/{each}": b"x" for each in layers}
+    (tmp_path / "params.json").write_text("mine")
+    source = Source(reference="ollama:o:latest", place=str(tmp_path / "a.gguf"))
+    found = shelf.supply.bring(source, quiet, lambda: False)
+    adapters = (str(tmp_path / "a.adapter.gguf"), str(tmp_path / "a.adapter-2.gguf"))
+    assert found.adapters == adapters
+    assert shelf.supply.here(source) == found
+    assert {each.name for each in tmp_path.iterdir() if each.is_file() and not each.name.startswith(".")} == {
+        "a.gguf", "a.adapter.gguf", "a.adapter-2.gguf", "params.json",
+    }  # fmt: skip
+    assert (tmp_path / "params.json").read_text() == "mine"
+
+
+def test_a_file_of_the_operators_own_is_never_replaced(shelf: Shelf, tmp_path: Path) -> None:
+    place, eye = tmp_path / "m.gguf", tmp_path / "m.mmproj.gguf"
+    eye.write_bytes(b"my eye!")
+    with pytest.raises(FetchRefused, match=r"m\.mmproj\.gguf is there, is not what hf\.co/org") as said:
+        shelf.bring(Q4, place=str(place))
+    assert said.value.hint == "Move it away, or set another source.path."
+    assert eye.read_bytes() == b"my eye!" and not place.exists(), "nothing has come"
+    eye.write_bytes(b"the eye")
+    assert shelf.bring(Q4, place=str(place)) == (str(place), str(eye)), "the very same is used"
+    place.write_bytes(b"my model!")
+    right = hashlib.sha256(DATA).hexdigest()
+    with pytest.raises(FetchRefused, match=r"m\.gguf is there"):
+        shelf.bring(Q4, place=str(place), sha256=right)
+    place.write_bytes(DATA)
+    assert shelf.bring(Q4, place=str(place), sha256=right) == (str(place), str(eye))
+    assert shelf.here(Q4, place=str(place), sha256=right) == (str(place), str(eye)), "it is vouched for now"
 
 
 def test_parts_go_under_the_operators_names(shelf: Shelf, tmp_path: Path) -> None:
