@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Shelf:
         self.root = root / "store"
         self.made: list[FakeFetches] = []
         self.fails: dict[str, StoreFailed] = {}
-        self.there = dict(THERE)
+        self.there: dict[str, Mapping[str, bytes]] = dict(THERE)
         self.supply = StoreSupply(self.root, self.into)
 
     def into(self, root: Path) -> FakeFetches:
