@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from corral.contracts.fetching import Fetched, Plan, Progress, RemoteFile, Told
@@ -67,9 +68,10 @@ class StoreFetches:
                 f"{plan.unasked} In its place the store has another file, or one that is just coming.",
                 hint="Remove what is there (`corral models remove`), or go online.",
             )
-        web = self.sources.web
-        if isinstance(plan.reference, OllamaReference) and not self.here(plan):
-            web = Web(ollama.admitted(web.rules, plan.reference, stop))
+        web, reference = self.sources.web, plan.reference
+        if isinstance(reference, OllamaReference) and not self.here(plan):
+            admit = partial(ollama.admitted, web.rules, reference, stop)
+            web = Web(admit(), admit=admit)  # a token is good for some minutes, and a fetch may take hours
         return Pulling(self.root, web, self._connections).fetch(plan, told, stop=stop)
 
     def here(self, plan: Plan) -> bool:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeGuard
 
+from corral.domain.errors import FetchFailed
 from corral.store.fetch.answer import Answer
 from corral.store.fetch.board import Board, Segment
-from corral.store.fetch.denial import Denied, TooBusy, Unranged
+from corral.store.fetch.denial import TooBusy, Unranged
 from corral.store.fetch.patience import Stop
 from corral.store.fetch.promise import SHOWN, Broken, Changed, Promise, Unparted, Worthless, odd
 from corral.store.fetch.rules import target_of
@@ -35,6 +36,7 @@ class Receiving:
     get: Callable[[memoryview, int], int]
     room: Callable[[int], None]
     stop: Stop
+    answered: bool = False  # once it was, a host that is not there is taken to be there soon
     _direct: str = ""  # where redirects led to
 
     def begin(self, segment: Segment, line: Line) -> Answer:
@@ -174,22 +176,31 @@ class Receiving:
         for url in (self._direct, self._url):
             if not url:
                 continue
+            own = url == self._url
             try:
                 answer = self.web.open(
-                    url, headers=self.promise.headers, start=segment.at, end=segment.end, stop=self._stopped, line=line
+                    url,
+                    headers=self.promise.headers,
+                    start=segment.at,
+                    end=segment.end,
+                    stop=self._stopped,
+                    line=line,
+                    patient=own and self.answered,
                 )
+                self.answered = True
                 self._direct = answer.url if answer.url != target_of(self._url).url else ""
                 return answer
-            except Denied:
-                if url == self._url:
-                    raise
-                self._direct = ""
             except Unranged as error:
                 if segment.at == 0:  # an empty file has no first byte
                     return self.web.open(self._url, stop=self._stopped, line=line)
                 if self.promise.file.size_bytes is not None:  # whoever says so has something else
                     raise Broken(error) from error
                 raise Changed("it is shorter now") from error
+            except FetchFailed as error:  # servers of signed addresses say in many ways that one has expired
+                if own:
+                    raise
+                logger.info("%s Asking for it where it was first.", error.message)
+                self._direct = ""
         raise AssertionError("the file's own address was asked")
 
     def _write(self, data: memoryview, segment: Segment) -> None:

@@ -102,10 +102,19 @@ class Transfer:
 
     def _attempts(self, part: Part) -> str:
         """The hash of all of it: from the beginning where the file changes meanwhile, and else from where it was."""
-        fruitless = 0
+        fruitless, answered = 0, False
         while True:
             before = self._board.done_bytes
-            receiving = Receiving(self.web, self._board, self._promise, part.write, part.readinto, self.room, self.stop)
+            receiving = Receiving(
+                self.web,
+                self._board,
+                self._promise,
+                part.write,
+                part.readinto,
+                self.room,
+                self.stop,
+                answered,
+            )
             try:
                 digest = Attempt(part, self._board, receiving, self.connections, self.told, self.stop).run()
                 self._promise = receiving.promise
@@ -126,6 +135,7 @@ class Transfer:
                 written, settled = self._board.spans()
                 self._begin(receiving.promise, Spans(written), Spans(settled))
                 pause_s = self.web.patience.pause_s(fruitless)
+            answered = receiving.answered
             self.web.patience.nap(pause_s, self.stop)
 
     def _given_up(self, error: FetchFailed, times: int) -> FetchFailed:

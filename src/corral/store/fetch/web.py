@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,7 +20,7 @@ import msgspec
 
 from corral.domain.errors import FetchFailed, FetchRefused, WrongContent
 from corral.store.fetch.answer import Answer, interrupted
-from corral.store.fetch.denial import TooBusy, denial, may_pass
+from corral.store.fetch.denial import Denied, TooBusy, denial, may_pass
 from corral.store.fetch.dial import Dial, Resolve, resolve
 from corral.store.fetch.patience import LONGEST_ASKED_S, Patience, Stop, never
 from corral.store.fetch.proxy import Proxy, basic
@@ -106,13 +107,21 @@ class Web:
     """
     Safe to be used by several threads. Everything raises FetchFailed and FetchStopped.
 
-    `stop` ends whatever waits, unless a call brings its own.
+    `stop` ends whatever waits, unless a call brings its own. `admit` gets rules with a fresh token: where one that was
+    good is good no more (401), it is asked for another, once each time.
     """
 
     def __init__(
-        self, rules: WebRules, *, patience: Patience | None = None, resolve: Resolve = resolve, stop: Stop = never
+        self,
+        rules: WebRules,
+        *,
+        patience: Patience | None = None,
+        resolve: Resolve = resolve,
+        stop: Stop = never,
+        admit: Callable[[], WebRules] | None = None,
     ) -> None:
         self.rules = rules
+        self._admit, self._was_let_in, self._admitting = admit, False, threading.Lock()
         self.stop = stop
         self.patience = patience or Patience()
         self._dial = Dial(rules, self.patience, resolve)
@@ -127,12 +136,14 @@ class Web:
         method: str = "GET",
         stop: Stop | None = None,
         line: Line | None = None,
+        patient: bool = False,
     ) -> Answer:
         """
         An answer of 200 or 206, ready to be read, which the caller closes.
 
         From byte `start` up to, not including, `end`; a server may ignore that and answer 200 with all of it. It is
         asked again after failures up to the head of the answer. A `line` keeps connections for the next request.
+        `patient`: the host was there a moment ago, so that it has no address or nobody listens may pass.
         Raises also Denied (401, 403, 404, 410), TooBusy (429, 5xx) and Unranged (416).
         """
         stop = stop or self.stop
@@ -141,11 +152,17 @@ class Web:
         attempt = 0
         while True:
             attempt += 1
+            rules = self.rules
             try:
-                return self._follow(first, ask, stop, line)
+                answer = self._follow(first, ask, stop, line)
+                self._was_let_in |= rules is self.rules and first.authority in rules.tokens
+                return answer
+            except Denied as denied:
+                if denied.answered != 401 or not self._admitted_again(rules):
+                    raise
             except (Interrupted, TooBusy) as error:
                 most = self.rules.retries
-                if isinstance(error, Interrupted) and error.hopeless:
+                if isinstance(error, Interrupted) and error.hopeless and not patient:
                     most = min(most, _HOPELESS_TRIES)
                 if attempt > most or (error.retry_after_s or 0) > LONGEST_ASKED_S:
                     raise
@@ -227,6 +244,17 @@ class Web:
         raise FetchFailed(
             f"{target.shown}: redirected more than {MOST_HOPS} times.", hint="Check the address in a browser."
         )
+
+    def _admitted_again(self, rules: WebRules) -> bool:
+        """Whether there is another token by now than that of `rules`, which was refused. Raises FetchFailed."""
+        if self._admit is None:
+            return False
+        with self._admitting:
+            if self.rules is rules:  # no other thread has been there
+                if not self._was_let_in:
+                    return False
+                self.rules, self._was_let_in = self._admit(), False
+            return True
 
     def _token(self, target: Target) -> str:
         """A token never goes over http, unless the operator named that origin."""
