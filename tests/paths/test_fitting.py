@@ -45,6 +45,9 @@ def test_of_gpus_that_are_not_here(shell: Shell) -> None:
     load = found["recommended"]["load"]
     assert device(load, "ram")["total_bytes"] == 8 * 1024**3
     assert all(each["fits"] == "now" for each in load["devices"])
+    for words in ("300MiB", "0", "300MiB,300MiB"):
+        ran = shell.run("models", "fit", file, "--memory", words)
+        assert (ran.returncode, "The GPUs are too small to help: it runs in RAM." in ran.stdout) == (0, True), words
     small = shell.run("models", "fit", file, "--memory", "ram=100MiB,64MiB")
     assert small.returncode == 1
     assert "Nothing fits here" in small.stdout
@@ -146,7 +149,6 @@ async def test_a_running_corral_says_the_same_by_its_route(tmp_path: Path) -> No
         assert by_path["asked"]["devices"][0]["needs_bytes"] == named["asked"]["devices"][0]["needs_bytes"]
         for body, status in (
             ({"model": "nobody"}, 404),
-            ({"model": "/no/such/file.gguf"}, 503),
             ({"model": "c", "ctx_size": 5}, 400),
             ({"model": "c", "options": {"ctx_sise": 5}}, 400),
             ({"model": "c", "options": {"ctx_size": -5}}, 400),
@@ -155,6 +157,24 @@ async def test_a_running_corral_says_the_same_by_its_route(tmp_path: Path) -> No
         ):
             answer = await running.http.post("/api/corral/fit", json=body)
             assert answer.status_code == status, (body, answer.text)
+
+
+async def test_a_file_that_cannot_be_fitted_is_no_fault_that_passes(tmp_path: Path) -> None:
+    """Clients send again what is answered with 503."""
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"no model at all, whatever its name says")
+    models = {name: ModelSpec(name, Source(str(tmp_path / f"{name}.gguf"))) for name in ("bad", "gone")}
+    async with corral(models) as running:
+        for model, code, words in (
+            (str(bad), "bad_gguf", "is not a GGUF file"),
+            ("/no/such/file.gguf", "file_missing", "There is no file"),
+            ("bad", "bad_gguf", "is not a GGUF file"),
+            ("gone", "file_missing", "There is no file"),
+        ):
+            answer = await running.http.post("/api/corral/fit", json={"model": model})
+            error = answer.json()["error"]
+            assert (answer.status_code, error["code"]) == (400, code), error
+            assert words in error["message"] and error["type"] != "server_error"
 
 
 async def test_the_route_needs_the_admin_scope_and_a_store() -> None:

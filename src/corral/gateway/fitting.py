@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from corral.contracts.fitting import Fits, FitWanted
-from corral.domain.errors import UnknownRoute
+from corral.domain.errors import BadGguf, BadRequest, FileMissing, UnknownRoute
 from corral.domain.references import is_reference
 from corral.domain.serving import Scope
 from corral.gateway.directory import ModelDirectory
@@ -45,7 +45,24 @@ class FitRoutes:
         if spec is None and not (is_reference(wanted.model) or is_path(wanted.model)):
             spec = self._directory.get(wanted.model)  # which says what there is instead
         question = FitWanted(wanted.model, spec, wanted.options, tuple(wanted.memory))
-        return answer(await self._fits.fit(question))
+        try:
+            return answer(await self._fits.fit(question))
+        except FileMissing as error:
+            raise _NoSuchFile(error.message, hint=error.hint) from error
+        except BadGguf as error:
+            raise _NoModel(error.message, hint=error.hint) from error
+
+
+class _NoSuchFile(BadRequest):
+    """Of a file that is asked about, not needed: it is the question's fault, and clients send a 503 again."""
+
+    code = FileMissing.code
+
+
+class _NoModel(BadRequest):
+    """The same of one that is no model."""
+
+    code = BadGguf.code
 
 
 def is_path(text: str) -> bool:

@@ -9,7 +9,7 @@ anything that comes before it. What somebody has asked for is never changed, and
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -29,6 +29,7 @@ COMFORTABLE: Final = 32_768  # tokens: what most work needs; more is said, not r
 ENOUGH: Final = 8_192
 LEAST: Final = 4_096
 SLOTS: Final = 4
+_TOO_SMALL: Final = "The GPUs are too small to help: it runs in RAM"
 _BLOCK: Final = 32  # values in a block of q8_0
 _SMALL_CACHE: Final[dict[str, OptionValue]] = {"cache_type_k": "q8_0", "cache_type_v": "q8_0"}
 _PLACING: Final = frozenset({
@@ -79,8 +80,9 @@ class _Way:
 class _Search:
     """One model in one host."""
 
-    def __init__(self, subject: Subject, rooms: Rooms) -> None:
-        self.subject, self.rooms = subject, rooms
+    def __init__(self, subject: Subject, rooms: Rooms, *, left_out: Collection[str] = ()) -> None:
+        """`left_out` are GPUs that are not among the rooms, because the program that is here cannot use them."""
+        self.subject, self.rooms, self.left_out = subject, rooms, left_out
         self.devices = rooms.emptied()
         own = gpus_of(Asked({}, subject.slots), self.devices)
         self.saying = Saying(subject.server, [gpu.name for gpu in own])
@@ -117,7 +119,8 @@ class _Search:
             caches.append((_SMALL_CACHE, ", with its cache in 8 bits"))
         gpus = self.rooms.gpus
         if not gpus or _PLACING & self.subject.chosen:
-            where = "It is placed as asked" if gpus else "It runs in RAM: there is no GPU that its program can use"
+            none = _TOO_SMALL if self.left_out else "It runs in RAM: there is no GPU that its program can use"
+            where = "It is placed as asked" if gpus else none
             for least in (ENOUGH, LEAST):
                 for cache, words in caches:
                     yield _Way(dict(cache), f"{where}{words}.", least)
@@ -133,7 +136,12 @@ class _Search:
             for cache, words in caches:
                 yield _Way({**cache, "n_gpu_layers": "all", "n_cpu_moe": 0}, f"{why} {_named(gpus)}{words}.", LEAST)
         yield _Way({"n_gpu_layers": 0}, f"The last layers are on {_named(gpus)}, the others in RAM.", LEAST)
-        yield _Way(self.saying.without(), "The GPUs are too small to help: it runs in RAM.", LEAST, counted=False)
+        if not self.unseen():  # a program that sees none of them has no driver on them either
+            yield _Way(self.saying.without(), f"{_TOO_SMALL}.", LEAST, counted=False)
+
+    def unseen(self) -> Collection[str]:
+        """GPUs that the program that is here cannot use."""
+        return self.subject.server.unseen([room.device.name for room in self.rooms.gpus])
 
     def placed(self, options: dict[str, OptionValue], way: _Way) -> Iterator[dict[str, OptionValue]]:
         """The same with GPUs chosen and layers counted out, as far as that is left open."""
@@ -243,12 +251,20 @@ class _Search:
 def advise(subject: Subject, rooms: Rooms) -> Advice | None:
     """What to load it with here; None where nothing fits, with all other Models gone."""
     search = _Search(subject, rooms)
-    found = search.found()
+    found, unseen = search.found(), search.unseen()
+    if found is None and unseen and not _asks_for_gpus(subject):
+        search = _Search(subject, rooms.without(unseen), left_out=unseen)
+        found = search.found()
     if found is None:
         return None
     options, why = found
     estimate = search.tried(options)
     return Advice(options, why, rooms.verdict(estimate), estimate, search.most_context(options))
+
+
+def _asks_for_gpus(subject: Subject) -> bool:
+    placed = _PLACING & subject.chosen
+    return bool(placed) and (placed != {"n_gpu_layers"} or subject.options["n_gpu_layers"] != 0)
 
 
 def _least(most: int, way: Callable[[int], dict[str, OptionValue] | None]) -> Iterator[dict[str, OptionValue]]:

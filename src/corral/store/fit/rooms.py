@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -57,6 +57,10 @@ class Rooms:
     def devices(self) -> tuple[DeviceMemory, ...]:
         """As estimates want them."""
         return tuple(room.device for room in self.all)
+
+    def without(self, names: Collection[str]) -> Rooms:
+        """The same for a program that cannot use these."""
+        return Rooms(tuple(room for room in self.all if room.device.name not in names), self.charged)
 
     def emptied(self) -> tuple[DeviceMemory, ...]:
         """The devices as they would be if every other Model left."""

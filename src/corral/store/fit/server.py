@@ -27,6 +27,10 @@ class Server(Protocol):
         """Whether it takes them; `gpus` are those that a load with them uses."""
         ...
 
+    def unseen(self, gpus: Collection[str]) -> Collection[str]:
+        """Those of them that the program that is here cannot use, and puts nothing on."""
+        ...
+
     def needs(self, gpus: Collection[str]) -> str:
         """A sentence where these GPUs need another program than the one that is here, else ""."""
         ...
@@ -38,6 +42,10 @@ class AnyServer:
     def accepts(self, options: Mapping[str, OptionValue], gpus: Collection[str]) -> bool:
         """Yes."""
         return True
+
+    def unseen(self, gpus: Collection[str]) -> Collection[str]:
+        """None."""
+        return ()
 
     def needs(self, gpus: Collection[str]) -> str:
         """Nothing."""
@@ -60,13 +68,13 @@ class EngineServer:
     def problems(self, options: Mapping[str, OptionValue], gpus: Collection[str]) -> list[str]:
         """Sentences of whoever would serve it."""
         model = dataclasses.replace(self.model, options={**self.model.options, **options})
-        if self._lacking({*gpus, *_named(model.options)}):
+        if self.unseen({*gpus, *_named(model.options)}):
             model = dataclasses.replace(model, binary=_OTHER)
         return self.engine.problems(model)
 
     def needs(self, gpus: Collection[str]) -> str:
         """See `Server.needs`."""
-        lacking = self._lacking(gpus)
+        lacking = self.unseen(gpus)
         if not lacking:
             return ""
         builds = " and ".join(sorted({_BUILDS.get(back_end(name), back_end(name)) for name in lacking}))
@@ -75,8 +83,8 @@ class EngineServer:
             "Put one on PATH, or set the Model's `binary`."
         )
 
-    def _lacking(self, gpus: Collection[str]) -> list[str]:
-        """One more GPU of a kind that it can use is no reason for another program."""
+    def unseen(self, gpus: Collection[str]) -> list[str]:
+        """See `Server.unseen`. One more GPU of a kind that it can use is no reason for another program."""
         known = {back_end(name) for name in self.usable}
         return sorted(name for name in gpus if name in self.imagined and back_end(name) not in known)
 

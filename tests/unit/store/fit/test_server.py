@@ -10,13 +10,14 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from corral.domain.devices import DeviceMemory
 from corral.domain.fleet import ModelSpec, OptionValue, Source
 from corral.engines.llamacpp import LlamaCppEngine
 from corral.engines.llamacpp.fits import misfits
 from corral.engines.llamacpp.options import OPTIONS
 from corral.store.fit.advice import Advice, Where, advise, used_gpus
 from corral.store.fit.report import fit
-from corral.store.fit.rooms import Rooms, Verdict
+from corral.store.fit.rooms import Rooms, Verdict, rooms_of
 from corral.store.fit.rough import Judge, RoughModel
 from corral.store.fit.saying import Saying
 from corral.store.fit.server import AnyServer, EngineServer
@@ -81,6 +82,39 @@ def test_gpus_that_the_engine_here_cannot_use_need_another() -> None:
     assert (small.needs, "device" in small.options) == ("", False)
     more = fit(served(model, BINARY, "CUDA0", imagined=("CUDA1",)), host(32, 8, 24), lambda device: None).recommended
     assert more is not None and more.needs == "", "one more of those that it can use"
+
+
+@pytest.mark.parametrize("gpus", [(0.3,), (0,), (0.3, 0.3)])
+@pytest.mark.parametrize("engine", [EMBEDDED, BINARY])
+def test_no_driver_counts_on_gpus_that_the_engine_here_cannot_use(
+    engine: LlamaCppEngine, gpus: tuple[float, ...]
+) -> None:
+    """Its own driver alone is more than they have, and in RAM there is room."""
+    names = tuple(f"CUDA{number}" for number in range(len(gpus)))
+    found = advised(served(subject(), engine, imagined=names), host(32, *gpus))
+    assert (found.where, found.why) == (Where.RAM, "The GPUs are too small to help: it runs in RAM.")
+    assert sum(found.estimate.program[name] for name in names) == 0
+    assert not {"device", "n_gpu_layers", "op_offload"} & found.options.keys()
+    assert found.most_context_tokens == 131072
+    here = advised(served(subject(), BINARY, *names), host(32, *gpus))
+    assert here.options["device"] == ("none",)
+
+
+def test_what_was_asked_of_gpus_is_not_moved_to_ram() -> None:
+    assert advised(served(subject(n_gpu_layers=0), EMBEDDED, imagined=("CUDA0",)), host(32, 0.3)).where is Where.RAM
+    on_gpus: tuple[dict[str, Any], ...] = (
+        {"n_gpu_layers": 9}, {"n_gpu_layers": "all"}, {"device": ("CUDA0",)}, {"split_mode": "none"},
+    )  # fmt: skip
+    for chosen in on_gpus:
+        assert advise(served(subject(**chosen), EMBEDDED, imagined=("CUDA0",)), host(32, 0.3)) is None, chosen
+
+
+def test_gpus_that_the_engine_here_can_use_are_kept_beside_others() -> None:
+    model = served(subject(ctx_size=8192), EMBEDDED, "CUDA0", imagined=("Vulkan0",))
+    rooms = rooms_of([*host(32, 24).devices, DeviceMemory("Vulkan0", 1, 1)], {})
+    found = advised(model, rooms)
+    assert found.where is Where.GPU and found.estimate.weights["CUDA0"]
+    assert found.estimate.program["Vulkan0"] == 0
 
 
 @pytest.mark.parametrize(
