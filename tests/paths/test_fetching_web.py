@@ -353,6 +353,22 @@ def test_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             web().open("http://files.example/x")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["http://me:hunter2@proxy:80a", "http://me:hunter2@[::1", "http://a..b:3128", "http://proxy:99999",
+     "http://me:hun/hunter2@proxy:1", "http://me:hunter2\udcff@proxy:1"],
+)  # fmt: skip
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_a_variable_that_names_no_proxy_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str
+) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(FetchRefused) as refused:
+        web().open("https://files.example/x")
+    said = refused.value.sentence() + refused.value.hint
+    assert f"Correct {variable}" in said and "hunter2" not in said
+
+
 def test_https_goes_through_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     seen: list[bytes] = []

@@ -67,7 +67,20 @@ def _variable_name(value: str) -> str:
 def _origin(value: str) -> str:
     if not re.fullmatch(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?", value):
         raise ValueError(f"{value[:60]!r} must be an origin such as http://10.0.0.5:8000: no path, no user")
-    return value.rstrip("/").lower()
+    value = value.rstrip("/").lower()
+    return _without_port(value, {"http": "80", "https": "443"}[value.partition(":")[0]])
+
+
+def _without_port(value: str, *usual: str) -> str:
+    """As requests are compared with it: the usual port is not written."""
+    found = re.search(r":([0-9]{1,5})$", value)
+    if found is None:
+        return value
+    port = int(found[1])
+    if not 0 < port <= 65535:
+        raise ValueError(f"{value[:60]!r} cannot have port {port}: they go from 1 to 65535")
+    plain = value[: found.start()]
+    return plain if str(port) in usual else f"{plain}:{port}"
 
 
 def _endpoint(value: str) -> str:
@@ -79,7 +92,7 @@ def _endpoint(value: str) -> str:
 def _host(value: str) -> str:
     if not re.fullmatch(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?", value):
         raise ValueError(f"{value[:60]!r} cannot be a host: write huggingface.co, or host:port")
-    return value.lower()
+    return _without_port(value.lower(), "80", "443")
 
 
 def _token(value: str) -> str:

@@ -207,3 +207,13 @@ def test_examples_in_the_guide_are_configs(config: Loader) -> None:
     for kind, text in texts:
         config.file = str(config.folder / f"corral.{kind}")
         assert config(text, {"TEAM_KEY": "0123456789abcdef"}).settings.fleet.models
+
+
+@pytest.mark.parametrize(
+    ("page", "begins"), [("log-messages.md", "| `changed, but in force"), ("configuration.md", "SIGHUP")]
+)
+def test_the_pages_name_what_waits_for_a_restart(page: str, begins: str) -> None:
+    text = (DOCS / page).read_text()
+    told = text[text.index(f"\n{begins}") :].split("\n\n" if begins == "SIGHUP" else " |\n", 1)[0]
+    for key in (*RESTART, *(key for keys in RELOADED for key in keys[1:])):
+        assert key in told

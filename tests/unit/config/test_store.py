@@ -47,6 +47,20 @@ def test_all_of_it(config: Loader) -> None:
     assert settings.hidden_env == {"MY_HUB"}, "no engine gets the variable of a token"
 
 
+def test_the_usual_ports_say_nothing(config: Loader) -> None:
+    store = config(
+        """
+        store:
+          tokens: {"HuggingFace.co:443": a, "mirror.lan:80": b, "other.lan:0443": c, "[::1]:8080": d}
+          trusted: ["http://H.lan:80", "https://h.lan:443/", "http://h.lan:443", "https://[fd00::1]:443", "http://[fd00::80]"]
+        """
+    ).settings.store
+    assert store.tokens == {"huggingface.co": "a", "mirror.lan": "b", "other.lan": "c", "[::1]:8080": "d"}
+    assert store.trusted == {
+        "http://h.lan", "https://h.lan", "http://h.lan:443", "https://[fd00::1]", "http://[fd00::80]",
+    }  # fmt: skip
+
+
 def test_tokens_are_not_shown(config: Loader) -> None:
     loaded = config("store: {tokens: {huggingface.co: hf_secret}}")
     assert shown_config(loaded.config)["store"]["tokens"] == {"huggingface.co": "(secret)"}
@@ -63,6 +77,8 @@ def test_tokens_are_not_shown(config: Loader) -> None:
         ("trusted: [http://10.0.0.5/path]", "must be an origin such as http://10.0.0.5:8000"),
         ("trusted: [10.0.0.5]", "must be an origin"),
         ("tokens: {'https://hub.lan': x}", "cannot be a host"),
+        ("trusted: ['http://h.lan:65536']", "cannot have port 65536"),
+        ("tokens: {'hub.lan:0': x}", "cannot have port 0"),
         ("tokens: {hub.lan: 'a b'}", "must be a token"),
         ("connections: 0", "must be 1 or more"),
         ("folder: /x", "unknown key 'folder' in store."),

@@ -164,7 +164,9 @@ class Dial:
             addresses = self._looked_up(proxy.host, proxy.port, stop)
         except OSError as error:
             raise Interrupted(
-                f"The proxy {proxy.host} has no address: {_words(error)}.", hint="Correct HTTPS_PROXY.", hopeless=True
+                f"The proxy {proxy.host} has no address: {_words(error)}.",
+                hint=f"Correct {proxy.variable}.",
+                hopeless=True,
             ) from error
         sock = self._open(addresses[:_MOST_ADDRESSES], proxy.port, f"the proxy {proxy.host}", stop)
         if target.scheme == "http":

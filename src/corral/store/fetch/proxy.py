@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -14,11 +15,12 @@ from corral.store.fetch.rules import Target
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """Where requests go instead. `head` is its Proxy-Authorization, or ""."""
+    """Where requests go instead, as `variable` says. `head` is its Proxy-Authorization, or ""."""
 
     host: str
     port: int
     head: str = field(default="", repr=False)
+    variable: str = "HTTPS_PROXY"
 
 
 def proxy_for(target: Target) -> Proxy | None:
@@ -27,15 +29,37 @@ def proxy_for(target: Target) -> Proxy | None:
     text = proxies.get(target.scheme) or proxies.get("all") or ""
     if not text or is_loopback(target.host) or proxy_bypass(target.authority):
         return None
+    variable = _variable(target.scheme, text)
+    try:
+        return _proxy(text, variable)
+    except ValueError:  # not shown: where it is not even an address, its password could be anywhere in it
+        raise FetchRefused(
+            f"What {variable} says is no address of a proxy.",
+            hint=f"Correct {variable}: http://HOST:PORT or http://USER:PASSWORD@HOST:PORT.",
+        ) from None
+
+
+def _proxy(text: str, variable: str) -> Proxy:
+    """Raises ValueError for no address, FetchRefused for one that cannot be used."""
     parts = urlsplit(text if "://" in text else f"http://{text}")
+    port = parts.port or 80
     if parts.scheme != "http" or not parts.hostname:
         raise FetchRefused(
             f"The proxy {parts.scheme}://{parts.hostname or '?'} cannot be used.",
-            hint="Name an http:// proxy in HTTPS_PROXY, or set NO_PROXY for this host.",
+            hint=f"Name an http:// proxy in {variable}, or set NO_PROXY for this host.",
         )
+    if ":" not in parts.hostname:
+        parts.hostname.encode("idna")
     user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
     head = basic(user) if user else ""
-    return Proxy(parts.hostname, parts.port or 80, head)
+    return Proxy(parts.hostname, port, head, variable)
+
+
+def _variable(scheme: str, text: str) -> str:
+    """Which one says it; where it is none (the settings of a desktop), the one that goes before."""
+    usual = f"{scheme}_proxy"
+    names = (usual, usual.upper(), "all_proxy", "ALL_PROXY")
+    return next((name for name in names if os.environ.get(name) == text), usual.upper())
 
 
 def basic(user: str) -> str:

@@ -9,6 +9,7 @@ need leave. An origin that the operator named himself (a mirror) is trusted with
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,6 +20,8 @@ from corral.domain.errors import FetchRefused
 PORTS: Final = {"http": 80, "https": 443}
 LONGEST_URL: Final = 16 * 1024  # signed addresses have two kilobytes of it
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_PROTOCOLS: Final = ipaddress.ip_network("192.0.0.0/24")  # not every Python knows all of it as IANA does
+_PUBLIC_PROTOCOLS: Final = frozenset(ipaddress.ip_address(each) for each in ("192.0.0.9", "192.0.0.10"))
 _PATH: Final = "/%:@!$&'()*+,;=~-._"
 _QUERY: Final = _PATH + "?[]|"
 
@@ -82,6 +85,15 @@ class Target:
         except ValueError:
             return None
 
+    @property
+    def is_old_spelling(self) -> bool:
+        """Whether the host is an IPv4 address as C once wrote it (`127.1`, `0x7f.1`, `2130706433`)."""
+        try:
+            socket.inet_aton(self.host)
+        except OSError:
+            return False
+        return self.address is None
+
 
 def target_of(url: str) -> Target:
     """Take an address apart. Raises FetchRefused for what is none."""
@@ -133,6 +145,11 @@ def check_target(rules: WebRules, target: Target) -> None:
             f"{target.shown} is not fetched: http lets anybody on the way read and change it.",
             hint="Use https, or allow http (--insecure).",
         )
+    if target.is_old_spelling:  # a proxy would take it for an address that nobody has checked
+        raise FetchRefused(
+            f"{target.shown} is not fetched: {target.host} is an old spelling of an address.",
+            hint="Write the address with four numbers, or a name.",
+        )
     address = target.address
     if address is not None:
         check_address(rules, target, address)
@@ -166,6 +183,8 @@ def is_public(address: IpAddress) -> bool:
             return is_public(inside)
         if address.is_site_local:
             return False
+    elif address in _PROTOCOLS:
+        return address in _PUBLIC_PROTOCOLS
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 

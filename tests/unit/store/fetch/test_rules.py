@@ -16,7 +16,7 @@ from corral.store.fetch.rules import WebRules, check_address, check_target, is_p
         "127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
         "224.0.0.1", "239.1.1.1", "255.255.255.255", "240.0.0.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1",
         "fec0::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2002:a00:1::",
-        "2001:db8::1", "192.0.2.1",
+        "2001:db8::1", "192.0.2.1", "192.0.0.1", "192.0.0.8", "192.0.0.11", "192.0.0.170", "::ffff:192.0.0.8",
     ],
 )  # fmt: skip
 def test_no_address_of_this_machine_or_its_networks_is_public(address: str) -> None:
@@ -26,7 +26,9 @@ def test_no_address_of_this_machine_or_its_networks_is_public(address: str) -> N
     check_address(WebRules(private=True), target_of("https://somewhere.example/x"), ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "192.0.0.9", "192.0.0.10"]
+)
 def test_others_are(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 
@@ -39,11 +41,17 @@ def test_others_are(address: str) -> None:
     ],
 )  # fmt: skip
 def test_literal_addresses_are_refused_before_anything_is_looked_up(url: str) -> None:
-    if "2130706433" in url:  # no literal to us: the system's look-up turns it into an address, which is checked
-        check_target(WebRules(insecure=True), target_of(url))
-        return
     with pytest.raises(FetchRefused):
         check_target(WebRules(insecure=True), target_of(url))
+
+
+@pytest.mark.parametrize(
+    "host", ["2130706433", "127.1", "0x7f.1", "127.0.0.01", "0177.0.0.1", "8", "\uff11\uff12\uff17.1"]
+)
+def test_old_spellings_of_addresses_are_never_meant(host: str) -> None:
+    rules = WebRules(insecure=True, private=True, trusted=frozenset({f"https://{host}"}))
+    with pytest.raises(FetchRefused, match="old spelling"):
+        check_target(rules, target_of(f"https://{host}/x"))
 
 
 def test_http_needs_leave() -> None:
