@@ -137,7 +137,8 @@ class _Search:
                 yield _Way({**cache, "n_gpu_layers": "all", "n_cpu_moe": 0}, f"{why} {_named(gpus)}{words}.", LEAST)
         yield _Way({"n_gpu_layers": 0}, f"The last layers are on {_named(gpus)}, the others in RAM.", LEAST)
         if not self.unseen():  # a program that sees none of them has no driver on them either
-            yield _Way(self.saying.without(), f"{_TOO_SMALL}.", LEAST, counted=False)
+            left = {name: value for name, value in self.saying.without().items() if name not in self.subject.chosen}
+            yield _Way(left, f"{_TOO_SMALL}.", LEAST, counted=False)
 
     def unseen(self) -> Collection[str]:
         """GPUs that the program that is here cannot use."""
