@@ -13,10 +13,10 @@ import logging
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from corral.contracts.clock import Clock
 from corral.contracts.events import Publisher
@@ -37,6 +37,7 @@ from corral.domain.fetching import Progress, Traffic
 from corral.domain.fleet import ModelSpec, Source
 from corral.domain.references import OLLAMA_REGISTRY, BadReference, HubReference, OllamaReference, Reference, parse
 from corral.domain.storage import StoreSpec
+from corral.kit.daemons import in_daemon
 from corral.kit.tasks import Tasks
 from corral.store.fetches import StoreFetches
 from corral.store.shelf import origin
@@ -44,6 +45,8 @@ from corral.store.sources.access import is_offline
 from corral.store.supply import StoreSupply
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 AT_ONCE: Final = 4
 """Pulls that fetch at the same time; others wait for them. Each file has connections of its own."""
@@ -108,7 +111,7 @@ class StorePulls:
         self._came, self._taken_up = came, taken_up
         self._publisher, self._clock = publisher, clock
         self._tasks = Tasks("pulls")
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pull")
+        self._at_once = asyncio.Semaphore(AT_ONCE)
         self._running: dict[Hashable, _Pull] = {}
         self._closed = False
 
@@ -158,7 +161,6 @@ class StorePulls:
         for pull in self._running.values():
             pull.error = ShuttingDown()
             pull.stop.set()
-        self._threads.shutdown(wait=False, cancel_futures=True)
         await self._tasks.aclose()
 
     # --- inside ---------------------------------------------------------------------------------------------------
@@ -176,14 +178,14 @@ class StorePulls:
         return pull
 
     async def _run(self, key: Hashable, pull: _Pull) -> None:
-        loop, wanted, began = asyncio.get_running_loop(), pull.wanted, self._clock.now()
+        wanted, began = pull.wanted, self._clock.now()
         outcome = "ended"
         try:
             if wanted.reference is None and wanted.model is not None:
-                source = await loop.run_in_executor(self._threads, self._bring, pull, wanted.model.source)
+                source = await self._in_turn(pull, partial(self._bring, pull, wanted.model.source))
                 await self._came(wanted.model, source)
             else:
-                fetched = await loop.run_in_executor(self._threads, self._fetch, pull)
+                fetched = await self._in_turn(pull, partial(self._fetch, pull))
                 if fetched and self._taken_up is not None:
                     await self._taken_up()
             outcome = "fetched" if pull.traffic.fetched_bytes else "there"
@@ -198,6 +200,10 @@ class StorePulls:
                 del self._running[key]
             seconds = self._clock.now() - began
             self._publisher.publish(FetchFinished(_counted(pull), outcome, pull.traffic.fetched_bytes, seconds))
+
+    async def _in_turn(self, pull: _Pull, work: Callable[[], T]) -> T:
+        async with self._at_once:
+            return await in_daemon(work, name=f"pull {pull.label}")
 
     def _bring(self, pull: _Pull, source: Source) -> Source:
         """What a Model of the config is served from. Who asks for it by hand may, whatever `auto_download` says."""
