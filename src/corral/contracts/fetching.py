@@ -8,7 +8,7 @@ byte of weights comes. A file is fetched once, whoever asks; those who come late
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -55,13 +55,33 @@ class Plan:
     All files of one model; the first is the one that an engine is given.
 
     Where nobody could be asked, `unasked` is a sentence that says why, and the files are what other programs have of
-    it on this machine: their addresses are `file:` ones.
+    it on this machine: their addresses are `file:` ones. `asked` is the reference as somebody wrote it, before its file
+    was chosen; `left_out` has the places of what belongs to the model and is not wanted.
     """
 
     reference: Reference
     files: tuple[RemoteFile, ...]
     licence: str = ""
     unasked: str = ""
+    asked: str = ""
+    left_out: tuple[str, ...] = ()
+
+    def without_projector(self) -> Plan:
+        """The plan without what comes along for pictures; a projector that was asked for stays."""
+        left = tuple(each.path for each in self._beside() if each.role is Role.PROJECTOR)
+        files = tuple(each for each in self.files if each.path not in left)
+        return replace(self, files=files, left_out=(*self.left_out, *left))
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """The places of projectors and adapters that belong to the model, wanted or not."""
+        return (*(each.path for each in self._beside()), *self.left_out)
+
+    def _beside(self) -> tuple[RemoteFile, ...]:
+        own = self.files[0].role
+        return tuple(
+            each for each in self.files if each.role is not own and each.role in (Role.PROJECTOR, Role.ADAPTER)
+        )
 
     @property
     def size_bytes(self) -> int | None:

@@ -16,6 +16,7 @@ from corral.store.fetch.disk import disk_errors, sha256_of
 from corral.store.fetch.patience import never
 from corral.store.fetch.pulling import Pulling, quiet
 from corral.store.fetch.web import Web
+from corral.store.noting import note
 from corral.store.shelf import origin
 from corral.store.shelf.caches.finding import Caches
 from corral.store.sources import ollama
@@ -72,7 +73,9 @@ class StoreFetches:
         if isinstance(reference, OllamaReference) and not self.here(plan):
             admit = partial(ollama.admitted, web.rules, reference, stop)
             web = Web(admit(), admit=admit)  # a token is good for some minutes, and a fetch may take hours
-        return Pulling(self.root, web, self._connections).fetch(plan, told, stop=stop)
+        fetched = Pulling(self.root, web, self._connections).fetch(plan, told, stop=stop)
+        note(self.root, plan)
+        return fetched
 
     def here(self, plan: Plan) -> bool:
         """Whether all of it is here, as far as that can be told without hashing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from pathlib import Path
 
@@ -14,10 +14,12 @@ from corral.store.fetch.linked import is_there
 from corral.store.files import part_paths
 from corral.store.placing import companion
 from corral.store.shelf import origin
-from corral.store.sources.choosing import Chosen, choose, role_of
+from corral.store.shelf.origin import Origin
+from corral.store.sources.choosing import choices, choose, role_of
 from corral.store.sources.listing import ListedFile
 from corral.store.sources.ollama import layer_name
 from corral.store.sources.places import hub_place, ollama_place, web_place
+from corral.store.sources.quants import normal, same
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Held:
     model: Path
     projector: Path | None = None
     adapters: tuple[Path, ...] = ()
+    lost: bool = False  # it has a projector, which is not here
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -39,7 +42,24 @@ class Held:
 
 
 def held(root: Path, reference: Reference) -> Held | None:
-    """Below the store's folder; None where not all of it is there. Raises StoreFailed."""
+    """Below the store's folder; None where not all of it is there, but for a projector. Raises StoreFailed."""
+    found = _held(root, reference)
+    return None if found is None or isinstance(reference, FileReference) else _as_noted(root, found)
+
+
+def _as_noted(root: Path, found: Held) -> Held | None:
+    """With what its origin says of what belongs to it; without one that says so, as it was found."""
+    said = origin.read(root, found.model.relative_to(root).as_posix())
+    projectors = [
+        root / path for path in (said.companions if said is not None else ()) if role_of(path) is Role.PROJECTOR
+    ]
+    if not projectors:
+        return found
+    there = next((path for path in projectors if is_there(path)), None)
+    return replace(found, projector=there, lost=there is None)
+
+
+def _held(root: Path, reference: Reference) -> Held | None:
     if isinstance(reference, HubReference):
         return _of_hub(root, reference)
     if isinstance(reference, OllamaReference):
@@ -61,22 +81,41 @@ def _of_registry(folder: Path) -> Held | None:
 
 
 def _of_hub(root: Path, reference: HubReference) -> Held | None:
-    """Chosen among what is here by the rules by which it was chosen among what there is."""
+    """
+    The very path or quantisation, or what was chosen for this very reference when it was fetched.
+
+    What else would be taken depends on all that the repository has, which is not here.
+    """
     folder = (root / hub_place(reference, "any")).parent
     files = _listed(folder)
-    wanted = reference.file
-    if not wanted and not reference.quant:  # which it was is known only to who chose it
-        said = str(reference)
-        models = [each.path for each in files if role_of(each.path) is Role.MODEL]
-        wanted = next((path for path in models if _reference_of(folder, path) == said), "")
-        if not wanted:
-            return None
+    wanted = _exact(files, reference) or _chosen_before(folder, files, str(reference))
+    if not wanted:
+        return None
     try:
-        chosen: Chosen = choose(files, quant="" if wanted else reference.quant, file=wanted, where=str(reference))
+        chosen = choose(files, file=wanted, where=str(reference))
     except NotThere:
         return None
     projector = folder / chosen.projector.path if chosen.projector is not None else None
     return Held(folder / chosen.model.files[0].path, projector).whole()
+
+
+def _exact(files: list[ListedFile], reference: HubReference) -> str:
+    if reference.file:
+        return next((each.path for each in files if each.path == reference.file), "")
+    wanted = normal(reference.quant) if reference.quant else ""
+    found = [each for each in choices(files) if wanted and each.role is Role.MODEL and same(wanted, each.quant)]
+    if len({each.name for each in found}) != 1:
+        return ""
+    return min(found, key=lambda each: (bool(each.missing), len(each.files))).files[0].path
+
+
+def _chosen_before(folder: Path, files: list[ListedFile], asked: str) -> str:
+    for each in files:
+        if role_of(each.path) is Role.MODEL:
+            said = _said(folder, each.path)
+            if said is not None and asked in (said.reference, *said.asked):
+                return each.path
+    return ""
 
 
 def _listed(folder: Path) -> list[ListedFile]:
@@ -98,7 +137,8 @@ def held_at(path: Path, reference: Reference) -> Held | None:
         return None
     projector = _beside(path, reference, Role.PROJECTOR, 1)
     adapters = (_beside(path, reference, Role.ADAPTER, number) for number in count(1))
-    return Held(path, projector, tuple(each for each in takewhile(bool, adapters) if each)).whole()
+    found = Held(path, projector, tuple(each for each in takewhile(bool, adapters) if each)).whole()
+    return found and _as_noted(path.parent, found)
 
 
 def _beside(path: Path, reference: Reference, role: Role, number: int) -> Path | None:
@@ -119,11 +159,15 @@ def _same_place(said: str, reference: Reference) -> bool:
 
 
 def _reference_of(folder: Path, path: str) -> str:
-    try:
-        said = origin.read(folder, path)
-    except FileMissing:
-        return ""
+    said = _said(folder, path)
     return said.reference if said is not None else ""
+
+
+def _said(folder: Path, path: str) -> Origin | None:
+    try:
+        return origin.read(folder, path)
+    except FileMissing:
+        return None
 
 
 def vouched(path: Path, sha256: str) -> bool:

@@ -17,8 +17,10 @@ from corral.domain.errors import FetchRefused, NotThere, StoreFailed
 from corral.domain.fleet import Fleet, ModelSpec, Source
 from corral.domain.references import BadReference, Reference, parse
 from corral.domain.storage import StoreSpec
+from corral.store.fetch.denial import TooBusy
+from corral.store.fetch.wire import Interrupted
 from corral.store.fetches import StoreFetches
-from corral.store.holding import held, held_at, vouched
+from corral.store.holding import Held, held, held_at, vouched
 from corral.store.placing import check_free, placed
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,10 @@ class StoreSupply:
 
     def here(self, source: Source) -> Source | None:
         """See `contracts.fetching.Supply.here`."""
+        found = self._held(source)
+        return None if found is None or (source.pictures and found.lost) else _with_paths(source, found)
+
+    def _held(self, source: Source) -> Held | None:
         reference = _parsed(source)
         try:
             if source.place:
@@ -46,31 +52,46 @@ class StoreSupply:
             return None
         if found is None or (source.sha256 and not vouched(found.model, source.sha256)):
             return None
-        return dataclasses.replace(
-            source,
-            path=str(found.model),
-            projector=str(found.projector or "") if source.pictures else "",
-            adapters=tuple(map(str, found.adapters)),
-        )
+        return found
 
     def bring(
         self, source: Source, told: Told, stop: Callable[[], bool], *, planned: Callable[[Plan], None] | None = None
     ) -> Source:
         """See `contracts.fetching.Supply.bring`; `planned` hears what will come."""
-        found = self.here(source)
-        if found is not None:
-            return found
+        found = self._held(source)
+        if found is not None and not (source.pictures and found.lost):
+            return _with_paths(source, found)
         reference = _parsed(source)
+        if found is not None and not source.auto_download:
+            logger.info("The projector of %s is not here, and auto_download is off: it is used without.", reference)
+            return _with_paths(source, found)
         if not source.auto_download:
             raise FetchRefused(f"{reference} is not here, and auto_download is off.", hint=_by_hand(source, reference))
+        try:
+            return self._brought(source, reference, told, stop, planned)
+        except (FetchRefused, Interrupted, TooBusy) as error:
+            if found is None:
+                raise
+            logger.info("%s %s is used without its projector.", error.message, reference)
+            return _with_paths(source, found)
+
+    def _brought(
+        self,
+        source: Source,
+        reference: Reference,
+        told: Told,
+        stop: Callable[[], bool],
+        planned: Callable[[Plan], None] | None,
+    ) -> Source:
         fetches = self._into(Path(source.place).parent if source.place else self._root)
         plan = fetches.plan(reference, sha256=source.sha256, stop=stop)
         if plan.unasked:
             logger.info("%s %s is used from where another program has it.", plan.unasked, reference)
-        if not source.pictures:
-            plan = _without_projectors(plan)
         if source.place:
             plan = placed(plan, Path(source.place).name)
+        if not source.pictures:
+            plan = plan.without_projector()
+        if source.place:
             check_free(Path(source.place).parent, plan, stop)
         if planned is not None:
             planned(plan)
@@ -106,6 +127,15 @@ def with_files(model: ModelSpec, supply: Supply) -> ModelSpec:
     return model if found is None else dataclasses.replace(model, source=found)
 
 
+def _with_paths(source: Source, found: Held) -> Source:
+    return dataclasses.replace(
+        source,
+        path=str(found.model),
+        projector=str(found.projector or "") if source.pictures else "",
+        adapters=tuple(map(str, found.adapters)),
+    )
+
+
 def _parsed(source: Source) -> Reference:
     try:
         return parse(source.reference)
@@ -117,13 +147,3 @@ def _by_hand(source: Source, reference: Reference) -> str:
     if source.place:
         return f"Put it at {source.place}, or set auto_download."
     return f"`corral models pull {reference}` fetches it."
-
-
-# --- what comes -------------------------------------------------------------------------------------------------------
-
-
-def _without_projectors(plan: Plan) -> Plan:
-    first = plan.files[0]
-    return dataclasses.replace(
-        plan, files=tuple(each for each in plan.files if each is first or each.role is not Role.PROJECTOR)
-    )

@@ -106,6 +106,16 @@ def test_which_quantisation_was_chosen_is_known_to_its_origin_alone(shelf: Shelf
     assert shelf.here(BARE) == (MODEL, "")
 
 
+def test_what_would_be_chosen_of_all_that_there_is_is_not_guessed_from_what_is_here(shelf: Shelf) -> None:
+    within, mixed = f"{FOLDER}/sub/x.gguf", f"{FOLDER}/r-UD-Q4_K_M.gguf"
+    shelf.put(within, reference=f"{BARE}/sub/x.gguf")
+    shelf.put(mixed, reference=f"{BARE}:UD-Q4_K_M")
+    assert shelf.here(f"{BARE}/x.gguf") is None, "there may be one"
+    assert shelf.here(Q4) is None, "and an exact Q4_K_M"
+    assert shelf.here(f"{BARE}/sub/x.gguf") == (within, "")
+    assert shelf.here(f"{BARE}:UD-Q4_K_M") == (mixed, "")
+
+
 def test_all_parts_or_none(shelf: Shelf) -> None:
     shelf.put(PARTS[0])
     assert shelf.here(Q8) is None

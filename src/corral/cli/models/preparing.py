@@ -60,7 +60,7 @@ def fetch(
     fetches = asking.fetches_of(asking.settings_of(config))
     with pulling.download(named):
         plan = pulling.planned(fetches, named, quant="" if filename else quant, file=filename, sha256=sha256)
-        plan = plan if projector else pulling.without_projector(plan)
+        plan = plan if projector else plan.without_projector()
         fetched = pulling.fetch(fetches, plan, repo.rpartition("/")[2])
     from corral.store.links import link_model
 

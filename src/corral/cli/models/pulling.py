@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ from corral.cli import options, output
 from corral.cli.models import asking
 from corral.cli.models.progress import megabytes, watched
 from corral.cli.usage import UsageError
-from corral.contracts.fetching import Fetched, Plan, Role
+from corral.contracts.fetching import Fetched, Plan
 from corral.domain.errors import BadRequest, FetchRefused, FetchStopped, StoreFailed
 from corral.domain.references import BadReference, Reference, WebReference, narrowed, suggested_name
 
@@ -80,7 +79,7 @@ def pull(
     fetches = asking.fetches_of(asking.settings_of(config), insecure=insecure, private=private)
     with contextlib.nullcontext() if dry_run else download(wanted):
         plan = planned(fetches, wanted, quant=quant, file=file, sha256=sha256, name="" if add else name)
-    plan = plan if projector else without_projector(plan)
+    plan = plan if projector else plan.without_projector()
     if dry_run:
         show(fetches, plan, as_json=as_json)
         return
@@ -146,15 +145,6 @@ def _kept(
         return None if name else kept(fetches.root, narrowed(reference, quant=quant, file=file), sha256=sha256)
     except BadReference:
         return None
-
-
-def without_projector(plan: Plan) -> Plan:
-    """The plan without what comes along for pictures; a projector that was asked for stays."""
-    return dataclasses.replace(plan, files=tuple(each for each in plan.files if _wanted(each.role, plan)))
-
-
-def _wanted(role: Role, plan: Plan) -> bool:
-    return role is not Role.PROJECTOR or plan.files[0].role is Role.PROJECTOR
 
 
 def fetch(fetches: StoreFetches, plan: Plan, label: str) -> Fetched:

@@ -23,6 +23,9 @@ class Origin(msgspec.Struct, frozen=True):
 
     `linked` is the file of another program that this one is a link to; of a symbolic link `linked_mtime_ns` is when
     that file was changed last, as it was looked at.
+
+    A model's own also knows by which references somebody has asked for it (`asked`), and the places of the projector
+    and adapters that belong to it, whether they came or not (`companions`).
     """
 
     version: int
@@ -36,6 +39,8 @@ class Origin(msgspec.Struct, frozen=True):
     role: str = "model"
     linked: str = ""
     linked_mtime_ns: int = 0
+    asked: tuple[str, ...] = ()
+    companions: tuple[str, ...] = ()
 
 
 def load(folder: Folder, beside: Beside) -> Origin | None:

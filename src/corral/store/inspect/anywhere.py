@@ -47,7 +47,7 @@ def _stored(reference: Reference, quant: str, file: str, supply: Supply) -> Fold
         meant = narrowed(reference, quant=quant, file=file)
     except BadReference:  # whoever is asked says what is wrong with it
         return None
-    found = supply.here(Source(reference=address(meant)))
+    found = supply.here(Source(reference=address(meant), pictures=False))
     if found is None:
         return None
     return here(Path(found.path))

@@ -8,7 +8,15 @@ from pathlib import Path
 
 from corral.contracts.fetching import Plan, RemoteFile, Role
 from corral.domain.errors import BadRequest, FetchFailed, FetchRefused, FileMissing, WrongContent
-from corral.domain.references import FileReference, HubReference, OllamaReference, Reference, WebReference
+from corral.domain.references import (
+    BadReference,
+    FileReference,
+    HubReference,
+    OllamaReference,
+    Reference,
+    WebReference,
+    narrowed,
+)
 from corral.store.fetch.denial import TooBusy
 from corral.store.fetch.web import Web
 from corral.store.fetch.wire import Interrupted
@@ -38,12 +46,13 @@ class Sources:
         asked of such a reference, and StoreFailed.
         """
         try:
-            return self._plan(reference, quant, file, sha256, name)
+            found = self._plan(reference, quant, file, sha256, name)
         except (FetchRefused, Interrupted, TooBusy) as error:
-            found = self._unasked(error, reference, quant, file, _digest(sha256)) if not name else None
-            if found is None:
+            elsewhere = self._unasked(error, reference, quant, file, _digest(sha256)) if not name else None
+            if elsewhere is None:
                 raise
-            return found
+            found = elsewhere
+        return dataclasses.replace(found, asked=_as_asked(reference, quant, file))
 
     def _plan(self, reference: Reference, quant: str, file: str, sha256: str, name: str) -> Plan:
         digest = _digest(sha256)
@@ -107,6 +116,15 @@ def _asked(reference: HubReference, chosen: Chosen, *, quant: bool) -> HubRefere
     if chosen.by_file:
         return dataclasses.replace(reference, quant="", file=chosen.model.files[0].path)
     return dataclasses.replace(reference, quant=chosen.model.quant) if quant else reference
+
+
+def _as_asked(reference: Reference, quant: str, file: str) -> str:
+    if not isinstance(reference, HubReference):
+        return ""
+    try:
+        return str(narrowed(reference, quant=quant, file=file))
+    except BadReference:  # the same said twice, in two spellings
+        return str(reference)
 
 
 def exact(plan: Plan) -> Reference:
