@@ -82,6 +82,33 @@ def test_what_is_right_is_left_alone_and_what_is_not_is_replaced(tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.gguf", "store"], "nothing is left over"
 
 
+def test_what_an_earlier_model_has_left_goes(tmp_path: Path) -> None:
+    folder = tmp_path / "w"
+    link = folder / "model.gguf"
+    parts = [f"hf/o/r/m-{number:05d}-of-00002.gguf" for number in (1, 2)]
+    link_model(link, fetched(tmp_path / "store", *parts, projector="hf/o/r/mmproj-F16.gguf"))
+    (folder / "model-00001-of-00009.gguf").symlink_to("elsewhere.gguf")
+    (folder / "model-00002-of-00009.gguf").write_text("mine")
+    link_model(link, fetched(tmp_path / "store", "hf/o/s/text.gguf"))
+    assert sorted(each.name for each in folder.iterdir()) == [
+        "model-00001-of-00009.gguf", "model-00002-of-00009.gguf", "model.gguf",
+    ]  # fmt: skip
+
+
+def test_two_links_in_one_folder_have_each_their_own_projector(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        model = fetched(tmp_path / "store", f"hf/o/{name}/m.gguf", projector=f"hf/o/{name}/mmproj-F16.gguf")
+        link_model(tmp_path / "w" / f"{name}.gguf", model)
+    link_model(tmp_path / "w" / "c.gguf", fetched(tmp_path / "store", "hf/o/c/m.gguf"))
+    assert links(tmp_path / "w") == {
+        "a.gguf": "../store/hf/o/a/m.gguf",
+        "a.mmproj.gguf": "../store/hf/o/a/mmproj-F16.gguf",
+        "b.gguf": "../store/hf/o/b/m.gguf",
+        "b.mmproj.gguf": "../store/hf/o/b/mmproj-F16.gguf",
+        "c.gguf": "../store/hf/o/c/m.gguf",
+    }
+
+
 def test_a_folder_that_is_a_link_counts_as_what_it_is(tmp_path: Path) -> None:
     model = fetched(tmp_path / "store", "a.gguf")
     (tmp_path / "far" / "away").mkdir(parents=True)

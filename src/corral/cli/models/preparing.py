@@ -42,7 +42,10 @@ def fetch(
     ] = "main",
     sha256: asking.Sha256 = "",
     projector: Annotated[
-        bool, typer.Option("--mmproj/--no-mmproj", help="The projector too, linked beside it as mmproj.gguf.")
+        bool,
+        typer.Option(
+            "--mmproj/--no-mmproj", help="The projector too: mmproj.gguf beside model.gguf, else NAME.mmproj.gguf."
+        ),
     ] = False,
     config: options.Config = "",
 ) -> None:  # fmt: skip
