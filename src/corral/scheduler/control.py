@@ -102,6 +102,8 @@ class SchedulerControl:
         if running is not None:
             row["engine"] = running.model.engine
             row["path"] = running.model.source.path
+            row["projector"] = running.model.source.projector
+            row["adapters"] = list(running.model.source.adapters)
             if running.info is not None and view.state is not InstanceState.STARTING:
                 row["context_tokens"] = running.info.context_tokens
                 row["build"] = running.info.build

@@ -17,6 +17,8 @@ from corral.domain.errors import StoreFailed
 from corral.domain.units import format_bytes
 from corral.store.fetch.disk import Disk
 from corral.store.files import part_paths
+from corral.store.shelf.items import Item
+from corral.store.shelf.naming import meant
 from tests.models import ADA, SPLIT, model
 from tests.second_files import lora, projector
 from tests.unit.cli.conftest import Command
@@ -230,6 +232,108 @@ def test_what_a_model_of_the_config_was_fetched_for_is_in_use(corral: Command, s
     assert [row["used_by"] for row in json.loads(corral("models", "list", "--json").out)] == [["mine"]]
     ran = corral("models", "remove", "ada-q4_k_m")
     assert ran.code == 1 and "used by mine of the config" in ran.err and kept.exists()
+
+
+def test_the_key_of_one_model_is_never_the_name_of_another(corral: Command, store: Path) -> None:
+    fetched = put(store, "hf/org/ada-GGUF/ada-Q8_0.gguf", reference="hf.co/org/ada-GGUF:Q8_0")
+    os.utime(fetched, (1, 1))
+    other = put(store, "ada-q8_0.gguf")
+    listed = {row["name"]: row["paths"] for row in json.loads(corral("models", "list", "--json").out)}
+    assert listed["ada-q8_0"] == [str(other)]
+    assert corral("models", "remove", "-y", "ada-q8_0").code == 0
+    assert fetched.exists() and not other.exists()
+
+
+def test_a_name_goes_before_a_key() -> None:
+    a = Item("import/b", (Path("/import/b.gguf"),), 1, 1.0, name="a")
+    b = Item("a", (Path("/a.gguf"),), 1, 1.0, name="b")
+    assert meant("a", [b, a]) == [a] and meant("a", [b]) == [b]
+
+
+def test_what_may_mean_several_is_not_removed(corral: Command, store: Path) -> None:
+    for quant in ("Q4_K_M", "Q8_0"):
+        put(store, f"hf/org/ada-GGUF/ada-{quant}.gguf", reference=f"hf.co/org/ada-GGUF:{quant}")
+    ran = corral("models", "remove", "-y", "hf.co/org/ada-GGUF")
+    assert ran.code == 1 and "may be any of ada-q4_k_m, ada-q8_0. Say which by its name." in ran.err
+    assert corral("models", "remove", "-y", "hf:org/ada-GGUF:q4_k_m").out.startswith("Removed ada-q4_k_m:")
+    assert corral("models", "remove", "-y", "hf:org/ada-GGUF").out.startswith("Removed ada-q8_0:")
+
+
+WORDS = ["hf.co/org/ada-GGUF:Q4_K_M", "hf:org/ada-GGUF", "hf.co/org/ada-GGUF/ada-Q4_K_M.gguf",
+         "hf/org/ada-GGUF/ada-Q4_K_M.gguf", "hf/org/ada-GGUF/ada-Q4_K_M",
+         "{store}/hf/org/ada-GGUF/ada-Q4_K_M.gguf"]  # fmt: skip
+
+
+@pytest.mark.parametrize("reference", ["", "hf.co/org/ada-GGUF", "hf.co/org/ada-GGUF:Q4_K_M"])
+def test_every_word_for_a_model_is_taken(corral: Command, store: Path, reference: str) -> None:
+    put(store, "hf/org/ada-GGUF/ada-Q4_K_M.gguf", reference=reference)
+    put(store, "hf/org/ada-GGUF@v2/ada-Q4_K_M.gguf")
+    for word in WORDS:
+        ran = corral("models", "show", word.format(store=store))
+        assert f"file         {store}/hf/org/ada-GGUF/ada-Q4_K_M.gguf\n" in ran.out, (word, ran.err)
+
+
+def test_a_place_in_the_store_is_inspected(corral: Command, store: Path) -> None:
+    put(store, "hf/org/ada-GGUF/ada-Q4_K_M.gguf")
+    ran = corral("models", "inspect", "hf/org/ada-GGUF/ada-Q4_K_M.gguf")
+    assert ran.code == 0, ran.err
+    assert "hf/org/none.gguf" in corral("models", "inspect", "hf/org/none.gguf").err
+
+
+def test_a_file_of_another_program_is_shown_by_its_path(corral: Command, tmp_path: Path) -> None:
+    path = kit.hub(tmp_path / "home/.cache/huggingface/hub", "org/R", "a.gguf", model(ADA))
+    assert f"file         {path}\n" in corral("models", "show", str(path)).out
+
+
+class Running:
+    """What a Corral that runs says of itself."""
+
+    def __init__(self, **row: object) -> None:
+        self.row = {"model": "mine", "state": "ready", **row}
+
+    def ask(self, *_: object, **__: object) -> dict[str, object]:
+        return {"models": [self.row]}
+
+
+def seeing(store: Path) -> tuple[Path, Path]:
+    """A model and its projector, as a pull leaves them."""
+    kept = put(store, "hf/org/R/ada-Q4_K_M.gguf", reference="hf.co/org/R:Q4_K_M", url="https://hf.co/x")
+    eyes = kit.put(store / "hf/org/R/mmproj-F16.gguf", projector())
+    kit.describe(store, "hf/org/R/mmproj-F16.gguf", reference="hf.co/org/R:Q4_K_M", url="https://hf.co/y")
+    return kept, eyes
+
+
+@pytest.mark.parametrize("by", ["path", "projector", "adapters"])
+def test_what_is_loaded_is_not_removed(
+    corral: Command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """By any of its files, and where the store is reached through a link."""
+    kept, eyes = seeing(store)
+    (tmp_path / "way").symlink_to(store)
+    path = str(tmp_path / "way" / (kept if by == "path" else eyes).relative_to(store))
+    running = Running(**{by: [path] if by == "adapters" else path})
+    monkeypatch.setattr("corral.cli.connect.find", lambda **_: running)
+    ran = corral("models", "remove", "-y", "r-q4_k_m")
+    assert ran.code == 1 and "is loaded as mine" in ran.err and kept.exists() and eyes.exists()
+    if by != "path":
+        assert "hf/org/R/mmproj-F16.gguf, which goes with r-q4_k_m, is loaded" in ran.err
+
+
+def test_what_goes_with_a_model_is_looked_for_in_the_config_too(corral: Command, store: Path, tmp_path: Path) -> None:
+    _, eyes = seeing(store)
+    other = kit.put(tmp_path / "o.gguf", model(ADA))
+    Path("corral.yaml").write_text(f"models: {{mine: {{source: {other}, options: {{mmproj: {eyes}}}}}}}")
+    ran = corral("models", "remove", "-y", "r-q4_k_m")
+    assert ran.code == 1 and "mmproj-F16.gguf, which goes with r-q4_k_m, is used by mine" in ran.err and eyes.exists()
+
+
+def test_the_question_names_every_file(corral: Command, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeing(store)
+    terminal = io.StringIO("n\n")
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    ran = corral("models", "remove", "r-q4_k_m")
+    assert "  hf/org/R/ada-Q4_K_M.gguf\n  hf/org/R/mmproj-F16.gguf\n" in ran.err
 
 
 def test_removal_is_asked_for_on_a_terminal_and_refused_elsewhere(

@@ -84,12 +84,19 @@ def _meant(
 
 
 def _here(model: str, *, insecure: bool, private: bool, config: str) -> tuple[Inspection, tuple[TensorInfo, ...]]:
+    from corral.domain.errors import FileMissing
     from corral.store.inspect.anywhere import here
     from corral.store.inspect.places import inspect_files
 
+    found: Path | str
     path = Path(model).expanduser()
-    if not path.exists() and not model.startswith((".", "/", "~")) and not model.lower().endswith(".gguf"):
-        found = _named(model, config)
+    if not path.exists() and not model.startswith((".", "/", "~")):
+        try:
+            found = _named(model, config)
+        except FileMissing:
+            if not model.lower().endswith(".gguf"):
+                raise
+            found = path  # which was meant as one: what is beside it is told
         if isinstance(found, str):
             return _meant(found, "", "", insecure=insecure, private=private, config=config)
         path = found

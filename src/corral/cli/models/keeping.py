@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +22,7 @@ from corral.domain.units import format_bytes, parse_duration
 if TYPE_CHECKING:
     from corral.config.settings import Settings
     from corral.contracts.fetching import Progress, Told
-    from corral.store.shelf.items import Item
+    from corral.store.shelf.removing import Removal
 
 _PLACES_S = 0.2  # between two pictures of the progress
 
@@ -45,11 +46,10 @@ def remove(
     root = shelves.root_of(settings)
     walked = walk(root)
     items = Index(root).items_of(walked)
-    wanted = {item.key: item for item in (shelves.find(name, items) for name in names)}
+    wanted = {item.key: item for item in (shelves.find_one(name, items) for name in names)}
+    plans = removing.planned(root, list(wanted.values()), items, walked)
     if not force:
-        for item in wanted.values():
-            _refuse_used(item, settings)
-    plans = [removing.planned(root, item, items, walked) for item in wanted.values()]
+        _refuse_used(root, plans, settings)
     if not (yes or force):
         total = format_bytes(sum(plan.size_bytes for plan in plans))
         what = ", ".join(plan.item.name for plan in plans)
@@ -57,6 +57,8 @@ def remove(
             raise UsageError(
                 f"{what} ({total}) would be removed for good.", hint="Say --yes where nobody can be asked."
             )
+        for path in (path for plan in plans for path in plan.paths):
+            output.note(output.printable(f"  {path}"))
         if not typer.confirm(output.printable(f"Remove {what} ({total})?"), default=False, err=True):
             output.note("Nothing was removed.")
             raise typer.Exit(1)
@@ -66,20 +68,35 @@ def remove(
         print(output.printable(f"Removed {plan.item.name}: {files}, {format_bytes(plan.size_bytes)}."))
 
 
-def _refuse_used(item: Item, settings: Settings) -> None:
-    users = shelves.users_of(item, shelves.models_of(settings))
-    if users:
-        raise Conflict(
-            f"{item.name} is used by {', '.join(users)} of the config.",
-            hint="Take that out first, or say --force.",
-        )
-    running = _running(settings)
-    paths = {str(path) for path in item.paths}
-    loaded = [row["model"] for row in running if row.get("path") in paths]
-    if loaded:
-        raise Conflict(
-            f"{item.name} is loaded as {', '.join(loaded)}.", hint=f"corral unload {loaded[0]}, or say --force."
-        )
+def _refuse_used(root: Path, plans: Sequence[Removal], settings: Settings) -> None:
+    """Every file that would go is looked for, where it really lies: the store may be reached through a link."""
+    from corral.store.uses import Uses
+
+    uses, running = Uses(shelves.models_of(settings)), _running(settings)
+    for plan in plans:
+        own = {os.fspath(path) for path in plan.item.paths}
+        for path in (os.fspath(root / each) for each in plan.paths):
+            what = (
+                plan.item.name if path in own else f"{os.path.relpath(path, root)}, which goes with {plan.item.name},"
+            )
+            users = uses.of([path])
+            if users:
+                raise Conflict(
+                    f"{what} is used by {', '.join(users)} of the config.", hint="Take that out first, or say --force."
+                )
+            loaded = [row["model"] for row in running if os.path.realpath(path) in _loaded(row)]
+            if loaded:
+                raise Conflict(
+                    f"{what} is loaded as {', '.join(loaded)}.", hint=f"corral unload {loaded[0]}, or say --force."
+                )
+
+
+def _loaded(row: Mapping[str, Any]) -> set[str]:
+    from corral.store.files import part_paths
+
+    path = row.get("path")
+    said = [*(part_paths(Path(path)) if path else ()), row.get("projector"), *(row.get("adapters") or ())]
+    return {os.path.realpath(each) for each in said if each}
 
 
 def _running(settings: Settings) -> list[dict[str, Any]]:

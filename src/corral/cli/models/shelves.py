@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corral.cli import reading
-from corral.domain.errors import FileMissing, StoreFailed
+from corral.domain.errors import Conflict, FileMissing, StoreFailed
 from corral.domain.names import near_names
 
 if TYPE_CHECKING:
@@ -65,35 +65,44 @@ def elsewhere() -> list[Item]:
 
 def find(name: str, items: Sequence[Item]) -> Item:
     """
-    The one of this name, key, path below the store, or reference.
+    The one of this name, else of this key, else of this path or reference; of several the first.
 
     It is looked up among what is there, and never made a path of. Raises FileMissing with near names.
     """
-    for item in items:
-        if name in (item.name, item.key):
-            return item
-    wanted = name.removesuffix(".gguf")
-    for item in items:
-        if wanted in (item.key, *(_stem(path) for path in item.paths)) or (item.reference and name == item.reference):
-            return item
-    near = near_names(name, [item.name for item in items])
-    hint = f"Did you mean {' or '.join(near)}?" if near else "`corral models list` shows what is there."
-    raise FileMissing(f"There is no {name!r} in the store.", hint=hint)
+    return _found(name, items)[0]
+
+
+def find_one(name: str, items: Sequence[Item]) -> Item:
+    """The same for who must not take another than is meant. Raises Conflict where several may be meant, FileMissing."""
+    found = _found(name, items)
+    if len(found) > 1:
+        some = ", ".join(sorted(item.name for item in found))
+        raise Conflict(f"{name!r} may be any of {some}.", hint="Say which by its name.")
+    return found[0]
 
 
 def find_anywhere(name: str, items: Sequence[Item]) -> Item:
-    """The same, else what another program has. Raises FileMissing."""
+    """The same as `find`, else what another program has. Raises FileMissing."""
+    from corral.store.shelf.naming import meant
+
     try:
         return find(name, items)
     except FileMissing:
-        others = elsewhere()
-        if not any(name in (each.name, each.key, each.reference) for each in others):
+        found = meant(name, elsewhere())
+        if not found:
             raise
-        return find(name, others)
+        return found[0]
 
 
-def _stem(path: Path) -> str:
-    return os.fspath(path).removesuffix(".gguf")
+def _found(name: str, items: Sequence[Item]) -> list[Item]:
+    from corral.store.shelf.naming import meant
+
+    found = meant(name, items)
+    if not found:
+        near = near_names(name, [item.name for item in items])
+        hint = f"Did you mean {' or '.join(near)}?" if near else "`corral models list` shows what is there."
+        raise FileMissing(f"There is no {name!r} in the store.", hint=hint)
+    return found
 
 
 def users_of(item: Item, models: Iterable[ModelSpec]) -> list[str]:

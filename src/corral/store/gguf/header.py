@@ -90,14 +90,6 @@ class Header:
         """An integer of the architecture's own metadata: `number("block_count")`."""
         return self._int(f"{self.architecture}.{key}")
 
-    def layer_sum(self, key: str, layers: int) -> int | None:
-        """The same summed over the layers: one value for each of them, or one for all."""
-        value = self.metadata.get(f"{self.architecture}.{key}")
-        if isinstance(value, tuple):
-            return sum(each for each in value[:layers] if isinstance(each, int) and each > 0)
-        one = self.number(key)
-        return None if one is None else one * layers
-
     def array_length(self, key: str) -> int | None:
         """How long an array of the metadata is, kept or not."""
         value = self.metadata.get(key)

@@ -6,6 +6,7 @@ A model is known by the name of one file; what belongs to it (other parts, a pro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -38,6 +39,7 @@ class FolderFiles:
     """A model in a folder of this machine. `licence` is what is known of it beside its file."""
 
     def __init__(self, path: Path, licence: str = "") -> None:
+        self._path = path
         self._folder, self.name = path.parent, path.name
         self.licence = licence
 
@@ -51,12 +53,25 @@ class FolderFiles:
         return None
 
     def projectors(self) -> list[str]:
-        """Those beside it, where it is no projector itself."""
-        try:
-            names = sorted(each.name for each in self._folder.iterdir())
-        except OSError:
-            return []
-        return [name for name in names if _PROJECTOR in name.lower() and name.lower().endswith(".gguf")]
+        """Those beside it, then those above it in the folder of its repository in a store, the nearest first."""
+        found: list[str] = []
+        for depth, folder in enumerate(_folders(self._path)):
+            try:
+                names = sorted(each.name for each in folder.iterdir())
+            except OSError:
+                continue
+            there = [name for name in names if _PROJECTOR in name.lower() and name.lower().endswith(".gguf")]
+            found += ["../" * depth + name for name in there]
+        return found
+
+
+def _folders(path: Path) -> Sequence[Path]:
+    """Its own, and up to `hf/ORG/REPO`: large repositories have models in folders, and one projector above them."""
+    above = path.absolute().parents
+    for depth, folder in enumerate(above):
+        if folder.parent.parent.name == "hf":
+            return above[: depth + 1]
+    return above[:1]
 
 
 def inspect_files(files: Files) -> tuple[Inspection, tuple[TensorInfo, ...]]:

@@ -19,6 +19,7 @@ import msgspec
 
 from corral.contracts.fetching import Role
 from corral.domain.errors import StoreFailed
+from corral.store.fetch.linked import is_there
 from corral.store.files import ModelFiles, resolve
 from corral.store.gguf.facts import says
 from corral.store.sealed import Sealed
@@ -30,6 +31,7 @@ from corral.store.shelf.walk import Seen, Walked, walk
 logger = logging.getLogger(__name__)
 
 INDEX: Final = ".index"
+CHANGED_LINK: Final = "It is a link to another program's file, which has changed since: remove it and pull it again."
 _LARGEST: Final = 256 * 1024 * 1024
 _OTHER_TYPES: Final = ("imatrix", "vocab")
 
@@ -84,15 +86,20 @@ class Index:
         return named(with_companions([self._item(key, entry) for key, entry in entries.items()]))
 
     def _entry(self, key: str, stamps: tuple[Stamp, ...], before: Entry | None) -> Entry:
-        if before is None or [stamp[:3] for stamp in before.stamps] != [stamp[:3] for stamp in stamps]:
+        fresh = before is None or [stamp[:3] for stamp in before.stamps] != [stamp[:3] for stamp in stamps]
+        if before is None or fresh or before.problem == CHANGED_LINK:
             before = self._read_anew(stamps)  # else only the origins are new
         own = tuple(self._origin(stamp[0]) if stamp[3] else None for stamp in stamps)
+        changed = any(
+            said and said.linked and not is_there(self.root / stamp[0]) for said, stamp in zip(own, stamps, strict=True)
+        )
         reference = reference_of(key, stamps[0][0], own[0])
         kind = Kind.ADAPTER if own[0] is not None and own[0].role == Role.ADAPTER else before.kind
         return msgspec.structs.replace(
             before,
             stamps=stamps,
             kind=kind,
+            problem=before.problem or (CHANGED_LINK if changed else ""),
             licence=next((each.licence for each in own if each and each.licence), before.licence),
             origins=own,
             reference=reference,
@@ -183,4 +190,4 @@ def _write(path: Path, entries: dict[str, Entry]) -> None:
 
 
 def _sealed(path: Path) -> Sealed:
-    return Sealed(path, "shelf 3", _LARGEST)
+    return Sealed(path, "shelf 4", _LARGEST)

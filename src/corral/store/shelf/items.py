@@ -27,6 +27,7 @@ _PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?
 _UNUSUAL: Final = re.compile(r"[^A-Za-z0-9._:/@+-]+")
 _LONGEST_NAME: Final = 200
 STORE: Final = "store"
+_BEST: Final = ("F16", "BF16")  # of projectors
 
 
 class Kind(StrEnum):
@@ -110,16 +111,18 @@ def named(items: Sequence[Item]) -> list[Item]:
     """
     The items with their names, each another. Of several that would have one name the oldest has it.
 
-    The others are called by their key; so what comes later never takes a name away.
+    The others are called by their key; so what comes later never takes a name away. No item is called by the key of
+    another: a word means one model, whether it is read as a name or as a key.
     """
     taken: set[str] = set()
+    keys = {item.key for item in items}
     names: dict[str, str] = {}
     for item in sorted(items, key=lambda each: (each.kind is not Kind.MODEL, each.modified_at, each.key)):
         wanted = item.wanted or wanted_name(item.kind, item.path.name, item.reference)
-        if wanted in taken:
+        if wanted in taken or (wanted in keys and wanted != item.key):
             wanted = model_name(item.key)
         number, free = 2, wanted
-        while free in taken:
+        while free in taken or (free in keys and free != item.key):
             free, number = f"{wanted[: _LONGEST_NAME - 6]}-{number}", number + 1
         taken.add(free)
         names[item.key] = free
@@ -143,8 +146,14 @@ def model_name(key: str) -> str:
     return text[:_LONGEST_NAME].rstrip("-./") or "model"
 
 
+def home_of(place: str) -> str:
+    """Where that lies which may belong together: of a file of the hub its repository's folder, else its own."""
+    parts = place.split("/")
+    return "/".join(parts[:3] if parts[0] == "hf" and len(parts) > 3 else parts[:-1])
+
+
 def with_companions(
-    items: Sequence[Item], group: Callable[[Item], object] = lambda item: item.path.parent
+    items: Sequence[Item], group: Callable[[Item], object] = lambda item: home_of(item.key)
 ) -> list[Item]:
     """
     Each model with the projector of its `group` that is made for it, and with the adapters that are a part of it.
@@ -175,7 +184,16 @@ def _adapters(model: Item, there: Sequence[Item]) -> tuple[Path, ...]:
 
 
 def _projector(model: Item, there: Sequence[Item]) -> Path | None:
-    """By the length of its vectors; f16 before others, as the engine's authors recommend."""
+    """
+    By the length of its vectors; in the store the nearest of those in its folder and above; f16 before others, as the
+    engine's authors recommend.
+    """
     fitting = [each for each in there if each.width is None or model.width is None or each.width == model.width]
-    fitting.sort(key=lambda each: (each.width is None, each.quantisation not in ("F16", "BF16"), each.path.name))
+    if model.place == STORE:
+        fitting = [each for each in fitting if each.path.parent in model.path.parents]
+    fitting.sort(key=lambda each: (each.width is None, -_depth(each), each.quantisation not in _BEST, each.path.name))
     return fitting[0].path if fitting else None
+
+
+def _depth(item: Item) -> int:
+    return len(item.path.parts) if item.place == STORE else 0

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corral.domain.errors import Conflict, FileMissing, StoreFailed
+from corral.domain.references import BadReference, HubReference, OllamaReference, parse
 from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, place
 from corral.store.fetch.lock import lock
-from corral.store.shelf.items import STORE, Item, Kind
+from corral.store.shelf.items import STORE, Item, Kind, home_of
+from corral.store.shelf.origin import Origin
 from corral.store.shelf.walk import Walked
 
 
@@ -27,30 +29,63 @@ class Removal:
     size_bytes: int
 
 
-def planned(root: Path, item: Item, items: Sequence[Item], walked: Walked) -> Removal:
+def planned(root: Path, wanted: Sequence[Item], items: Sequence[Item], walked: Walked) -> list[Removal]:
     """
-    What goes with the item.
+    What goes with each of the `wanted`, no file twice.
 
-    The adapters that are a part of it do. Its folder's projectors, licences and the like go once no model is left that
-    they could belong to.
+    The adapters that are a part of it do. The projectors, licences and the like that came from the same place go with
+    the last model that they could belong to; what somebody put there himself stays.
     """
-    if item.place != STORE:
-        raise Conflict(f"{item.name} is kept by {item.place}.", hint="Corral removes nothing of other programs.")
-    own = [_below(root, path) for path in (*item.paths, *item.adapters)]
-    folder = own[0].rpartition("/")[0]
-    alone = item.kind is Kind.MODEL and not any(
-        other.kind is Kind.MODEL and other.key != item.key and _folder(root, other) == folder for other in items
-    )
-    if alone:
-        own += [_below(root, path) for other in items if other.kind is Kind.PROJECTOR and _folder(root, other) == folder
-                for path in other.paths]  # fmt: skip
-        own += [
-            seen.path
-            for seen in walked.others
-            if seen.path.rpartition("/")[0] == folder and _origin_of(seen.path) in walked.origins
-        ]
+    gone = {item.key for item in wanted}
+    stay = {home_of(other.key) for other in items if other.kind is Kind.MODEL and other.key not in gone}
     sizes = {seen.path: max(0, seen.size_bytes) for seen in (*walked.models, *walked.others)}
-    return Removal(item, tuple(own), sum(sizes.get(path, 0) for path in own))
+    taken = {_below(root, path) for item in wanted if item.place == STORE for path in item.paths}
+    plans: list[Removal] = []
+    for number, item in enumerate(wanted):
+        if item.place != STORE:
+            raise Conflict(f"{item.name} is kept by {item.place}.", hint="Corral removes nothing of other programs.")
+        own = [_below(root, path) for path in item.paths]
+        home = home_of(item.key)
+        with_it = [_below(root, path) for path in item.adapters]
+        later = any(other.kind is Kind.MODEL and home_of(other.key) == home for other in wanted[number + 1 :])
+        if item.kind is Kind.MODEL and home not in stay and not later:
+            models = [other for other in wanted if other.kind is Kind.MODEL and home_of(other.key) == home]
+            with_it += _came_along(root, models, home, items, walked)
+        own += [path for path in dict.fromkeys(with_it) if path not in taken]
+        taken.update(own)
+        plans.append(Removal(item, tuple(own), sum(sizes.get(path, 0) for path in own)))
+    return plans
+
+
+def _came_along(root: Path, models: Sequence[Item], home: str, items: Sequence[Item], walked: Walked) -> list[str]:
+    """The files of `home`, below the store, that were fetched from where one of its models was."""
+    places = {place for model in models if (place := _place(model.reference))}
+    found = [
+        _below(root, path)
+        for other in items
+        if other.kind is Kind.PROJECTOR and home_of(other.key) == home
+        if _fetched(other.origins[0]) and _place(other.reference) in places
+        for path in other.paths
+    ]
+    return found + [
+        seen.path for seen in walked.others if home_of(seen.path) == home and _origin_of(seen.path) in walked.origins
+    ]
+
+
+def _fetched(said: Origin | None) -> bool:
+    """Of what was put there by hand, too, a hash is remembered."""
+    return said is not None and bool(said.url or said.linked)
+
+
+def _place(reference: str) -> object:
+    """What is fetched as one: the repository, the model of a registry; of a single file nothing comes along."""
+    try:
+        said = parse(reference)
+    except BadReference:
+        return None
+    if isinstance(said, HubReference):
+        return said.repo, said.revision
+    return said if isinstance(said, OllamaReference) else None
 
 
 def remove(root: Path, removal: Removal, disk: Disk | None = None) -> None:
@@ -93,10 +128,6 @@ def _one(folder: Folder, beside: Beside) -> None:
 
 def _below(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix()
-
-
-def _folder(root: Path, item: Item) -> str:
-    return _below(root, item.path).rpartition("/")[0]
 
 
 def _origin_of(path: str) -> str:

@@ -143,7 +143,8 @@ class StoreWatch:
 
 def _watched(walked: Walked, found: Sequence[StoredModel], root: Path) -> list[str]:
     whole = {each.path for each in found}
-    parts = (seen.path for seen in walked.models if str(root / seen.path) not in whole)
+    paths = ((seen.path, str(root / seen.path)) for seen in walked.models)
+    parts = (path for path, full in paths if full not in whole or os.path.islink(full))
     return ["", *(folder for folder in walked.folders if folder), *parts]
 
 

@@ -51,9 +51,8 @@ def verify(
             yield Verified(item, path, Verdict.WRONG, why=f"It cannot be read: {error.strerror or error}.")
             continue
         if known is not None and known.sha256:
-            right = known.sha256 == found
-            why = "" if right else _why(known, size)
-            yield Verified(item, path, Verdict.RIGHT if right else Verdict.WRONG, found, why)
+            why = item.problem if known.sha256 == found else _why(known, size)
+            yield Verified(item, path, Verdict.WRONG if why else Verdict.RIGHT, found, why)
         elif item.problem:
             yield Verified(item, path, Verdict.WRONG, found, item.problem)
         else:

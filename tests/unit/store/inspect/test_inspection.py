@@ -199,3 +199,14 @@ def test_no_file(tmp_path: Path) -> None:
 def test_what_a_template_is(tmp_path: Path) -> None:
     path = written(tmp_path / "m.gguf", "llama", lambda writer: writer.add_chat_template("{{ messages }}"))
     assert inspected(path).template == Template(14, ())
+
+
+def test_the_projector_at_the_top_of_a_repository_is_that_of_a_model_in_a_folder(tmp_path: Path) -> None:
+    """Of a store's `hf/ORG/REPO`: elsewhere what lies above a file is not looked at."""
+    for place, name in (("hf/org/R", "../mmproj-F16.gguf"), ("else/org/R", None)):
+        folder = tmp_path / place
+        (folder / "Q4_K_M").mkdir(parents=True)
+        shutil.copyfile(model(ADA), folder / "Q4_K_M/ada.gguf")
+        shutil.copyfile(projector(), folder / "mmproj-F16.gguf")
+        found = inspected(folder / "Q4_K_M/ada.gguf").projector
+        assert (found.file if found else None) == name

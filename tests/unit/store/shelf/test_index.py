@@ -13,10 +13,15 @@ from pathlib import Path
 import pytest
 
 from corral.domain.references import FileReference, suggested_name
+from corral.domain.storage import StoreSpec
 from corral.store.files import ModelFiles, resolve
+from corral.store.shelf import origin
 from corral.store.shelf.index import INDEX, Index
 from corral.store.shelf.items import Item, Kind
+from corral.store.shelf.origin import VERSION, Origin
+from corral.store.shelf.serving import stored_models
 from tests.models import ADA, BEN, SPLIT, model
+from tests.second_files import projector
 from tests.unit.store.shelf import kit
 
 
@@ -249,3 +254,39 @@ def test_two_processes_and_files_that_come_and_go(tmp_path: Path) -> None:
     there = {path.name for path in (tmp_path / "import").glob("*.gguf")}
     assert {item.path.name for item in Index(tmp_path, read=reads).items()} == there
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_projector_above_a_model_is_its_own_unless_there_is_a_nearer_one(tmp_path: Path) -> None:
+    """As repositories of large models have it: each quantisation in a folder, one projector above them all."""
+    for place in ("hf/o/R/Q4_K_M/ada-Q4_K_M.gguf", "hf/o/R/Q8_0/ada-Q8_0.gguf", "import/x/b.gguf"):
+        kit.put(tmp_path / place, model(ADA))
+    for place in ("hf/o/R/mmproj-F16.gguf", "hf/o/R/Q8_0/mmproj-near.gguf", "import/mmproj.gguf"):
+        kit.put(tmp_path / place, projector())
+    found = {item.path.name: item.projector for item in Index(tmp_path).items() if item.kind is Kind.MODEL}
+    assert found == {
+        "ada-Q4_K_M.gguf": tmp_path / "hf/o/R/mmproj-F16.gguf",
+        "ada-Q8_0.gguf": tmp_path / "hf/o/R/Q8_0/mmproj-near.gguf",
+        "b.gguf": None,
+    }
+
+
+def test_a_borrowed_link_whose_file_has_changed_is_a_problem_until_it_is_made_anew(tmp_path: Path) -> None:
+    theirs = kit.put(tmp_path / "theirs", model(ADA))
+    root = tmp_path / "store"
+    (root / "hf/o/R").mkdir(parents=True)
+    (root / "hf/o/R/ada.gguf").symlink_to(theirs)
+
+    def describe() -> None:
+        now = theirs.stat()
+        said = Origin(VERSION, "hf.co/o/R", "", now.st_size, kit.sha256(theirs), linked=str(theirs),
+                      linked_mtime_ns=now.st_mtime_ns)  # fmt: skip
+        origin.write(root, "hf/o/R/ada.gguf", said)
+
+    describe()
+    assert [item.problem for item in Index(root).items()] == [""]
+    assert [each.name for each in stored_models(StoreSpec(str(root)), ())] == ["r"]
+    kit.put(theirs, model(BEN))
+    assert "has changed since" in Index(root).items()[0].problem
+    assert stored_models(StoreSpec(str(root)), ()) == []
+    describe()
+    assert [item.problem for item in Index(root).items()] == [""]

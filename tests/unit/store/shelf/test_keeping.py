@@ -48,10 +48,13 @@ def names(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} - {".index"}
 
 
-def take_off(root: Path, name: str) -> None:
+def take_off(root: Path, *several: str) -> None:
     walked = walk(root)
     items = Index(root).items_of(walked)
-    removing.remove(root, removing.planned(root, item_of(root, name), items, walked))
+    for plan in removing.planned(
+        root, [next(each for each in items if each.name == name) for name in several], items, walked
+    ):
+        removing.remove(root, plan)
 
 
 @contextmanager
@@ -119,6 +122,52 @@ def test_what_another_model_of_the_folder_may_need_stays(tmp_path: Path) -> None
     assert {name for name in names(tmp_path) if "/." not in name} == {"hf/o/R/b.gguf", "hf/o/R/LICENSE"}
 
 
+def fetched(root: Path, place: str, source: Path, reference: str = "hf.co/org/R") -> Path:
+    path = kit.put(root / place, source)
+    kit.describe(root, place, reference=reference, url=f"https://huggingface.co/{place}")
+    return path
+
+
+def test_the_projector_that_came_with_a_model_goes_with_the_last_that_may_need_it(tmp_path: Path) -> None:
+    """Also from the top of a repository whose models lie in folders, and where both models go at once."""
+    for name in ("a", "b"):
+        fetched(tmp_path, f"hf/org/R/{name}/{name}-Q4_K_M.gguf", model(ADA), f"hf.co/org/R/{name}/{name}-Q4_K_M.gguf")
+    fetched(tmp_path, "hf/org/R/mmproj-F16.gguf", projector(), "hf.co/org/R:Q4_K_M")
+    fetched(tmp_path, "hf/org/R/LICENSE", Path(__file__))
+    kit.put(tmp_path / "hf/org/Other/a.gguf", model(ADA))
+    before = names(tmp_path)
+    take_off(tmp_path, "a-q4_k_m")
+    assert {name for name in before - names(tmp_path) if "/." not in name} == {"hf/org/R/a/a-Q4_K_M.gguf"}
+    fetched(tmp_path, "hf/org/R/a/a-Q4_K_M.gguf", model(ADA), "hf.co/org/R/a/a-Q4_K_M.gguf")
+    take_off(tmp_path, "a-q4_k_m", "b-q4_k_m")
+    assert names(tmp_path) == {"hf/org/Other/a.gguf"}
+
+
+@pytest.mark.parametrize("verified", [False, True])
+def test_a_projector_that_somebody_put_there_stays(tmp_path: Path, verified: bool) -> None:
+    """Also where its hash was remembered, and where it was imported: it may be the only one."""
+    eyes = kit.put(tmp_path / "mmproj-mine.gguf", projector())
+    root = tmp_path / "store"
+    bring(root, eyes, How.MOVE)
+    bring(root, kit.put(tmp_path / "ada.gguf", model(ADA)))
+    fetched(root, "hf/org/R/ben.gguf", model(BEN), "hf.co/org/R:Q4_K_M")
+    kit.put(root / "hf/org/R/mmproj-other.gguf", projector())
+    if verified:
+        for item in Index(root).items():
+            list(verify(root, item, quiet))
+    take_off(root, "ada", "r-q4_k_m")
+    left = {name for name in names(root) if "/." not in name}
+    assert left == {"import/mmproj-mine.gguf", "hf/org/R/mmproj-other.gguf"}
+
+
+def test_what_was_fetched_by_its_own_address_stays(tmp_path: Path) -> None:
+    folder = "web/example.org/f"
+    fetched(tmp_path, f"{folder}/a.gguf", model(ADA), "https://example.org/f/a.gguf")
+    fetched(tmp_path, f"{folder}/mmproj-x.gguf", projector(), "https://example.org/f/mmproj-x.gguf")
+    take_off(tmp_path, "a")
+    assert {name for name in names(tmp_path) if "/." not in name} == {f"{folder}/mmproj-x.gguf"}
+
+
 def test_a_link_is_removed_as_a_link(tmp_path: Path) -> None:
     outside = kit.put(tmp_path / "outside.gguf", model(ADA))
     (tmp_path / "store/import").mkdir(parents=True)
@@ -132,7 +181,7 @@ def test_a_folder_that_became_a_link_stops_the_removal(tmp_path: Path) -> None:
     kit.put(root / "import/a.gguf", model(ADA))
     walked = walk(root)
     items = Index(root).items_of(walked)
-    plan = removing.planned(root, items[0], items, walked)
+    (plan,) = removing.planned(root, items, items, walked)
     (root / "import").rename(tmp_path / "elsewhere")
     (root / "import").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreFailed, match="is a link"):
@@ -151,7 +200,7 @@ def test_nothing_of_another_program_is_removed(tmp_path: Path) -> None:
     path = kit.hub(tmp_path / ".cache/huggingface/hub", "org/R", "a.gguf", model(ADA))
     (item,) = items_of(Caches({"HOME": str(tmp_path)}).all(), KnownFiles())
     with pytest.raises(Conflict, match="kept by Hugging Face"):
-        removing.planned(tmp_path, item, [item], walk(tmp_path))
+        removing.planned(tmp_path, [item], [item], walk(tmp_path))
     assert path.exists()
 
 
@@ -195,6 +244,15 @@ def test_every_part_of_a_split_model_is_looked_at(tmp_path: Path) -> None:
     found = list(verify(tmp_path, item_of(tmp_path, "s"), quiet))
     assert [each.verdict for each in found] == [Verdict.RIGHT, Verdict.RIGHT, Verdict.WRONG]
     assert found[2].path == last
+
+
+def test_right_files_that_are_no_whole_model_are_wrong(tmp_path: Path) -> None:
+    for number, part in list(enumerate(kit.parts_of_split(), 1))[:2]:
+        kit.put(tmp_path / f"import/s-{number:05d}-of-00003.gguf", part)
+        kit.describe(tmp_path, f"import/s-{number:05d}-of-00003.gguf")
+    found = list(verify(tmp_path, item_of(tmp_path, "s"), quiet))
+    assert {each.verdict for each in found} == {Verdict.WRONG}
+    assert all("s-00003-of-00003.gguf" in each.why for each in found)
 
 
 def test_what_another_program_keeps_is_verified_and_nothing_is_written_there(tmp_path: Path) -> None:

@@ -118,7 +118,8 @@ async def test_models_that_come_and_go_are_told_once(tmp_path: Path) -> None:
     assert [await told.look(), await told.look()] == [1, 0]
     walked = walk(tmp_path)
     items = Index(tmp_path).items_of(walked)
-    removing.remove(tmp_path, removing.planned(tmp_path, next(i for i in items if i.name == "ben"), items, walked))
+    (plan,) = removing.planned(tmp_path, [next(i for i in items if i.name == "ben")], items, walked)
+    removing.remove(tmp_path, plan)
     assert [await told.look(), await told.look()] == [1, 0]
 
 
