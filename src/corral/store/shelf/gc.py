@@ -1,26 +1,31 @@
 """
 What nobody needs any more: parts of fetches that were given up, journals and origins without their file, old locks.
 
-A fetch that is under way, in whatever process, holds its lock, and is let be.
+A fetch that is under way, in whatever process, holds its lock, and is let be. So is what other programs write into the
+store's folder: a hidden file goes only where its name and place, or what is in it, show that Corral wrote it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from corral.domain.errors import StoreFailed
+from corral.store.fetch import journal, notes, origin
 from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, place
 from corral.store.fetch.lock import lock
 from corral.store.shelf.removing import remove_empty
-from corral.store.shelf.walk import Walked, walk
+from corral.store.shelf.walk import DEEPEST, INDEX_UNFINISHED, Seen, walk
 
 UNFINISHED_S: Final = 60.0  # what Corral writes beside a file is there for a moment only
 _ENDINGS: Final = (".part.json", ".origin.json", ".part", ".lock")
+_DEPTHS: Final = {"hf": 3, "ollama": 5, "web": 2, "import": 1}  # folders, at least, above a file of ours
+_MODEL: Final = re.compile(r"(?i).+\.gguf|.{40,}-[0-9a-f]{16}")  # or what stands for a very long name
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,34 +39,63 @@ class Litter:
 
 def find(root: Path, *, older_s: float, now: float) -> list[Litter]:
     """What may go. Parts of a fetch go when nothing has come for `older_s`."""
-    return list(_litter(walk(root), older_s, now))
-
-
-def _litter(walked: Walked, older_s: float, now: float) -> Iterator[Litter]:
-    files: dict[str, set[str]] = {}
-    for seen in (*walked.models, *walked.others):
-        folder, _, name = seen.path.rpartition("/")
-        files.setdefault(folder, set()).add(Beside.of(name).origin)
+    found, walked = [], walk(root)
+    files = {_origin_of(seen.path) for seen in (*walked.models, *walked.others)}
     parts = {seen.path: seen for seen in walked.ours if seen.path.endswith(".part")}
     for seen in walked.ours:
-        folder, _, name = seen.path.rpartition("/")
-        age = now - seen.mtime_ns / 1e9
-        why = ""
-        if name.endswith((".new", ".tmp")):
-            why = "left from writing" if age > UNFINISHED_S else ""
-        elif name.endswith(".part"):
-            why = "a fetch that was given up" if age > older_s else ""
-        elif name.endswith(".part.json"):
-            part = parts.get(seen.path.removesuffix(".json"))
-            gone = part is None or now - part.mtime_ns / 1e9 > older_s
-            why = "the journal of such a fetch" if gone and age > UNFINISHED_S else ""
-        elif name.endswith(".origin.json"):
-            orphan = name not in files.get(folder, ()) and age > UNFINISHED_S
-            why = "the origin of a file that is gone" if orphan else ""
-        elif name.endswith(".lock"):
-            why = "a lock that nobody holds" if age > UNFINISHED_S else ""
-        if why:
-            yield Litter(seen.path, seen.size_bytes, why)
+        why = _why(seen, now - seen.mtime_ns / 1e9, files, parts, older_s, now)
+        if why and _is_ours(root, seen):
+            found.append(Litter(seen.path, seen.size_bytes, why))
+    return found
+
+
+def _why(seen: Seen, age: float, files: set[str], parts: dict[str, Seen], older_s: float, now: float) -> str:
+    """Why nobody needs it; "" for what may be needed."""
+    if seen.path.endswith(".part"):
+        return "a fetch that was given up" if age > older_s else ""
+    if age <= UNFINISHED_S:
+        return ""
+    if seen.path.endswith((".new", ".tmp")):
+        return "left from writing"
+    if seen.path.endswith(".part.json"):
+        part = parts.get(seen.path.removesuffix(".json"))
+        gone = part is None or now - part.mtime_ns / 1e9 > older_s
+        return "the journal of such a fetch" if gone else ""
+    if seen.path.endswith(".origin.json"):
+        return "the origin of a file that is gone" if seen.path not in files else ""
+    return "a lock that nobody holds"
+
+
+def _is_ours(root: Path, seen: Seen) -> bool:
+    """By the name of a model at a place that a fetch or an import has, else by what is written in it or beside it."""
+    if INDEX_UNFINISHED.fullmatch(seen.path):
+        return True
+    *folders, name = seen.path.split("/")
+    stem = _stem(name)
+    if name.endswith(".lock") and seen.size_bytes:  # ours say nothing
+        return False
+    if _MODEL.fullmatch(stem) and folders and len(folders) >= _DEPTHS.get(folders[0], DEEPEST):
+        return True
+    try:
+        with Disk().folder(root, tuple(folders), make=False) as folder:
+            return any(
+                notes.load(folder, f".{stem}.part.json{new}", journal.Journal, journal.VERSION)
+                or notes.load(folder, f".{stem}.origin.json{new}", origin.Origin, origin.VERSION)
+                for new in ("", ".new")
+            )
+    except StoreFailed:  # gone, or a link by now
+        return False
+
+
+def _stem(name: str) -> str:
+    """Of the file that it is about, as `Beside` has it."""
+    name = name.removesuffix(".new").removeprefix(".")
+    return next((name.removesuffix(ending) for ending in _ENDINGS if name.endswith(ending)), "")
+
+
+def _origin_of(path: str) -> str:
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{Beside.of(name).origin}"
 
 
 def sweep(root: Path, litter: list[Litter], disk: Disk | None = None) -> Iterator[Litter]:
@@ -82,12 +116,12 @@ def sweep(root: Path, litter: list[Litter], disk: Disk | None = None) -> Iterato
 
 
 def _remove(folder: Folder, name: str) -> bool:
-    stem = next((name.removesuffix(ending) for ending in _ENDINGS if name.endswith(ending)), "")
-    if not stem:
+    stem = _stem(name)
+    if not stem:  # the index's: it has no lock
         with disk_errors(f"{folder.path / name} cannot be removed"):
             folder.remove(name)
         return True
-    beside = Beside(stem.removeprefix("."), f"{stem}.part", f"{stem}.part.json", f"{stem}.lock", f"{stem}.origin.json")
+    beside = Beside(stem, f".{stem}.part", f".{stem}.part.json", f".{stem}.lock", f".{stem}.origin.json")
     with lock(folder, beside) as mine:  # its lock goes with it
         if mine and not name.endswith(".lock"):
             with disk_errors(f"{folder.path / name} cannot be removed"):

@@ -13,13 +13,13 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 from corral.contracts.fetching import Progress, Role, Told
-from corral.domain.errors import Conflict, FetchStopped, NoSpace, StoreFailed
+from corral.domain.errors import Conflict, FetchStopped, FileMissing, NoSpace, NotThere, StoreFailed
 from corral.domain.units import format_bytes
 from corral.store.fetch import origin
 from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, place
@@ -27,12 +27,17 @@ from corral.store.fetch.lock import lock
 from corral.store.fetch.origin import VERSION, Origin
 from corral.store.files import ModelFiles, part_paths, resolve
 from corral.store.gguf.reader import read_header
+from corral.store.shelf.caches.finding import Caches
 from corral.store.shelf.verifying import hashed
+from corral.store.sources.choosing import choose, role_of
+from corral.store.sources.listing import ListedFile
 
 IMPORT: Final = "import"
 _PIECE: Final = 4 * 1024 * 1024
 _UNUSUAL: Final = re.compile(r"[^\w.+@=,()\[\]-]+")
 _LONGEST: Final = 200
+_OTHER_TYPES: Final = ("imatrix", "vocab")
+_NO_LINK: Final = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES)
 
 
 class How(StrEnum):
@@ -70,14 +75,15 @@ def planned(given: Path, *, name: str = "", root: Path) -> list[Wanted]:
     found = resolve(given)
     if found.path.resolve().is_relative_to(root.resolve()):
         raise Conflict(f"{found.path} is in the store already.")
-    projector = _projector(found)
+    role = _role(found)
+    projector = _projector(found) if role is Role.MODEL else None
     stem = _clean(name.removesuffix(".gguf") if name else _stem(found.path))
     if len(found.parts) == 1 and projector is None:
-        return [Wanted(found.path, f"{IMPORT}/{stem}.gguf", Role.MODEL)]
+        return [Wanted(found.path, f"{IMPORT}/{stem}.gguf", role)]
     folder = f"{IMPORT}/{stem}"
     count = len(found.parts)
     wanted = [
-        Wanted(part.path, f"{folder}/{stem}{f'-{n:05d}-of-{count:05d}' if count > 1 else ''}.gguf", Role.MODEL)
+        Wanted(part.path, f"{folder}/{stem}{f'-{n:05d}-of-{count:05d}' if count > 1 else ''}.gguf", role)
         for n, part in enumerate(found.parts, 1)
     ]
     if projector is not None:
@@ -95,16 +101,50 @@ def take_in(
     *,
     stop: Callable[[], bool] = lambda: False,
     disk: Disk | None = None,
+    caches: Caches | None = None,
 ) -> list[Imported]:
-    """Do it; the file that an engine is given comes last. Raises Conflict, NoSpace, StoreFailed and FetchStopped."""
+    """
+    Do it; the file that an engine is given comes last. Raises Conflict, NoSpace, StoreFailed and FetchStopped.
+
+    A move removes its sources once all of them are in the store, so that one that was stopped can be done again.
+    `caches` are those of other programs, out of which nothing is moved; else this user's.
+    """
     disk = disk or Disk()
     if how is How.MOVE:
-        _refuse_links(wanted)
-    done = {each.path: _one(root, each, how, told, stop, disk) for each in (*wanted[1:], wanted[0])}
+        _refuse_to_move(wanted, caches or Caches(os.environ))
+    done = {each.path: found for each in wanted if (found := _before(root, each, told, stop, disk))}
+    for each in (*wanted[1:], wanted[0]):
+        if each.path not in done:
+            done[each.path] = _one(root, each, how, told, stop, disk, alone=len(wanted) == 1)
+    if how is How.MOVE:
+        done = {path: _without_source(root, each) for path, each in done.items()}
     return [done[each.path] for each in wanted]
 
 
-def _one(root: Path, each: Wanted, how: How, told: Told, stop: Callable[[], bool], disk: Disk) -> Imported:
+def _before(root: Path, each: Wanted, told: Told, stop: Callable[[], bool], disk: Disk) -> Imported | None:
+    """What is at its place already; None where nothing is. Raises Conflict for another file."""
+    folders, name = place(each.path)
+    try:
+        with disk.folder(root, folders, make=False) as folder, disk_errors(f"{folder.path / name} cannot be read"):
+            taken = folder.stat(name) is not None
+            return _there(folder, each, Path(os.path.realpath(each.source)), told, stop) if taken else None
+    except FileMissing:
+        return None
+
+
+def _without_source(root: Path, each: Imported) -> Imported:
+    """It is in the store, whole: its first place is given up, where that is another."""
+    target = root / each.wanted.path
+    if target.is_symlink():  # of an earlier import: what it leads to must stay
+        return each
+    with disk_errors(f"{target} is in the store, but {each.wanted.source} cannot be removed"):
+        each.wanted.source.unlink(missing_ok=True)
+    return replace(each, done="moved")
+
+
+def _one(
+    root: Path, each: Wanted, how: How, told: Told, stop: Callable[[], bool], disk: Disk, *, alone: bool
+) -> Imported:
     folders, name = place(each.path)
     source = Path(os.path.realpath(each.source))
     with disk.folder(root, folders, make=True) as folder, lock(folder, Beside.of(name)) as mine:
@@ -115,7 +155,7 @@ def _one(root: Path, each: Wanted, how: How, told: Told, stop: Callable[[], bool
             before = folder.stat(name)
             if before is not None:
                 return _there(folder, each, source, told, stop)
-            done, digest = _brought(folder, beside, source, how, told, stop)
+            done, digest = _brought(folder, beside, source, how, told, stop, alone=alone)
             said = Origin(VERSION, f"file:{each.source}", "", source_size(folder, name), digest,
                           fetched_at=round(time.time(), 3), role=each.role.value)  # fmt: skip
             origin.save(folder, beside, said)
@@ -124,36 +164,25 @@ def _one(root: Path, each: Wanted, how: How, told: Told, stop: Callable[[], bool
 
 
 def _brought(
-    folder: Folder, beside: Beside, source: Path, how: How, told: Told, stop: Callable[[], bool]
+    folder: Folder, beside: Beside, source: Path, how: How, told: Told, stop: Callable[[], bool], *, alone: bool
 ) -> tuple[str, str]:
-    """Bring it to its place and return what was done, and the hash. Raises OSError."""
+    """Bring it to its place and return what was done, and the hash. The source stays. Raises OSError."""
     if how is not How.COPY:
         digest = hashed(source, told, stop)[0]
-        if how is How.LINK:
-            return _linked(folder, beside, source), digest
         try:
+            os.link(source, beside.name, dst_dir_fd=folder.fd)
+            return "linked", digest
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            unlike_disks = error.errno == errno.EXDEV
+        if how is How.LINK:
+            os.symlink(source, beside.name, dir_fd=folder.fd)
+            return "symlinked", digest
+        if alone and not unlike_disks:  # a disk without hard links: one file can be moved at once, and needs no room
             os.rename(source, beside.name, dst_dir_fd=folder.fd)
             return "moved", digest
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-    digest = _copied(folder, beside, source, told, stop)
-    if how is How.MOVE:
-        folder.sync()
-        os.unlink(source)
-        return "moved", digest
-    return "copied", digest
-
-
-def _linked(folder: Folder, beside: Beside, source: Path) -> str:
-    try:
-        os.link(source, beside.name, dst_dir_fd=folder.fd)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES):
-            raise
-        os.symlink(source, beside.name, dir_fd=folder.fd)
-        return "symlinked"
-    return "linked"
+    return "copied", _copied(folder, beside, source, told, stop)
 
 
 def _copied(folder: Folder, beside: Beside, source: Path, told: Told, stop: Callable[[], bool]) -> str:
@@ -201,31 +230,56 @@ def source_size(folder: Folder, name: str) -> int:
     return os.stat(name, dir_fd=folder.fd).st_size
 
 
-def _refuse_links(wanted: Sequence[Wanted]) -> None:
+def _refuse_to_move(wanted: Sequence[Wanted], caches: Caches) -> None:
+    others = [folder for folder, _ in caches.folders()]
     for each in wanted:
         if each.source.is_symlink():
             raise Conflict(f"{each.source} is a link: the file belongs to whoever made it.", hint="Link or copy it.")
+        for path in (Path(os.path.abspath(each.source)), Path(os.path.realpath(each.source))):
+            for folder in others:
+                if path.is_relative_to(folder) or path.is_relative_to(os.path.realpath(folder)):
+                    raise Conflict(
+                        f"{each.source} is kept by another program, in {folder}.",
+                        hint="Nothing is moved out of there: link or copy it, or use it where it lies.",
+                    )
+
+
+def _role(model: ModelFiles) -> Role:
+    """By its header."""
+    general = model.header.text("general.type")
+    if general == "adapter" or "adapter.type" in model.header.metadata:
+        return Role.ADAPTER
+    if general == "mmproj" or model.header.architecture == "clip":
+        return Role.PROJECTOR
+    return Role.OTHER if general in _OTHER_TYPES else Role.MODEL
 
 
 def _projector(model: ModelFiles) -> Path | None:
-    """The one beside it that is made for vectors of its length."""
+    """The one beside it that is made for vectors of its length; of several the one that a pull would choose."""
     width = model.header.number("embedding_length")
     try:
-        names = sorted(each for each in os.listdir(model.path.parent) if "mmproj" in each.lower())
+        names = sorted(each for each in os.listdir(model.path.parent) if role_of(each) is Role.PROJECTOR)
     except OSError:
         return None
-    for name in names:
-        path = model.path.with_name(name)
-        if path == model.path or not name.lower().endswith(".gguf"):
-            continue
-        try:
-            header = read_header(path)
-        except StoreFailed:
-            continue
-        keys = ("clip.vision.projection_dim", "clip.audio.projection_dim", "clip.projection_dim")
-        if header.architecture == "clip" and width in (header.metadata.get(key) for key in keys):
-            return path
-    return None
+    fitting = [ListedFile(name) for name in names if width and width in _widths(model.path.with_name(name))]
+    if not fitting:
+        return None
+    own = f"{_stem(model.path)}.gguf"
+    try:
+        chosen = choose([*fitting, ListedFile(own)], file=own, where=str(model.path.parent)).projector
+    except NotThere:
+        return None
+    found = chosen or fitting[0]  # its name is none of a model's
+    return model.path.with_name(found.path)
+
+
+def _widths(path: Path) -> tuple[object, ...]:
+    try:
+        header = read_header(path)
+    except StoreFailed:
+        return ()
+    keys = ("clip.vision.projection_dim", "clip.audio.projection_dim", "clip.projection_dim")
+    return tuple(header.metadata.get(key) for key in keys) if header.architecture == "clip" else ()
 
 
 def _stem(path: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,8 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 DEEPEST: Final = 16
-OURS: Final = (".part", ".part.json", ".lock", ".origin.json", ".new", ".tmp")
+OURS: Final = (".part", ".part.json", ".lock", ".origin.json", ".part.json.new", ".origin.json.new")
+INDEX_UNFINISHED: Final = re.compile(r"\.index\.\d+-\d+\.tmp")  # a whole path: the index is in the store's own folder
 _ORIGIN: Final = ".origin.json"
 _MODEL: Final = ".gguf"
 MOST_FILES: Final = 200_000
@@ -38,7 +40,7 @@ class Walked:
     models: list[Seen] = field(default_factory=list)
     others: list[Seen] = field(default_factory=list)  # no model by name, and nothing of ours
     origins: dict[str, int] = field(default_factory=dict)
-    ours: list[Seen] = field(default_factory=list)  # parts, journals, locks, origins
+    ours: list[Seen] = field(default_factory=list)  # by their names: parts, journals, locks, origins
     folders: dict[str, int] = field(default_factory=dict)  # path -> mtime_ns
 
 
@@ -84,7 +86,7 @@ def _file(entry: os.DirEntry[str], path: str, found: Walked) -> None:
     seen = Seen(path, status.st_size, status.st_mtime_ns)
     if not entry.name.startswith("."):
         (found.models if entry.name.lower().endswith(_MODEL) else found.others).append(seen)
-    elif entry.name.endswith(OURS):
+    elif entry.name.endswith(OURS) or INDEX_UNFINISHED.fullmatch(path):
         found.ours.append(seen)
         if entry.name.endswith(_ORIGIN):
             found.origins[path] = status.st_mtime_ns

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from corral.contracts.fetching import Progress
 from corral.domain.errors import BadGguf, Conflict, FetchStopped, FileMissing, NoSpace, StoreFailed
 from corral.domain.storage import StoreSpec
 from corral.store.fetch.disk import Beside
+from corral.store.fetch.journal import Identity, Journal
 from corral.store.known import KnownFiles
 from corral.store.shelf import gc, importing, origin, removing
 from corral.store.shelf.caches.finding import Caches
@@ -437,6 +439,92 @@ def test_a_full_disk_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.Mon
     assert names(root) == set()
 
 
+def split_at(folder: Path) -> list[Path]:
+    return [kit.put(folder / f"s-{n:05d}-of-00003.gguf", part) for n, part in enumerate(kit.parts_of_split(), 1)]
+
+
+def test_a_move_that_meets_another_file_moves_nothing(tmp_path: Path) -> None:
+    parts, root = split_at(tmp_path / "there"), tmp_path / "store"
+    kit.put(root / "import/s/s-00001-of-00003.gguf", model(BEN))
+    before = names(tmp_path)
+    with pytest.raises(Conflict, match="another file"):
+        bring(root, parts[0], How.MOVE)
+    assert names(tmp_path) == before
+
+
+def test_a_move_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    parts, root = split_at(tmp_path / "there"), tmp_path / "store"
+    calls: list[Progress] = []
+
+    def interrupted(progress: Progress) -> None:
+        calls.append(progress)
+        if len({each.file for each in calls}) > 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        importing.take_in(root, importing.planned(parts[0], root=root), How.MOVE, interrupted)
+    assert all(part.exists() for part in parts) and len(list((root / "import/s").glob("s-*"))) == 2
+    assert bring(root, parts[0], How.MOVE) == ["moved"] * 3
+    assert not any(part.exists() for part in parts)
+    assert item_of(root, "s").problem == ""
+
+
+def test_a_move_onto_a_link_to_itself_loses_nothing(tmp_path: Path) -> None:
+    path, root = kit.put(tmp_path / "there/ada.gguf", model(ADA)), tmp_path / "store"
+    (root / "import").mkdir(parents=True)
+    (root / "import/ada.gguf").symlink_to(path)
+    assert bring(root, path, How.MOVE) == ["there"]
+    assert path.exists()
+
+
+def test_a_disk_without_hard_links_moves_one_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    path = kit.put(tmp_path / "there/ada.gguf", model(ADA))
+    inode, root = path.stat().st_ino, tmp_path / "store"
+    assert bring(root, path, How.MOVE) == ["moved"]
+    assert not path.exists() and (root / "import/ada.gguf").stat().st_ino == inode
+    parts = split_at(tmp_path / "there")
+    assert bring(root, parts[0], How.MOVE) == ["moved"] * 3
+    assert not any(part.exists() for part in parts)
+
+
+@pytest.mark.parametrize("below", [".lmstudio/models/o/R/a.gguf", ".ollama/models/blobs/sha256-1", "hub/blobs/2"])
+def test_nothing_is_moved_out_of_another_programs_folder(tmp_path: Path, below: str) -> None:
+    path, root = kit.put(tmp_path / "home" / below, model(ADA)), tmp_path / "store"
+    caches = Caches({"HOME": str(tmp_path / "home"), "HF_HUB_CACHE": str(tmp_path / "home/hub")})
+    (tmp_path / "other").symlink_to(tmp_path / "home")
+    for given in (path, tmp_path / "other" / below):
+        with pytest.raises(Conflict, match="is kept by another program"):
+            importing.take_in(root, importing.planned(given, root=root), How.MOVE, quiet, caches=caches)
+        assert path.exists() and not root.exists()
+    importing.take_in(root, importing.planned(path, root=root), How.LINK, quiet, caches=caches)
+    assert path.exists()
+
+
+def test_what_is_imported_alone_is_what_its_header_says(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    for source, name, role in (
+        (projector(), "eyes.gguf", "projector"),
+        (second_files.lora(), "lora.gguf", "adapter"),
+        (model(ADA), "a.gguf", "model"),
+    ):
+        bring(root, kit.put(tmp_path / name, source))
+        said = origin.read(root, f"import/{name}")
+        assert said is not None and said.role == role
+
+
+def test_of_several_projectors_the_one_that_a_pull_would_choose_comes(tmp_path: Path) -> None:
+    path = kit.put(tmp_path / "there/ada.gguf", model(ADA))
+    for quant in ("BF16", "F16", "F32"):
+        kit.put(tmp_path / f"there/mmproj-{quant}.gguf", projector())
+    root = tmp_path / "store"
+    assert bring(root, path) == ["linked"] * 2
+    assert item_of(root, "ada").projector == root / "import/ada/mmproj-F16.gguf"
+
+
 # gc
 
 
@@ -444,9 +532,9 @@ def test_only_what_nobody_needs_goes(tmp_path: Path) -> None:
     folder = tmp_path / "hf/o/R"
     kept = kit.put(folder / "a.gguf", model(ADA))
     kit.describe(tmp_path, "hf/o/R/a.gguf")
-    for name in (".old.gguf.part", ".old.gguf.part.json", ".gone.gguf.origin.json", ".x.lock", ".y.json.new",
-                 ".busy.gguf.part", ".busy.gguf.part.json"):  # fmt: skip
-        (folder / name).write_bytes(b"1")
+    for name in (".old.gguf.part", ".old.gguf.part.json", ".gone.gguf.origin.json", ".x.gguf.lock",
+                 ".y.gguf.part.json.new", ".busy.gguf.part", ".busy.gguf.part.json"):  # fmt: skip
+        (folder / name).write_bytes(b"" if name.endswith(".lock") else b"1")
         os.utime(folder / name, (1, 1))
     for name in (".new.gguf.part", ".new.gguf.part.json"):
         (folder / name).write_bytes(b"1")
@@ -456,7 +544,7 @@ def test_only_what_nobody_needs_goes(tmp_path: Path) -> None:
     os.utime(folder / ".new.gguf.part.json", (1, 1))  # beside a part that came to the disk lately it is needed
     litter = gc.find(tmp_path, older_s=7 * DAY, now=now)
     assert {each.path.rpartition("/")[2] for each in litter} == {
-        ".old.gguf.part", ".old.gguf.part.json", ".gone.gguf.origin.json", ".x.lock", ".y.json.new",
+        ".old.gguf.part", ".old.gguf.part.json", ".gone.gguf.origin.json", ".x.gguf.lock", ".y.gguf.part.json.new",
         ".busy.gguf.part", ".busy.gguf.part.json",
     }  # fmt: skip
     assert sorted(gc.empty_folders(tmp_path)) == ["web", "web/empty", "web/empty/inner"]
@@ -469,6 +557,47 @@ def test_only_what_nobody_needs_goes(tmp_path: Path) -> None:
         ".busy.gguf.part.json",
     }  # fmt: skip
     assert not (tmp_path / "web").exists() and (tmp_path / ".mine/empty").exists()
+
+
+def test_hidden_files_of_other_programs_stay(tmp_path: Path) -> None:
+    for name in (
+        "hf/o/R/.syncthing.big.gguf.tmp",
+        "hf/o/R/.a.gguf.new",
+        "hf/o/R/.editor.lock",
+        "hf/o/R/.notes.part",
+        ".notes.tmp",
+        ".index.tmp",
+        "import/.index.1-2.tmp",
+        "import/.origin.json",
+        "import/.lock",
+        "import/.a.gguf.lock",
+        "mine/.big.gguf.part",
+        "mine/.editor.lock",
+        "mine/.thing.origin.json",
+        "mine/.thing.part.json",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b'{"version": 1, "of": "another program"}')
+    (tmp_path / "mine/.empty.lock").touch()
+    before = names(tmp_path)
+    assert list(gc.sweep(tmp_path, gc.find(tmp_path, older_s=0, now=4e9))) == []
+    assert names(tmp_path) == before
+
+
+def test_what_corral_left_goes_wherever_and_however_it_is_called(tmp_path: Path) -> None:
+    said = Origin(origin.VERSION, "", "", 1, "")
+    for path in ("hf/o/R/LICENSE", "mine/a.gguf", f"import/{'y' * 250}.gguf"):
+        kit.put(tmp_path / path, Path(__file__))
+        origin.write(tmp_path, path, said)
+        (tmp_path / path).with_name(Beside.of(Path(path).name).lock).touch()
+        (tmp_path / path).unlink()
+    identity = Identity("https://example.com/x", 5, "", "")
+    (tmp_path / "hf/o/R/.x.part.json").write_bytes(msgspec.json.encode(Journal(1, identity, "", [], [])))
+    (tmp_path / "hf/o/R/.x.part").write_bytes(b"12")
+    (tmp_path / ".index.12-34.tmp").write_bytes(b"half")
+    gone = list(gc.sweep(tmp_path, gc.find(tmp_path, older_s=0, now=4e9)))
+    assert len(gone) == 9
+    assert names(tmp_path) == set()
 
 
 def test_the_origin_of_a_very_long_name_is_no_orphan(tmp_path: Path) -> None:
