@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,13 @@ pytestmark = pytest.mark.llama_server
 async def test_there_and_back(tmp_path: Path, short_tmp: Path) -> None:
     tool = find_tool(servers=[BINARY])
     whole = resolve(architecture("gpt-oss"))
-    parts = split(whole.path, tmp_path / "parts", 20_000_000, tool)
+    parts = await asyncio.to_thread(split, whole.path, tmp_path / "parts", 20_000_000, tool)
     cut = resolve(parts[0])
     assert [part.path for part in cut.parts] == parts
     assert len(parts) > 2
     assert all(part.size <= 21_000_000 for part in cut.parts)
     assert {tensor.name for tensor in cut.tensors} == {tensor.name for tensor in whole.tensors}
-    joined = merge(parts[1], tmp_path / "joined.gguf", tool)
+    joined = await asyncio.to_thread(merge, parts[1], tmp_path / "joined.gguf", tool)
     again = resolve(joined)
     assert again.header.split is None
     assert again.tensor_bytes == whole.tensor_bytes

@@ -3,15 +3,16 @@ Cutting a model file into parts, and joining parts: llama.cpp's own llama-gguf-s
 
 The tool writes into a hidden folder beside the result; what it wrote is read and compared with what it was given, and
 only then gets its name. So there is a whole result or none, whatever ends the tool. The original stays as it is.
+The tool ends with us, whatever ends us; the folder that a killed command leaves is removed by the next.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Final
 
 from corral.domain.errors import BadGguf, NoSpace, PlaceFailed, StoreFailed
 from corral.domain.units import format_bytes
+from corral.kit import guarded
 from corral.store.files import ModelFiles, resolve
 from corral.store.gguf.header import Header, TensorInfo
 
@@ -27,6 +29,7 @@ SLOWEST_PER_S: Final = 5_000_000  # bytes: a disk that is slower counts as one t
 _LEAST_S: Final = 60.0
 _MEGABYTE: Final = 1_000_000  # the tool's own M
 _LAST_LINES: Final = 3
+_HIDDEN: Final = ".corral-split-"  # and the number of the process
 _PARTS: Final = re.compile(r"-\d{5}-of-\d{5}$")
 
 
@@ -42,10 +45,10 @@ def find_tool(
         found = which(os.path.expanduser(given))
         if found is None:
             raise PlaceFailed(f"There is no program {given}.", hint=f"Name llama.cpp's {TOOL} with --tool.")
-        return Path(found)
+        return Path(os.path.abspath(found))
     found = which(TOOL)
     if found is not None:
-        return Path(found)
+        return Path(os.path.abspath(found))
     for server in (*servers, "llama-server"):
         there = which(os.path.expanduser(server))
         for path in (Path(there), Path(there).resolve()) if there else ():
@@ -70,10 +73,11 @@ def split(path: Path, folder: Path, most_bytes: int, tool: Path) -> list[Path]:
         raise StoreFailed(f"Parts of {format_bytes(most_bytes)} are too small.", hint="Allow at least 1 MB.")
     if most_bytes >= whole.total_bytes:
         raise StoreFailed(f"{path.name} has {format_bytes(whole.total_bytes)}: that is one part of that size.")
+    stem = _PARTS.sub("", path.stem)
+    _refuse_taken([each for each in _listed(folder) if _PARTS.sub("", each.stem) == stem and _PARTS.search(each.stem)])
     with _place(folder, whole.total_bytes) as place:
-        stem = _PARTS.sub("", path.stem)
         size = f"{most_bytes // _MEGABYTE}M"
-        _run([str(tool), "--split", "--split-max-size", size, str(path), str(place / stem)], place, whole.total_bytes)
+        _run([str(tool), "--split", "--split-max-size", size, str(path), str(place / stem)], whole.total_bytes)
         made = sorted(place.glob("*.gguf"))
         return _keep(made, whole, folder, tool)
 
@@ -83,8 +87,9 @@ def merge(first: Path, target: Path, tool: Path) -> Path:
     parts = resolve(first)
     if parts.header.split is None:
         raise StoreFailed(f"{first.name} is no part of a split model.", hint="There is nothing to join.")
+    _refuse_taken([target])
     with _place(target.parent, parts.total_bytes) as place:
-        _run([str(tool), "--merge", str(parts.path), str(place / target.name)], place, parts.total_bytes)
+        _run([str(tool), "--merge", str(parts.path), str(place / target.name)], parts.total_bytes)
         return _keep([place / target.name], parts, target.parent, tool)[0]
 
 
@@ -93,13 +98,14 @@ def _place(folder: Path, needed_bytes: int) -> Iterator[Path]:
     """A hidden folder for the result; gone afterwards."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _clean(folder)
         free = shutil.disk_usage(folder).free
         if free < needed_bytes:
             raise NoSpace(
                 f"{folder} has {format_bytes(free)} free, {format_bytes(needed_bytes)} are needed.",
                 hint="Free some, or choose another folder.",
             )
-        place = Path(tempfile.mkdtemp(prefix=".corral-split-", dir=folder))
+        place = Path(tempfile.mkdtemp(prefix=f"{_HIDDEN}{os.getpid()}-", dir=folder))
     except OSError as error:
         raise StoreFailed(f"{folder} cannot be written to: {error.strerror or error}.") from error
     try:
@@ -110,28 +116,53 @@ def _place(folder: Path, needed_bytes: int) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _run(argv: list[str], place: Path, n_bytes: int) -> None:
-    log = place / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+def _clean(folder: Path) -> None:
+    """Remove what a process left that is no more. Raises OSError."""
+    for each in _listed(folder):
+        number, dash, _ = each.name.removeprefix(_HIDDEN).partition("-")
+        if each.name.startswith(_HIDDEN) and dash and number.isdecimal() and not _runs(int(number)):
+            shutil.rmtree(each, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
     try:
-        code = process.wait(timeout=_LEAST_S + n_bytes / SLOWEST_PER_S)
-    except subprocess.TimeoutExpired:
-        raise StoreFailed(f"{Path(argv[0]).name} did not end in time.", hint="Is the disk slow, or gone?") from None
-    finally:  # Ctrl-C as well
-        process.kill()
-        process.wait()
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _listed(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _run(argv: list[str], n_bytes: int) -> None:
+    name, deadline_s = Path(argv[0]).name, _LEAST_S + n_bytes / SLOWEST_PER_S
+    try:
+        code, said = asyncio.run(guarded.output(argv, env=os.environ, deadline_s=deadline_s))
+    except TimeoutError:
+        raise StoreFailed(f"{name} did not end in time.", hint="Is the disk slow, or gone?") from None
+    except OSError as error:
+        raise PlaceFailed(
+            f"{argv[0]} cannot be run: {error.strerror or error}.", hint=f"Name llama.cpp's {TOOL} with --tool."
+        ) from error
     if code != 0:
-        said = log.read_text("utf-8", "replace").strip().splitlines()[-_LAST_LINES:]
-        raise StoreFailed(f"{Path(argv[0]).name} failed ({code}): {' / '.join(said) or 'it said nothing'}.")
+        last = said.strip().splitlines()[-_LAST_LINES:]
+        raise StoreFailed(f"{name} failed ({code}): {' / '.join(last) or 'it said nothing'}.")
+
+
+def _refuse_taken(targets: Sequence[Path]) -> None:
+    for target in targets:
+        if os.path.lexists(target):
+            raise StoreFailed(f"{target} is there already.", hint="Remove it, or choose another place.")
 
 
 def _keep(made: Sequence[Path], given: ModelFiles, folder: Path, tool: Path) -> list[Path]:
     """Compare what was made with what was given, and name it; part 1 comes last, so that a set with it is whole."""
     targets = [folder / each.name for each in made]
-    for target in targets:
-        if target.exists():
-            raise StoreFailed(f"{target} is there already.", hint="Remove it, or choose another place.")
+    _refuse_taken(targets)
     if not made or not _same(given, resolve(made[0])):
         raise BadGguf(f"What {tool.name} wrote is not the model that it was given; it was not kept.")
     for each in made:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,6 +46,58 @@ def test_where_the_tool_is_found(tmp_path: Path) -> None:
     nothing: dict[str, str] = {}
     with pytest.raises(PlaceFailed, match="neither on PATH nor beside a llama-server"):
         find_tool(which=nothing.get)
+
+
+def test_a_tool_in_this_folder_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    script(tmp_path / "tool", "exit 3")
+    with pytest.raises(StoreFailed, match=r"tool failed \(3\)"):
+        merge(model(SPLIT), tmp_path / "m.gguf", find_tool("./tool"))
+
+
+def test_a_tool_that_cannot_be_run_is_no_matter_of_the_disk(tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+    tool.write_bytes(b"\x7fELF no program")
+    tool.chmod(0o755)
+    with pytest.raises(PlaceFailed, match="tool cannot be run: Exec format error"):
+        merge(model(SPLIT), tmp_path / "m.gguf", tool)
+
+
+def test_a_place_that_is_taken_needs_no_tool(tmp_path: Path, large: Path) -> None:
+    tool = script(tmp_path / "tool", f'touch "{tmp_path}/ran"')
+    (tmp_path / "m.gguf").touch()
+    (tmp_path / f"{large.stem}-00001-of-00007.gguf").touch()
+    with pytest.raises(StoreFailed, match="is there already"):
+        merge(model(SPLIT), tmp_path / "m.gguf", tool)
+    with pytest.raises(StoreFailed, match="is there already"):
+        split(large, tmp_path, 100_000, tool)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_the_tool_ends_with_us(tmp_path: Path, number: signal.Signals) -> None:
+    tool = script(tmp_path / "tool", f'sleep 60 & echo $! > "{tmp_path}/child"; echo $$ > "{tmp_path}/pid"; wait')
+    out = tmp_path / "out"
+    command = ["models", "merge", str(model(SPLIT)), "--out", str(out / "m.gguf"), "--tool", str(tool)]
+    with subprocess.Popen([sys.executable, "-m", "corral", *command], stderr=subprocess.DEVNULL) as corral:
+        until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("\n"))
+        corral.send_signal(number)
+        corral.wait(10)
+    for name in ("pid", "child"):
+        pid = int((tmp_path / name).read_text())
+        until(lambda pid=pid: not Path(f"/proc/{pid}").exists())  # type: ignore[misc]
+    assert len(list(out.iterdir())) == (number == signal.SIGKILL)
+    (out / f".corral-split-{os.getpid()}-x").mkdir()
+    with pytest.raises(StoreFailed):
+        merge(model(SPLIT), out / "m.gguf", Path("/bin/false"))
+    assert [each.name for each in out.iterdir()] == [f".corral-split-{os.getpid()}-x"], "whose process runs"
+
+
+def until(there: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_a_tool_that_fails_leaves_nothing(tmp_path: Path, large: Path) -> None:
