@@ -263,12 +263,14 @@ def test_a_file_by_its_address(server: HubServer) -> None:
     url = server.file("/files/my model.gguf", LARGE)
     found = plan(server, url.replace(" ", "%20") + "?sig=secret")
     file = found.files[0]
-    assert file.path == f"web/{server.host.replace(':', '_')}/files/my_model.gguf"
+    assert file.path == f"web/{server.host.replace(':', '_')}/files/my_model-abb6c339.gguf"
     assert (file.size_bytes, file.sha256, file.role) == (1004, "", Role.MODEL)
     assert file.url.endswith("?sig=secret") and "secret" not in str(found.reference)
     assert file.etag == f'"{sha256(LARGE)}"'
     download = server.file("/download", LARGE)
-    assert plan(server, f"{download}?id=7").files[0].path.endswith("/download.gguf"), "it is listed, and looked into"
+    assert plan(server, f"{download}?id=7").files[0].path.endswith("/download-f422c82d.gguf"), (
+        "it is listed, and looked into"
+    )
     assert plan(server, download, name="small").files[0].path.endswith("/small.gguf")
     assert "cannot be the name" in refused(NotThere, server, download, name="../x")
 

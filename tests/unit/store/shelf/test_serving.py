@@ -56,7 +56,7 @@ PLACES = {
     "hf.co/o/R/r-Q8_0.gguf": "hf/o/R/r-Q8_0.gguf",
     "hf.co/o/R@v2:Q8_0": "hf/o/R@v2/r-Q8_0.gguf",
     "ollama:tiny:4b": "ollama/registry.ollama.ai/library/tiny/4b/model.gguf",
-    "https://example.org/a/b.gguf?token=1": "web/example.org/a/b.gguf",
+    "https://example.org/a/b.gguf?token=1": "web/example.org/a/b-212b674c.gguf",
 }
 
 
