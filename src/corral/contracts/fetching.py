@@ -24,7 +24,7 @@ class Role(StrEnum):
     MODEL = "model"  # all parts of a split one
     PROJECTOR = "projector"  # llama.cpp: mmproj
     ADAPTER = "adapter"  # LoRA
-    OTHER = "other"  # licence, template, parameters
+    OTHER = "other"  # licence, template, parameters, importance matrix
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,11 +38,12 @@ def list_(
 
     What other programs have fetched can be used where it lies, by its path in the config; `pull` finds it, too.
     """
-    from corral.store.shelf.items import STORE, Kind
+    from corral.contracts.fetching import Role
+    from corral.store.shelf.items import STORE
 
     settings = shelves.settings_of(config)
     root = shelves.root_of(settings)
-    items = [each for each in shelves.items_of(root) if everything or each.kind is Kind.MODEL]
+    items = [each for each in shelves.items_of(root) if everything or each.role is Role.MODEL]
     items.sort(key=lambda item: item.name)
     items += shelves.elsewhere() if everything else []
     users = shelves.all_users(items, shelves.models_of(settings))
@@ -55,7 +56,7 @@ def list_(
     now = time.time()
     rows = [_row(item, users.get(item.key, []), now) for item in items]
     if everything:
-        rows = [(*row, item.place, str(item.kind)) for row, item in zip(rows, items, strict=True)]
+        rows = [(*row, item.place, str(item.role)) for row, item in zip(rows, items, strict=True)]
     output.print_table((*_HEAD, *(("place", "kind") if everything else ())), rows, right=_NUMBERS)
     for item in items:
         if item.problem:
@@ -83,7 +84,7 @@ def show(
     origin = item.origins[0]
     lines = {
         "name": item.name,
-        "kind": str(item.kind),
+        "kind": str(item.role),
         "kept by": "" if item.place == STORE else item.place,
         "problem": item.problem,
         "title": item.title,
@@ -115,7 +116,7 @@ def as_data(item: Item, used_by: Sequence[str]) -> Mapping[str, Any]:
     return {
         "name": item.name,
         "key": item.key,
-        "kind": str(item.kind),
+        "kind": str(item.role),
         "place": item.place,
         "paths": [str(path) for path in item.paths],
         "size_bytes": item.size_bytes,

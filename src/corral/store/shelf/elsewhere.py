@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from msgspec.structs import replace
 
@@ -14,10 +13,8 @@ from corral.domain.references import BadReference, HubReference, parse
 from corral.store.files import part_paths
 from corral.store.known import KnownFiles
 from corral.store.shelf.caches.cached import Cached
-from corral.store.shelf.items import Item, Kind, grouped, named, with_companions
+from corral.store.shelf.items import Item, grouped, named, with_companions
 from corral.store.shelf.origin import VERSION, Origin
-
-_KINDS: Final = {Role.MODEL: Kind.MODEL, Role.PROJECTOR: Kind.PROJECTOR, Role.ADAPTER: Kind.ADAPTER}
 
 
 def items_of(cached: Sequence[Cached], known: KnownFiles) -> list[Item]:
@@ -48,7 +45,7 @@ def _item(parts: Sequence[Cached], known: KnownFiles) -> Item:
         paths=tuple(each.path for each in parts),
         size_bytes=sum(each.size_bytes for each in parts),
         modified_at=max(each.modified_at for each in parts),
-        kind=_KINDS.get(first.role, Kind.OTHER),
+        role=first.role,
         origins=tuple(Origin(VERSION, str(each.reference or ""), "", each.size_bytes, each.sha256) for each in parts),
         place=first.place,
         reference=str(first.reference or ""),

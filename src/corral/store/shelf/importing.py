@@ -28,6 +28,7 @@ from corral.store.fetch.origin import VERSION, Origin
 from corral.store.files import ModelFiles, part_paths, resolve
 from corral.store.gguf.reader import read_header
 from corral.store.shelf.caches.finding import Caches
+from corral.store.shelf.roles import projected_widths, role_by_header
 from corral.store.shelf.verifying import hashed
 from corral.store.sources.choosing import choose, role_of
 from corral.store.sources.listing import ListedFile
@@ -36,7 +37,6 @@ IMPORT: Final = "import"
 _PIECE: Final = 4 * 1024 * 1024
 _UNUSUAL: Final = re.compile(r"[^\w.+@=,()\[\]-]+")
 _LONGEST: Final = 200
-_OTHER_TYPES: Final = ("imatrix", "vocab")
 _NO_LINK: Final = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES)
 
 
@@ -75,7 +75,7 @@ def planned(given: Path, *, name: str = "", root: Path) -> list[Wanted]:
     found = resolve(given)
     if found.path.resolve().is_relative_to(root.resolve()):
         raise Conflict(f"{found.path} is in the store already.")
-    role = _role(found)
+    role = role_by_header(found.header)
     projector = _projector(found) if role is Role.MODEL else None
     stem = _clean(name.removesuffix(".gguf") if name else _stem(found.path))
     if len(found.parts) == 1 and projector is None:
@@ -244,16 +244,6 @@ def _refuse_to_move(wanted: Sequence[Wanted], caches: Caches) -> None:
                     )
 
 
-def _role(model: ModelFiles) -> Role:
-    """By its header."""
-    general = model.header.text("general.type")
-    if general == "adapter" or "adapter.type" in model.header.metadata:
-        return Role.ADAPTER
-    if general == "mmproj" or model.header.architecture == "clip":
-        return Role.PROJECTOR
-    return Role.OTHER if general in _OTHER_TYPES else Role.MODEL
-
-
 def _projector(model: ModelFiles) -> Path | None:
     """The one beside it that is made for vectors of its length; of several the one that a pull would choose."""
     width = model.header.number("embedding_length")
@@ -273,13 +263,12 @@ def _projector(model: ModelFiles) -> Path | None:
     return model.path.with_name(found.path)
 
 
-def _widths(path: Path) -> tuple[object, ...]:
+def _widths(path: Path) -> tuple[int, ...]:
     try:
         header = read_header(path)
     except StoreFailed:
         return ()
-    keys = ("clip.vision.projection_dim", "clip.audio.projection_dim", "clip.projection_dim")
-    return tuple(header.metadata.get(key) for key in keys) if header.architecture == "clip" else ()
+    return projected_widths(header) if header.architecture == "clip" else ()
 
 
 def _stem(path: Path) -> str:

@@ -24,8 +24,9 @@ from corral.store.files import ModelFiles, resolve
 from corral.store.gguf.facts import says
 from corral.store.sealed import Sealed
 from corral.store.shelf import origin as origins
-from corral.store.shelf.items import Item, Kind, grouped, named, reference_of, wanted_name, with_companions
+from corral.store.shelf.items import Item, grouped, named, reference_of, wanted_name, with_companions
 from corral.store.shelf.origin import Origin
+from corral.store.shelf.roles import projected_widths, role_by_header
 from corral.store.shelf.walk import Seen, Walked, walk
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,6 @@ logger = logging.getLogger(__name__)
 INDEX: Final = ".index"
 CHANGED_LINK: Final = "It is a link to another program's file, which has changed since: remove it and pull it again."
 _LARGEST: Final = 256 * 1024 * 1024
-_OTHER_TYPES: Final = ("imatrix", "vocab")
 
 Stamp = tuple[str, int, int, int]
 """Path, size, mtime in ns, and that of its origin (0: it has none)."""
@@ -43,7 +43,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one reading of all parts gave."""
 
     stamps: tuple[Stamp, ...]
-    kind: Kind = Kind.MODEL
+    role: Role = Role.MODEL
     architecture: str = ""
     title: str = ""
     parameters: int | None = None
@@ -94,16 +94,16 @@ class Index:
             said and said.linked and not is_there(self.root / stamp[0]) for said, stamp in zip(own, stamps, strict=True)
         )
         reference = reference_of(key, stamps[0][0], own[0])
-        kind = Kind.ADAPTER if own[0] is not None and own[0].role == Role.ADAPTER else before.kind
+        role = Role.ADAPTER if own[0] is not None and own[0].role == Role.ADAPTER else before.role
         return msgspec.structs.replace(
             before,
             stamps=stamps,
-            kind=kind,
+            role=role,
             problem=before.problem or (CHANGED_LINK if changed else ""),
             licence=next((each.licence for each in own if each and each.licence), before.licence),
             origins=own,
             reference=reference,
-            wanted=wanted_name(kind, stamps[0][0].rpartition("/")[2], reference),
+            wanted=wanted_name(role, stamps[0][0].rpartition("/")[2], reference),
         )
 
     def _read_anew(self, stamps: tuple[Stamp, ...]) -> Entry:
@@ -114,17 +114,17 @@ class Index:
         except StoreFailed as error:
             return Entry(stamps, problem=error.sentence())
         base = says(files.header, files.tensors, size_bytes=files.total_bytes).base
-        kind = _kind(files)
+        role = role_by_header(files.header)
         return Entry(
             stamps,
-            kind=kind,
+            role=role,
             architecture=base.architecture,
             title=base.name,
             parameters=base.parameters,
             quantisation=base.quantisation,
             context_tokens=base.trained_context_tokens,
             licence=base.license,
-            width=_width(files) if kind is Kind.PROJECTOR else base.embedding_length,
+            width=next(iter(projected_widths(files.header)), None) if role is Role.PROJECTOR else base.embedding_length,
         )
 
     def _origin(self, path: str) -> Origin | None:
@@ -139,7 +139,7 @@ class Index:
             paths=tuple(self.root / stamp[0] for stamp in entry.stamps),
             size_bytes=sum(max(0, stamp[1]) for stamp in entry.stamps),
             modified_at=max(stamp[2] for stamp in entry.stamps) / 1e9,
-            kind=entry.kind,
+            role=entry.role,
             architecture=entry.architecture,
             title=entry.title,
             parameters=entry.parameters,
@@ -158,23 +158,6 @@ def _stamp(seen: Seen, walked: Walked) -> Stamp:
     folder, slash, name = seen.path.rpartition("/")
     at = walked.origins.get(f"{folder}{slash}{origins.name_of(name)}", 0)
     return seen.path, seen.size_bytes, seen.mtime_ns, at
-
-
-def _kind(files: ModelFiles) -> Kind:
-    general = files.header.text("general.type")
-    if general == "adapter" or "adapter.type" in files.header.metadata:
-        return Kind.ADAPTER
-    if files.header.architecture == "clip" or general == "mmproj":
-        return Kind.PROJECTOR
-    return Kind.OTHER if general in _OTHER_TYPES else Kind.MODEL
-
-
-def _width(projector: ModelFiles) -> int | None:
-    for key in ("clip.vision.projection_dim", "clip.audio.projection_dim", "clip.projection_dim"):
-        value = projector.header.metadata.get(key)
-        if isinstance(value, int):
-            return value
-    return None
 
 
 def _load(path: Path) -> dict[str, Entry]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
+from corral.contracts.fetching import Role
 from corral.domain.references import (
     BadReference,
     FileReference,
@@ -30,15 +30,6 @@ STORE: Final = "store"
 _BEST: Final = ("F16", "BF16")  # of projectors
 
 
-class Kind(StrEnum):
-    """What a file is for."""
-
-    MODEL = "model"
-    PROJECTOR = "projector"  # llama.cpp: mmproj
-    ADAPTER = "adapter"  # LoRA
-    OTHER = "other"  # such as an importance matrix
-
-
 class Item(msgspec.Struct, frozen=True, gc=False):
     """
     One model with all its parts, or what goes with one.
@@ -53,7 +44,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     size_bytes: int
     modified_at: float  # seconds since 1970
     name: str = ""
-    kind: Kind = Kind.MODEL
+    role: Role = Role.MODEL
     architecture: str = ""
     title: str = ""
     parameters: int | None = None
@@ -117,8 +108,8 @@ def named(items: Sequence[Item]) -> list[Item]:
     taken: set[str] = set()
     keys = {item.key for item in items}
     names: dict[str, str] = {}
-    for item in sorted(items, key=lambda each: (each.kind is not Kind.MODEL, each.modified_at, each.key)):
-        wanted = item.wanted or wanted_name(item.kind, item.path.name, item.reference)
+    for item in sorted(items, key=lambda each: (each.role is not Role.MODEL, each.modified_at, each.key)):
+        wanted = item.wanted or wanted_name(item.role, item.path.name, item.reference)
         if wanted in taken or (wanted in keys and wanted != item.key):
             wanted = model_name(item.key)
         number, free = 2, wanted
@@ -129,10 +120,10 @@ def named(items: Sequence[Item]) -> list[Item]:
     return [replace(item, name=names[item.key]) for item in items]
 
 
-def wanted_name(kind: Kind, file: str, came_by: str) -> str:
+def wanted_name(role: Role, file: str, came_by: str) -> str:
     """After the reference that it came by, else after its file."""
     reference: Reference | None = None
-    if came_by and kind is Kind.MODEL:
+    if came_by and role is Role.MODEL:
         with contextlib.suppress(BadReference):
             reference = parse(came_by)
     if reference is None or isinstance(reference, FileReference):
@@ -162,16 +153,16 @@ def with_companions(
     """
     beside: dict[object, list[Item]] = {}
     for item in items:
-        if item.kind in (Kind.PROJECTOR, Kind.ADAPTER) and not item.problem:
+        if item.role in (Role.PROJECTOR, Role.ADAPTER) and not item.problem:
             beside.setdefault(group(item), []).append(item)
     beside.pop(None, None)
     if not beside:
         return list(items)
-    return [_accompanied(item, beside.get(group(item), [])) if item.kind is Kind.MODEL else item for item in items]
+    return [_accompanied(item, beside.get(group(item), [])) if item.role is Role.MODEL else item for item in items]
 
 
 def _accompanied(model: Item, there: Sequence[Item]) -> Item:
-    projectors = [each for each in there if each.kind is Kind.PROJECTOR]
+    projectors = [each for each in there if each.role is Role.PROJECTOR]
     return replace(model, projector=_projector(model, projectors), adapters=_adapters(model, there))
 
 
@@ -179,7 +170,7 @@ def _adapters(model: Item, there: Sequence[Item]) -> tuple[Path, ...]:
     """Only a model of Ollama's is one with its adapters: in a folder of the hub they are for whoever chooses them."""
     if not model.reference.startswith("ollama:"):
         return ()
-    paths = (each.path for each in there if each.kind is Kind.ADAPTER and each.reference == model.reference)
+    paths = (each.path for each in there if each.role is Role.ADAPTER and each.reference == model.reference)
     return tuple(sorted(paths, key=lambda path: (len(path.name), path.name)))
 
 

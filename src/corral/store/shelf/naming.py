@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
+from corral.contracts.fetching import Role
 from corral.domain.references import BadReference, HubReference, Reference, is_reference, parse
-from corral.store.shelf.items import Item, Kind, key_of
+from corral.store.shelf.items import Item, key_of
 from corral.store.sources.quants import quant_of
 
 
@@ -19,7 +20,7 @@ def meant(word: str, items: Sequence[Item]) -> list[Item]:
     for way in (_of_name, _of_key, _of_path, _of_reference):
         found = way(word, items)
         if found:
-            return [each for each in found if each.kind is Kind.MODEL] or found
+            return [each for each in found if each.role is Role.MODEL] or found
     return []
 
 

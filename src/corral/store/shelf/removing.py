@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from corral.contracts.fetching import Role
 from corral.domain.errors import Conflict, FileMissing, StoreFailed
 from corral.domain.references import BadReference, HubReference, OllamaReference, parse
 from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, place
 from corral.store.fetch.lock import lock
-from corral.store.shelf.items import STORE, Item, Kind, home_of
+from corral.store.shelf.items import STORE, Item, home_of
 from corral.store.shelf.origin import Origin
 from corral.store.shelf.walk import Walked
 
@@ -37,7 +38,7 @@ def planned(root: Path, wanted: Sequence[Item], items: Sequence[Item], walked: W
     the last model that they could belong to; what somebody put there himself stays.
     """
     gone = {item.key for item in wanted}
-    stay = {home_of(other.key) for other in items if other.kind is Kind.MODEL and other.key not in gone}
+    stay = {home_of(other.key) for other in items if other.role is Role.MODEL and other.key not in gone}
     sizes = {seen.path: max(0, seen.size_bytes) for seen in (*walked.models, *walked.others)}
     taken = {_below(root, path) for item in wanted if item.place == STORE for path in item.paths}
     plans: list[Removal] = []
@@ -47,9 +48,9 @@ def planned(root: Path, wanted: Sequence[Item], items: Sequence[Item], walked: W
         own = [_below(root, path) for path in item.paths]
         home = home_of(item.key)
         with_it = [_below(root, path) for path in item.adapters]
-        later = any(other.kind is Kind.MODEL and home_of(other.key) == home for other in wanted[number + 1 :])
-        if item.kind is Kind.MODEL and home not in stay and not later:
-            models = [other for other in wanted if other.kind is Kind.MODEL and home_of(other.key) == home]
+        later = any(other.role is Role.MODEL and home_of(other.key) == home for other in wanted[number + 1 :])
+        if item.role is Role.MODEL and home not in stay and not later:
+            models = [other for other in wanted if other.role is Role.MODEL and home_of(other.key) == home]
             with_it += _came_along(root, models, home, items, walked)
         own += [path for path in dict.fromkeys(with_it) if path not in taken]
         taken.update(own)
@@ -63,7 +64,7 @@ def _came_along(root: Path, models: Sequence[Item], home: str, items: Sequence[I
     found = [
         _below(root, path)
         for other in items
-        if other.kind is Kind.PROJECTOR and home_of(other.key) == home
+        if other.role is Role.PROJECTOR and home_of(other.key) == home
         if _fetched(other.origins[0]) and _place(other.reference) in places
         for path in other.paths
     ]

@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
+from corral.contracts.fetching import Role
 from corral.domain.errors import CorralError
 from corral.domain.fleet import ModelSpec
 from corral.domain.storage import StoredModel, StoreSpec
 from corral.kit.tasks import Tasks
 from corral.store.shelf.index import Index
-from corral.store.shelf.items import Item, Kind, model_name
+from corral.store.shelf.items import Item, model_name
 from corral.store.shelf.pulled import pulled_names
 from corral.store.shelf.walk import Walked, walk
 from corral.store.supply import store_supply, with_files
@@ -58,7 +59,7 @@ def stored_models(spec: StoreSpec, models: Collection[ModelSpec]) -> list[Stored
 
 
 def _servable(index: Index, walked: Walked) -> list[Item]:
-    found = [item for item in index.items_of(walked) if item.kind is Kind.MODEL and not item.problem]
+    found = [item for item in index.items_of(walked) if item.role is Role.MODEL and not item.problem]
     return sorted(found, key=lambda each: each.name)
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from corral.contracts.fetching import Role
 from corral.domain.references import FileReference, suggested_name
 from corral.domain.storage import StoreSpec
 from corral.store.files import ModelFiles, resolve
 from corral.store.shelf import origin
 from corral.store.shelf.index import INDEX, Index
-from corral.store.shelf.items import Item, Kind
+from corral.store.shelf.items import Item
 from corral.store.shelf.origin import VERSION, Origin
 from corral.store.shelf.serving import stored_models
 from tests.models import ADA, BEN, SPLIT, model
@@ -61,7 +62,7 @@ def test_a_store_that_is_not_there_is_empty_and_is_not_made(tmp_path: Path) -> N
 def test_what_a_file_says_is_in_the_list(tmp_path: Path) -> None:
     put(tmp_path, "hf/org/Ada-GGUF/ada-Q4.gguf")
     (ada,) = Index(tmp_path).items()
-    assert (ada.name, ada.key, ada.kind) == ("ada-q4", "hf/org/Ada-GGUF/ada-Q4", Kind.MODEL)
+    assert (ada.name, ada.key, ada.role) == ("ada-q4", "hf/org/Ada-GGUF/ada-Q4", Role.MODEL)
     assert (ada.title, ada.architecture, ada.problem) == ("Ada", "llama", "")
     assert ada.size_bytes == model(ADA).stat().st_size
     assert ada.parameters and ada.context_tokens
@@ -262,7 +263,7 @@ def test_a_projector_above_a_model_is_its_own_unless_there_is_a_nearer_one(tmp_p
         kit.put(tmp_path / place, model(ADA))
     for place in ("hf/o/R/mmproj-F16.gguf", "hf/o/R/Q8_0/mmproj-near.gguf", "import/mmproj.gguf"):
         kit.put(tmp_path / place, projector())
-    found = {item.path.name: item.projector for item in Index(tmp_path).items() if item.kind is Kind.MODEL}
+    found = {item.path.name: item.projector for item in Index(tmp_path).items() if item.role is Role.MODEL}
     assert found == {
         "ada-Q4_K_M.gguf": tmp_path / "hf/o/R/mmproj-F16.gguf",
         "ada-Q8_0.gguf": tmp_path / "hf/o/R/Q8_0/mmproj-near.gguf",

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from corral.contracts.fetching import Progress
+from corral.contracts.fetching import Progress, Role
 from corral.domain.errors import BadGguf, Conflict, FetchStopped, FileMissing, NoSpace, StoreFailed
 from corral.domain.storage import StoreSpec
 from corral.store.fetch.disk import Beside
@@ -25,7 +25,7 @@ from corral.store.shelf.caches.finding import Caches
 from corral.store.shelf.elsewhere import items_of
 from corral.store.shelf.importing import How
 from corral.store.shelf.index import Index
-from corral.store.shelf.items import Item, Kind
+from corral.store.shelf.items import Item
 from corral.store.shelf.origin import Origin
 from corral.store.shelf.serving import stored_models
 from corral.store.shelf.verifying import Verdict, verify
@@ -102,7 +102,7 @@ def test_an_adapter_is_a_part_of_its_model_and_goes_with_it(tmp_path: Path) -> N
     folder = tuned(tmp_path)
     item = item_of(tmp_path, "tuned")
     assert item.adapters == (tmp_path / folder / "adapter.gguf",)
-    assert [each.kind for each in Index(tmp_path).items() if each.name != "tuned"] == [Kind.ADAPTER]
+    assert [each.role for each in Index(tmp_path).items() if each.name != "tuned"] == [Role.ADAPTER]
     (served,) = stored_models(StoreSpec(str(tmp_path)), ())
     assert (served.name, served.adapters) == ("tuned", (str(item.adapters[0]),))
     assert gc.find(tmp_path, older_s=0.0, now=time.time() + 10 * DAY) == [], "nobody throws it away"
