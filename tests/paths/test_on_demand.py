@@ -185,8 +185,10 @@ async def test_who_cannot_help_it_is_not_asked_to_come_back_and_it_heals(
 async def test_a_pinned_model_without_leave_is_no_line_a_second(
     hub: HubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with corral({"a": wanting(auto_download=False, pin=True)}, store=store(hub, tmp_path)):
+    async with corral({"a": wanting(auto_download=False, pin=True)}, store=store(hub, tmp_path)) as running:
         await asyncio.sleep(2.5)
+        metrics = (await running.http.get("/metrics")).text
+    assert 'corral_fetches_total{model="a",outcome="failed"} 2.0' in metrics, "at once, and after a second"
     assert sum("Failed to download" in record.getMessage() for record in caplog.records) == 1
 
 

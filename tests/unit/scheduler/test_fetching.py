@@ -139,6 +139,62 @@ def test_a_pinned_model_tries_again_by_itself() -> None:
     assert s.wait(1.1) == ["fetch a"]
 
 
+def test_a_pinned_model_that_may_not_be_fetched_is_looked_at_less_and_less() -> None:
+    s = Script(absent("a", pin=True))
+    told = []
+    for delay_s in (1, 2, 4, 8, 16, 32, 60, 60):
+        s.fetch_failed("a", FetchRefused("It is not here, and auto_download is off."))
+        assert s.view("a").retry_at == s.now + delay_s
+        assert s.wait(delay_s - 0.1) == []
+        assert s.wait(0.2) == ["fetch a"]
+        told.append(("a", "failed", 0))
+    assert s.fetches_told() == told
+
+
+def test_who_asks_for_a_pinned_model_once_it_is_mended_does_not_wait_for_its_next_look() -> None:
+    s = Script(absent("a", pin=True))
+    for delay_s in (1, 2, 4, 8):
+        s.fetch_failed("a", FetchRefused())
+        s.wait(delay_s)
+    s.fetch_failed("a", FetchRefused())
+    assert s.ask(1, "a") == ["refuse 1 fetch_refused"]
+    s.wait(1.1)
+    assert s.ask(2, "a") == ["fetch a"]
+    assert s.fetch_failed("a", FetchRefused()) == ["refuse 2 fetch_refused"]
+    assert s.wait(31.9) == [], "that brought no look forward"
+    assert s.wait(0.2) == ["fetch a"]
+    s.came("a", fetched=0)
+    s.surveyed(s.asked_about["a"])
+    s.fail("a", FileMissing())
+    s.wait(2)
+    s.fetch_failed("a", FetchRefused())
+    assert s.view("a").retry_at == s.now + 1, "what was before the files were here is over"
+
+
+def test_another_failure_begins_the_looks_at_a_refusal_anew() -> None:
+    s = Script(absent("a", pin=True))
+    for delay_s in (1, 2):
+        s.fetch_failed("a", FetchRefused())
+        s.wait(delay_s)
+    s.fetch_failed("a", NotThere())
+    assert s.view("a").retry_at == s.now + 2, "a refusal counts as one failure, however many there were"
+    s.wait(2)
+    s.fetch_failed("a", FetchRefused())
+    assert s.view("a").retry_at == s.now + 1
+
+
+def test_unload_forgets_refusals() -> None:
+    s = Script(absent("a", pin=True))
+    for delay_s in (1, 2, 4):
+        s.fetch_failed("a", FetchRefused())
+        s.wait(delay_s)
+    s.unload("a")
+    assert s.view("a").retry_at is None
+    s.ask(1, "a")
+    s.fetch_failed("a", FetchRefused())
+    assert s.view("a").retry_at == s.now + 1
+
+
 def test_unloading_ends_the_fetch_and_its_late_news_count_no_more() -> None:
     s = Script(absent("a", pin=True))
     s.ask(1, "a")

@@ -15,28 +15,47 @@ from corral.scheduler.policy.backoff import FORGIVEN, backoff_s, died_early
 def note_failure(world: World, model: ModelState, error: CorralError) -> None:
     """All who wait get the error; the Model is left alone for its back-off, which doubles from failure to failure."""
     model.failures += 1
+    model.refusals = 0
     permanent = isinstance(error, StartFailed) and error.permanent
     delay_s = backoff_s(model.failures, world.limits, permanent=permanent)
+    _leave_alone(world, model, error, delay_s, delay_s)
+
+
+def note_refusal(world: World, model: ModelState, error: CorralError) -> None:
+    """
+    The same where Corral itself does not fetch its files: who asks once that is mended need not wait long.
+
+    Nobody was bothered, so requests never wait longer than after a first failure. Without a request it is looked at
+    less and less often: what refuses is mended by hand, or not at all.
+    """
+    model.refusals += 1
+    model.failures = 1
+    first_s, alone_s = (backoff_s(count, world.limits, permanent=False) for count in (1, model.refusals))
+    _leave_alone(world, model, error, first_s, alone_s)
+
+
+def _leave_alone(world: World, model: ModelState, error: CorralError, delay_s: float, alone_s: float) -> None:
     model.error = error
-    model.retry_at = world.now + delay_s
+    model.retry_at, model.alone_at = world.now + delay_s, world.now + alone_s
     model.preload = False
     refuse_waiters(world, model, lambda: again(error, retry_after_s=delay_s))
     if model.pinned and not model.held:
-        world.timers.ask(model, model.retry_at)
+        world.timers.ask(model, model.alone_at)
     world.touch(model)
 
 
 def forgive(model: ModelState) -> None:
     """It is another now: whatever made it fail may be mended."""
-    model.failures, model.retry_at, model.error, model.cramped = 0, None, None, False
+    model.failures, model.refusals, model.retry_at, model.error, model.cramped = 0, 0, None, None, False
 
 
 def retry_pinned(world: World, model: ModelState) -> None:
     """FAILED -> STARTING: a pinned Model comes back without a request, once its back-off is over."""
     if model.retry_at is None or not model.pinned or model.held:
         return
-    if world.now < model.retry_at:
-        world.timers.ask(model, model.retry_at)
+    assert model.alone_at is not None
+    if world.now < model.alone_at:
+        world.timers.ask(model, model.alone_at)
         return
     model.retry_at = None
     world.touch(model)

@@ -18,7 +18,7 @@ from corral.domain.commands import EndFetch
 from corral.domain.errors import FetchRefused
 from corral.domain.events import FetchFinished, FetchProgressed, FilesCame, FilesFailed
 from corral.scheduler.machine import wishes
-from corral.scheduler.machine.failing import forgive, note_failure
+from corral.scheduler.machine.failing import forgive, note_failure, note_refusal
 from corral.scheduler.machine.leasing import again, refuse_waiters
 from corral.scheduler.machine.state import ModelState, World
 
@@ -40,6 +40,7 @@ def came(world: World, event: FilesCame) -> None:
     old = model.spec
     model.spec = dataclasses.replace(old, source=event.source)
     model.surveyed = model.asked_about = False
+    model.refusals = 0
     wishes.fleet_changed(world, model, old)
     follow(world, model)
     for each in (model, *_others(world, model)):
@@ -56,9 +57,8 @@ def failed(world: World, event: FilesFailed) -> None:
     if model is None:
         return
     world.tell(FetchFinished(model.name, "failed", event.fetched_bytes, event.seconds))
-    if isinstance(event.error, FetchRefused):
-        model.failures = 0  # nobody was bothered: who has mended it need not wait long
-    note_failure(world, model, event.error)
+    note = note_refusal if isinstance(event.error, FetchRefused) else note_failure
+    note(world, model, event.error)
     for way in _others(world, model):
         if way.spec.source.wanting:
             refuse(world, way)

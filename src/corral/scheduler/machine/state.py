@@ -180,8 +180,10 @@ class ModelState:
     held: bool = False  # pinned, but unloaded by hand: stays down until someone asks
     removed: bool = False  # not in the Fleet any more; serves those it has
     failures: int = 0
+    refusals: int = 0  # to fetch its files, in a row
     load_s: float | None = None  # what its last load took, also one of an earlier Corral
     retry_at: float | None = None  # no start before this time
+    alone_at: float | None = None  # the same for a start that nobody asks for; it counts while `retry_at` does
     error: CorralError | None = None  # why it failed
 
     @property

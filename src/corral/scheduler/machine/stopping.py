@@ -14,7 +14,7 @@ from corral.domain.errors import NoMemory, ShuttingDown, Unloaded
 from corral.domain.events import Evicted, InstanceStopped, KeepWanted, LeaseReleased, LoadFinished, UnloadWanted
 from corral.domain.instance import InstanceState
 from corral.scheduler.machine import fetching, leasing, wishes
-from corral.scheduler.machine.failing import note_failure
+from corral.scheduler.machine.failing import forgive, note_failure
 from corral.scheduler.machine.state import DRAINING, READY, STARTING, STOPPING, Alarm, Instance, World
 from corral.scheduler.policy import memory
 from corral.scheduler.policy.groups import must_leave
@@ -143,7 +143,7 @@ def unload(world: World, event: UnloadWanted) -> None:
         leasing.refuse_waiters(world, model, lambda name=model.name: Unloaded(_unloaded(name)))  # type: ignore[misc]
         model.held = True
         model.preload = False
-        model.retry_at, model.error, model.failures, model.cramped = None, None, 0, False
+        forgive(model)
         fetching.end(world, model)
         alive = [model.current] if model.current else []
         for instance in [*alive, *model.leaving.values()]:

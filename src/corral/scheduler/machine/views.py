@@ -84,6 +84,12 @@ def _running(model: ModelState, instance: Instance) -> InstanceView:
     )
 
 
+def _next_try(model: ModelState) -> float | None:
+    """By itself, where it does that; else by the next who asks."""
+    alone = model.retry_at is not None and model.pinned and not model.held
+    return model.alone_at if alone else model.retry_at
+
+
 def _absent(model: ModelState) -> InstanceView:
     last, fetch = model.last, _fetch(model)
     return InstanceView(
@@ -98,7 +104,7 @@ def _absent(model: ModelState) -> InstanceView:
         load_s=last.load_s if last else None,
         service_s=model.service_s(),
         failures=model.failures,
-        retry_at=model.retry_at,
+        retry_at=_next_try(model),
         error=model.error.sentence() if model.error else "",
         pinned=model.pinned,
         wanted=(model.pinned and not model.held) or model.preload,
