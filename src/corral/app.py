@@ -189,7 +189,7 @@ class Corral:
             self._engines,
             host=lambda: (self.watch.last.devices, self._budgets.in_force),
             charges=charged,
-            ram=RamBandwidth(Path(cache_dir(os.environ)) / "bandwidth.json"),
+            ram=RamBandwidth(Path(cache_dir(os.environ)) / "bandwidth"),
             access=lambda: access(self.settings.store, os.environ),
             supply=self._supply,
         )

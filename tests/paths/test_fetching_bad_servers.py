@@ -165,6 +165,25 @@ def test_servers_whose_tags_differ_do_not_matter_where_a_hash_decides(tmp_path: 
         assert whole(puller(tmp_path).fetch(plan_for(f"{server.origin}/model.bin")))
 
 
+@pytest.mark.parametrize("fresh", ['"another node"', ""])
+def test_what_has_come_is_gone_on_with_from_a_server_that_tags_it_otherwise(tmp_path: Path, fresh: str) -> None:
+    etag = '"one node"'
+    with FileServer(lambda ask: of_file(ask, DATA, etag=etag, per_s=5e6)) as server:
+        begun(tmp_path, server)
+        etag, sent = fresh, server.sent_bytes
+        assert whole(puller(tmp_path).fetch(plan_for(f"{server.origin}/model.bin")))
+        assert server.sent_bytes - sent < 0.8 * SIZE, "what had come was thrown away"
+
+
+def test_parts_of_several_files_are_fetched_anew_once_and_no_more(tmp_path: Path) -> None:
+    serve = Counted(lambda number, ask: of_file(ask, (DATA, OTHER)[number % 2], etag=f'"{number % 2}"'))
+    with FileServer(serve) as server:
+        with pytest.raises(WrongContent, match="SHA-256"):
+            puller(tmp_path).fetch(plan_for(f"{server.origin}/model.bin"))
+        assert server.sent_bytes == 2 * SIZE
+    assert left(tmp_path) == []
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("data", [DATA[:-1], DATA + b"x", b""])
 def test_a_file_of_another_length_than_promised_is_refused(tmp_path: Path, data: bytes, ranges: bool) -> None:

@@ -183,7 +183,7 @@ def fitting_of(settings: Settings) -> Fitting:
         reading.engines(),
         host=host,
         charges=charged,
-        ram=RamBandwidth(cache / "bandwidth.json"),
+        ram=RamBandwidth(cache / "bandwidth"),
         access=lambda: access(settings.store, os.environ),
         supply=store_supply(settings.store, os.environ),
     )

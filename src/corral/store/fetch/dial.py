@@ -24,9 +24,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from corral.domain.errors import FetchFailed, FetchRefused, FetchStopped
+from corral.store.fetch.addresses import IpAddress
 from corral.store.fetch.patience import LOOK_S, Patience, Stop
 from corral.store.fetch.proxy import Proxy, proxy_for
-from corral.store.fetch.rules import IpAddress, Target, WebRules, check_address
+from corral.store.fetch.rules import Target, WebRules, check_address
 from corral.store.fetch.wire import HEAD_S, Incoming, Interrupted, Wire
 
 CONNECT_S: Final = 10.0  # for each address of a name, and for the handshake of https

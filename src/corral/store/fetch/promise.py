@@ -10,6 +10,7 @@ What an answer to a question for a part costs, where some of the file is here al
     all of it, by its length and tag        nothing: asked again, and the second time in a row taken as one stream
     a page, or something of another length  nothing: asked again, and refused in the end
     a part or all of another version        what has come: from the beginning
+    the same under another tag              nothing, where a hash is known: it judges all of it in the end
 """
 
 from __future__ import annotations
@@ -79,11 +80,10 @@ class Said(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """`etags`: whether another ETag means another file. `wholes`: how often in a row all of it came, not a part."""
+    """`wholes`: how often in a row all of it came, not a part."""
 
     file: RemoteFile
     identity: Identity
-    etags: bool = True
     wholes: int = 0
 
     @staticmethod
@@ -107,13 +107,14 @@ class Promise:
         return self.wholes >= SHOWN
 
     @property
+    def by_tag(self) -> bool:
+        """Whether another ETag means another file: where a hash is known it decides, for mirrors tag as they like."""
+        return not self.file.sha256
+
+    @property
     def headers(self) -> dict[str, str]:
         """What to ask with, so that no part of another file comes."""
-        return {"If-Range": self.identity.etag} if self.identity.etag and self.etags else {}
-
-    def afresh(self, *, changed: bool = False) -> Promise:
-        """What its source says, once more. Servers of one file may differ in tags: after a change a hash decides."""
-        return replace(Promise.of(self.file), etags=self.etags and not (changed and self.file.sha256))
+        return {"If-Range": self.identity.etag} if self.identity.etag and self.by_tag else {}
 
     def resumed(self, found: Identity) -> Promise | None:
         """With what an earlier fetch knew, where that was of this very file; the server is asked, by If-Range."""
@@ -150,8 +151,12 @@ class Promise:
             raise Unparted(FetchFailed(f"{answer.target.shown} gives all of the file instead of a part of it."))
         if answer.first_byte != at:
             raise odd(answer, "sent another part than was asked for")
-        if self.etags and answer.etag != self.identity.etag:
+        if self.by_tag and answer.etag != self.identity.etag:
             raise Changed("its ETag is another one")
+
+    def other_tag(self, answer: Said) -> bool:
+        """Whether it says that it is of another version; saying nothing is no such word."""
+        return "" not in (answer.etag, self.identity.etag) and answer.etag != self.identity.etag
 
     def _check_page(self, answer: Said) -> None:
         if answer.is_page and not self.file.path.endswith((".html", ".htm")):
@@ -166,17 +171,13 @@ class Promise:
             return
         if self.file.size_bytes is not None and not begun:
             raise self.broken(f"it has {size:,} bytes, not {self.file.size_bytes:,}")
-        if self.file.size_bytes is not None or (answer.status == 200 and not self._other_tag(answer)):
+        if self.file.size_bytes is not None or (answer.status == 200 and not self.other_tag(answer)):
             raise Broken(self.refused(f"it has {size:,} bytes, not {self.size:,}"))
         raise Changed("its size is another one")
 
     def _check_tag(self, answer: Said) -> None:
-        if self._other_tag(answer):
+        if self.by_tag and self.other_tag(answer):
             raise Changed("its ETag is another one")
-
-    def _other_tag(self, answer: Said) -> bool:
-        """Whether it says that it is another version; saying nothing is no such word."""
-        return self.etags and "" not in (answer.etag, self.identity.etag) and answer.etag != self.identity.etag
 
     def check_stream(self, answer: Said) -> None:
         """See that its end will be noticed, by somebody. Raises Worthless."""

@@ -37,6 +37,7 @@ class Receiving:
     room: Callable[[int], None]
     stop: Stop
     answered: bool = False  # once it was, a host that is not there is taken to be there soon
+    mixed: bool = False  # whether parts have come under several tags: perhaps of several files
     _direct: str = ""  # where redirects led to
 
     def begin(self, segment: Segment, line: Line) -> Answer:
@@ -161,6 +162,8 @@ class Receiving:
     def _segment(self, segment: Segment, answer: Answer | None, line: Line, buffer: memoryview) -> None:
         with answer or self._asked(segment, line) as answer:
             self.promise.check_part(answer, segment.at)
+            if self.promise.other_tag(answer):
+                self.mixed = True
             assert segment.end is not None
             while segment.at < segment.end:
                 try:

@@ -16,16 +16,12 @@ from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
 from corral.domain.errors import FetchRefused
+from corral.store.fetch.addresses import IpAddress, is_public
 
 PORTS: Final = {"http": 80, "https": 443}
 LONGEST_URL: Final = 16 * 1024  # signed addresses have two kilobytes of it
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-_PROTOCOLS: Final = ipaddress.ip_network("192.0.0.0/24")  # not every Python knows all of it as IANA does
-_PUBLIC_PROTOCOLS: Final = frozenset(ipaddress.ip_address(each) for each in ("192.0.0.9", "192.0.0.10"))
 _PATH: Final = "/%:@!$&'()*+,;=~-._"
 _QUERY: Final = _PATH + "?[]|"
-
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,21 +167,6 @@ def check_address(rules: WebRules, target: Target, address: IpAddress) -> None:
 def is_trusted(rules: WebRules, target: Target) -> bool:
     """Whether the operator named this origin himself."""
     return target.origin in rules.trusted
-
-
-def is_public(address: IpAddress) -> bool:
-    """Whether anybody on the internet could reach it; an IPv4 address inside of an IPv6 one counts as itself."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inside = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if address in _NAT64:
-            inside = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inside is not None:
-            return is_public(inside)
-        if address.is_site_local:
-            return False
-    elif address in _PROTOCOLS:
-        return address in _PUBLIC_PROTOCOLS
-    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 def origin_of(url: str) -> str:

@@ -54,6 +54,7 @@ class Transfer:
     _promise: Promise = field(init=False)
     _board: Board = field(init=False)  # what of it is there
     _restarts: int = 0
+    _mixed: bool = False  # whether what has come since the beginning may be of several files
 
     def __post_init__(self) -> None:
         self._begin(Promise.of(self.file))
@@ -62,8 +63,9 @@ class Transfer:
         """
         Return when all has come and its hash, where one is known, is right.
 
-        A wrong hash of what was begun earlier is tried once more from the beginning. Raises FetchFailed (WrongContent
-        when nothing is kept), FetchStopped, NoSpace and StoreFailed; but for WrongContent what has come is kept.
+        A wrong hash of what was begun earlier, or came under several tags, is tried once more from the beginning.
+        Raises FetchFailed (WrongContent when nothing is kept), FetchStopped, NoSpace and StoreFailed; but for
+        WrongContent what has come is kept.
         """
         with opened(self.disk, self.folder, Beside.of(self.file.path.rpartition("/")[2])) as part:
             try:
@@ -77,17 +79,19 @@ class Transfer:
         if not self._resumed(part):
             part.clear()
         self.told(self._board.done_bytes, self._promise.size, "fetching")  # who is told counts what comes from here on
+        earlier, again = self._board.done_bytes, False
         while True:
-            earlier = self._board.done_bytes
             digest = self._attempts(part)
             if not self.file.sha256 or digest == self.file.sha256:
                 part.sync()
                 return Arrived(self._board.size or 0, digest, self._promise.identity.etag)
-            if not earlier:
+            if again or not (earlier or self._mixed):
                 raise self._promise.broken(f"its SHA-256 is {digest}, not {self.file.sha256}")
-            logger.warning("%s: what came earlier is damaged; once more from the beginning", self.file.path)
+            why = "what came earlier is damaged" if earlier else "its parts were not of one file"
+            logger.warning("%s: %s; once more from the beginning", self.file.path, why)
             part.clear()
-            self._begin(self._promise.afresh())
+            self._begin(Promise.of(self.file))
+            again = True
 
     def _resumed(self, part: Part) -> bool:
         """Whether an earlier fetch has left something of this very file."""
@@ -125,7 +129,7 @@ class Transfer:
                     raise self._never_whole(self._restarts, str(error)) from None
                 logger.info("%s: %s; from the beginning", self.file.path, error)
                 part.clear()
-                self._begin(self._promise.afresh(changed=True))
+                self._begin(Promise.of(self.file))
                 pause_s = self.web.patience.pause_s(self._restarts)
             except Broken as error:
                 fruitless = 1 if self._board.done_bytes - before >= WORTH_A_TRY else fruitless + 1
@@ -135,6 +139,8 @@ class Transfer:
                 written, settled = self._board.spans()
                 self._begin(receiving.promise, Spans(written), Spans(settled))
                 pause_s = self.web.patience.pause_s(fruitless)
+            finally:
+                self._mixed |= receiving.mixed
             answered = receiving.answered
             self.web.patience.nap(pause_s, self.stop)
 

@@ -20,19 +20,22 @@ import msgspec
 import psutil
 
 from corral.kit.memory import memory_limit
+from corral.store.sealed import Sealed
 
 _MOST_THREADS: Final = 16
 _CHUNK_BYTES: Final = 64 * 1024**2  # for each thread: beyond any cache of one core
 _ROUNDS: Final = 3
 _SHARE: Final = 8  # of the memory that is free: a machine in need is not measured
-_VERSION: Final = 1
+_LARGEST: Final = 4096
 _PLAUSIBLE: Final = (10**8, 10**14)
 
 
 class _Kept(msgspec.Struct):
-    version: int
     cpus: int
     bytes_per_s: float
+
+
+_decoder: Final = msgspec.json.Decoder(_Kept)
 
 
 class RamBandwidth:
@@ -40,7 +43,7 @@ class RamBandwidth:
 
     def __init__(self, path: Path | None = None) -> None:
         """`path` is where it is remembered; None measures once for as long as this lives."""
-        self._path = path
+        self._kept = Sealed(path, "bandwidth 1", _LARGEST) if path is not None else None
         self._lock = threading.Lock()
         self._known: float | None = None
 
@@ -55,23 +58,16 @@ class RamBandwidth:
             return self._known
 
     def _read(self) -> float | None:
-        if self._path is None:
-            return None
-        try:
-            kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
-        except (OSError, ValueError):
-            return None
-        usable = kept.version == _VERSION and kept.cpus == _cpus()
-        return kept.bytes_per_s if usable and _PLAUSIBLE[0] < kept.bytes_per_s < _PLAUSIBLE[1] else None
+        kept = self._kept.read(_decoder.decode) if self._kept is not None else None
+        usable = kept is not None and kept.cpus == _cpus() and _PLAUSIBLE[0] < kept.bytes_per_s < _PLAUSIBLE[1]
+        return kept.bytes_per_s if kept is not None and usable else None
 
     def _write(self) -> None:
-        if self._path is None or self._known is None:
+        if self._kept is None or self._known is None:
             return
-        part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
         with contextlib.suppress(OSError):  # it is measured again then
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(msgspec.json.encode(_Kept(_VERSION, _cpus(), self._known)))
-            part.replace(self._path)
+            self._kept.path.parent.mkdir(parents=True, exist_ok=True)
+            self._kept.write(msgspec.json.encode(_Kept(_cpus(), self._known)))
 
 
 def measure() -> float | None:

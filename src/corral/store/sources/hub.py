@@ -62,7 +62,12 @@ class _Entry(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class SaidOfModel:
-    """What the hub itself has read from the header of one file; nothing where it has not."""
+    """
+    What the hub itself has read from the header of one file; nothing where it has not.
+
+    Under the key `gguf`: `total` (weights), `architecture` and `context_length`, as in huggingface_hub's pull request
+    2545, which added it there.
+    """
 
     parameters: int | None = None
     architecture: str = ""

@@ -7,30 +7,14 @@ import ipaddress
 import pytest
 
 from corral.domain.errors import FetchRefused
-from corral.store.fetch.rules import WebRules, check_address, check_target, is_public, origin_of, shown, target_of
+from corral.store.fetch.rules import WebRules, check_address, check_target, origin_of, shown, target_of
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
-        "224.0.0.1", "239.1.1.1", "255.255.255.255", "240.0.0.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1",
-        "fec0::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2002:a00:1::",
-        "2001:db8::1", "192.0.2.1", "192.0.0.1", "192.0.0.8", "192.0.0.11", "192.0.0.170", "::ffff:192.0.0.8",
-    ],
-)  # fmt: skip
-def test_no_address_of_this_machine_or_its_networks_is_public(address: str) -> None:
-    assert not is_public(ipaddress.ip_address(address))
+@pytest.mark.parametrize("address", ["127.0.0.1", "192.168.1.1", "169.254.169.254", "::1", "fe80::1%eth0", "fc00::1"])
+def test_addresses_of_this_machine_and_its_networks_need_leave(address: str) -> None:
     with pytest.raises(FetchRefused, match="not a public address"):
         check_address(WebRules(), target_of("https://somewhere.example/x"), ipaddress.ip_address(address))
     check_address(WebRules(private=True), target_of("https://somewhere.example/x"), ipaddress.ip_address(address))
-
-
-@pytest.mark.parametrize(
-    "address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "192.0.0.9", "192.0.0.10"]
-)
-def test_others_are(address: str) -> None:
-    assert is_public(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize(

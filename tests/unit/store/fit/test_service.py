@@ -29,7 +29,7 @@ def fitting(folder: Path) -> Fitting:
         {"llamacpp": LlamaCppEngine(which=lambda name: None)},
         host=lambda: (HERE, {}),
         charges=lambda needs, devices: needs,
-        ram=RamBandwidth(folder / "bandwidth.json"),
+        ram=RamBandwidth(folder / "bandwidth"),
         access=lambda: access(spec, {}),
         supply=store_supply(spec, {}),
     )

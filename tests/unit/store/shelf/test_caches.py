@@ -86,7 +86,7 @@ def test_a_revision_of_the_hubs_cache_is_told_from_main(tmp_path: Path) -> None:
 
 def test_llama_cpps_old_folder(tmp_path: Path) -> None:
     root = tmp_path / ".cache/llama.cpp"
-    told = kit.flat(root, "org/R-GGUF", "sub/ada-Q8_0.gguf", model(ADA), tag="Q8_0")
+    told = kit.flat(root, "org/R-GGUF", "sub/ada-Q8_0.gguf", model(ADA), tag="Q8_0=odd")
     plain = kit.flat(root, "org/R-GGUF", "ben-Q4_0.gguf", model(BEN))
     addressed = kit.put(root / "x.gguf", model(BEN))
     (root / "x.gguf.json").write_text(json.dumps({"url": "https://host.example/m/x.gguf", "etag": '"1"'}))

@@ -2,7 +2,8 @@
 llama.cpp's cache as it was until 2026: all files in one folder, `ORG_REPO_FILE.gguf`.
 
 Beside a file may stand `FILE.gguf.json` with its address; `manifest=ORG=REPO=TAG.json` is what the hub answered.
-Newer builds use the hub's own layout, in the same folder where `LLAMA_CACHE` names one.
+Newer builds use the hub's own layout, in the same folder where `LLAMA_CACHE` names one. The names, and what a manifest
+says, are those that their `migrate_old_cache_to_hf_cache` (`common/hf-cache.cpp`) reads; a tag may have a `=` in it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def scan(root: Path) -> Iterator[Cached]:
 
 
 def _manifest(path: Path) -> Iterator[tuple[str, tuple[Reference, str]]]:
-    parts = path.name.removeprefix("manifest=").removesuffix(".json").split("=")
+    parts = path.name.removeprefix("manifest=").removesuffix(".json").split("=", 2)
     if len(parts) != 3:
         return
     repo, data = f"{parts[0]}/{parts[1]}", read_json(path)
