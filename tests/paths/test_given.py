@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from corral.cli import main
+from corral.cli import main, reading
 from corral.cli.given import Fetching, Shelf
 from corral.domain.errors import FetchRefused
 from tests.hub_server import HubServer
@@ -102,6 +102,9 @@ def test_a_model_is_called_as_in_the_store(
     (found,) = given.stored
     assert given.files == () and Path(found.path).is_relative_to(Path(given.root) / file.rpartition("/")[0])
     assert {each.replace("HOST", hub.host) for each in names} <= {found.name, *found.aliases}
+    (spec,) = reading.read(stored=given.stored).settings.fleet.models.values()
+    shown = {"ada-q8_0": f"{REPO}:Q8_0", "ben": f"{hub.host}/library/ben:latest", "mine": ""}[spec.name]
+    assert (spec.pulled, found.pulled) == (shown, shown), "as one of the store that is served without being named"
 
 
 def test_leave_is_asked_for_as_by_a_pull(say: Say, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:

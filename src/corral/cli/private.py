@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import subprocess
@@ -17,8 +18,21 @@ from corral.domain.errors import PlaceFailed
 
 START_S: Final = 60.0
 STOP_S: Final = 20.0
+_FOLDER: Final = "corral-"
 KEY_VARIABLE: Final = "CORRAL_PRIVATE_KEY"
 """How a parent tells its private Corral a key: the environment is the owner's alone to see, argv is everybody's."""
+
+
+def all_running() -> list[connect.Corral]:
+    """Those of other commands of this user, as far as their folders are where ours would be; some may be gone."""
+    from corral.config import paths
+
+    found = []
+    for folder in glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), f"{_FOLDER}*")):
+        with contextlib.suppress(OSError):
+            if os.stat(folder, follow_symlinks=False).st_uid == os.getuid():
+                found.append(connect.Corral(socket_path=paths.control_socket(folder), ends_with_us=True))
+    return found
 
 
 @contextlib.contextmanager
@@ -32,7 +46,7 @@ def started(
     The child ends when its stdin ends, so it outlives no kind of death of ours. Raises PlaceFailed with what it said
     when it does not come up.
     """
-    folder = tempfile.mkdtemp(prefix="corral-")  # mode 0700
+    folder = tempfile.mkdtemp(prefix=_FOLDER)  # mode 0700
     log = os.path.join(folder, "serve.log")
     command = [sys.executable, "-m", "corral", "serve", "--child", "--state-dir", folder, *arguments]
     env = {**os.environ, **(variables or {}), **({KEY_VARIABLE: key} if key else {})}

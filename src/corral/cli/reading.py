@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from corral.cli.usage import UsageError
@@ -73,10 +74,13 @@ def read(
         if all(problem.file == COMMAND_LINE for problem in error.problems):
             raise UsageError(error.message) from None
         raise
+    settings = loaded.settings
     _check_files(
-        [model.source.path for name, model in loaded.settings.fleet.models.items() if given and name not in configured]
+        [model.source.path for name, model in settings.fleet.models.items() if given and name not in configured]
     )
-    return loaded
+    return (
+        replace(loaded, settings=replace(settings, fleet=adhoc.as_pulled(settings.fleet, stored))) if stored else loaded
+    )
 
 
 def _stored(store: StoreSpec, models: Collection[ModelSpec]) -> Sequence[StoredModel]:

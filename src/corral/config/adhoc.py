@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from corral.config.document import Document
 from corral.config.problems import ConfigErrors, Keys
 from corral.domain.errors import ConfigError
+from corral.domain.fleet import Fleet
 from corral.domain.storage import StoredModel
 
 _PART = re.compile(r"-(\d{5})-of-(\d{5})$")
@@ -40,6 +42,18 @@ def document_for(
     for each in stored:
         _add(document, each.name, each.path, each.projector, each.aliases, each.adapters)
     return document
+
+
+def as_pulled(fleet: Fleet, stored: Sequence[StoredModel]) -> Fleet:
+    """The Fleet in which Models of the store are shown to Ollama's clients by what they would pull them by."""
+    names = {each.path: each.pulled for each in stored if each.pulled}
+    models = {
+        name: replace(model, pulled=names[model.source.path])
+        if names.get(model.source.path) in (name, *model.aliases)
+        else model
+        for name, model in fleet.models.items()
+    }
+    return replace(fleet, models=models)
 
 
 def _add(

@@ -6,14 +6,17 @@ A reload is one `FleetChanged` event with a new Fleet. Nothing here is read from
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from corral.domain.requests import DefaultModels, ProfileSpec, RequestRules
 from corral.domain.units import FOREVER
 
 OptionValue = str | int | float | bool | tuple[str, ...]
 ArgValue = str | int | float | bool | tuple[str | int | float, ...]
+_SCALE: Final = re.compile(r":[-+0-9.eE]+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,26 @@ class ModelSpec:
     metadata: Mapping[str, object] = field(default_factory=dict)
     request: RequestRules | None = None  # what is done to every request for it
     profiles: tuple[ProfileSpec, ...] = ()
+
+    @property
+    def files(self) -> set[str]:
+        """
+        All absolute paths that it names: its source's as far as they are known, those in options and arguments.
+
+        Of `FILE:SCALE` and of a list with commas it is what may be a path in it.
+        """
+        source = self.source
+        values = [*self.options.values(), *(value for _, value in self.args)]
+        texts = [each for value in values for each in (value if isinstance(value, tuple) else (value,))]
+        named = [part for each in texts if isinstance(each, str) for part in _paths(each)]
+        own = (source.path, source.projector, *source.adapters, source.place)
+        return {text for text in (*own, *named) if text.startswith("/") and "\0" not in text}
+
+
+def _paths(text: str) -> tuple[str, ...]:
+    """What may be the paths in a value: a path may have commas and colons in it, too."""
+    parts = (text, *text.split(","))
+    return (*parts, *(_SCALE.sub("", part) for part in parts))
 
 
 @dataclass(frozen=True, slots=True)

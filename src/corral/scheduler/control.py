@@ -104,6 +104,7 @@ class SchedulerControl:
             row["path"] = running.model.source.path
             row["projector"] = running.model.source.projector
             row["adapters"] = list(running.model.source.adapters)
+            row["files"] = sorted(running.model.files)
             if running.info is not None and view.state is not InstanceState.STARTING:
                 row["context_tokens"] = running.info.context_tokens
                 row["build"] = running.info.build

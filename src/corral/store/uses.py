@@ -12,16 +12,6 @@ Same = Callable[[str], Hashable]
 """The same for two paths where both mean one file."""
 
 
-def files_of(model: ModelSpec) -> set[str]:
-    """All absolute paths that a Model names; its own files are known where its source has their paths."""
-    texts = [model.source.path, model.source.projector, *model.source.adapters, model.source.place]
-    for value in model.options.values():
-        texts += [each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)]
-    for _, given in model.args:
-        texts += [each for each in (given if isinstance(given, tuple) else (given,)) if isinstance(each, str)]
-    return {text for text in texts if text.startswith("/") and "\0" not in text}
-
-
 def by_content(path: str) -> Hashable:
     """Hard links and symbolic ones are the file; what is not there is its own name."""
     try:
@@ -42,7 +32,7 @@ class Uses:
         self._same: Final = same
         self._users: dict[Hashable, dict[str, None]] = {}
         for model in models:
-            for path in files_of(model):
+            for path in model.files:
                 self._users.setdefault(same(path), {})[model.name] = None
 
     def of(self, paths: Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -51,3 +41,8 @@ class Uses:
             return []
         found = (self._users.get(self._same(os.fspath(path)), {}) for path in paths)
         return list(dict.fromkeys(name for names in found for name in names))
+
+    def within(self, path: str | os.PathLike[str]) -> bool:
+        """Whether one of them uses this file, or something in this folder, there or not. For uses by path."""
+        place = os.path.realpath(path)
+        return any(str(each) == place or str(each).startswith(place + os.sep) for each in self._users)

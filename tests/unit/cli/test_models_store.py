@@ -7,12 +7,14 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import gguf
 import pytest
 
+from corral.cli import private
 from corral.domain.errors import StoreFailed
 from corral.domain.units import format_bytes
 from corral.store.fetch.disk import Disk
@@ -124,10 +126,11 @@ def test_a_licence_is_that_of_the_file_where_nobody_else_has_said_one(corral: Co
     [
         "{{source: {other}, options: {{mmproj: {file}}}}}",
         "{{source: {other}, options: {{lora: ['{file}']}}}}",
+        "{{source: {other}, options: {{lora_scaled: ['{file}:0.5']}}}}",
         "{{source: {other}, options: {{model_draft: {file}}}}}",
         "{{source: {other}, binary: /usr/bin/true, args: {{of_tomorrow: {file}}}}}",
     ],
-    ids=["projector", "adapter", "draft", "argument"],
+    ids=["projector", "adapter", "scaled", "draft", "argument"],
 )
 def test_what_a_model_is_loaded_with_is_used_too(corral: Command, store: Path, tmp_path: Path, model: str) -> None:
     file = kit.put(store / "import/beside.gguf", lora())
@@ -288,6 +291,8 @@ def test_a_file_of_another_program_is_shown_by_its_path(corral: Command, tmp_pat
 class Running:
     """What a Corral that runs says of itself."""
 
+    ends_with_us = False
+
     def __init__(self, **row: object) -> None:
         self.row = {"model": "mine", "state": "ready", **row}
 
@@ -303,7 +308,7 @@ def seeing(store: Path) -> tuple[Path, Path]:
     return kept, eyes
 
 
-@pytest.mark.parametrize("by", ["path", "projector", "adapters"])
+@pytest.mark.parametrize("by", ["path", "projector", "adapters", "files"])
 def test_what_is_loaded_is_not_removed(
     corral: Command, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
@@ -311,12 +316,49 @@ def test_what_is_loaded_is_not_removed(
     kept, eyes = seeing(store)
     (tmp_path / "way").symlink_to(store)
     path = str(tmp_path / "way" / (kept if by == "path" else eyes).relative_to(store))
-    running = Running(**{by: [path] if by == "adapters" else path})
+    running = Running(**{by: [path] if by in ("adapters", "files") else path})
     monkeypatch.setattr("corral.cli.connect.find", lambda **_: running)
     ran = corral("models", "remove", "-y", "r-q4_k_m")
     assert ran.code == 1 and "is loaded as mine" in ran.err and kept.exists() and eyes.exists()
     if by != "path":
         assert "hf/org/R/mmproj-F16.gguf, which goes with r-q4_k_m, is loaded" in ran.err
+
+
+def test_what_a_command_has_loaded_for_itself_is_not_removed(
+    corral: Command, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_ = [
+        kit.put(store / f"import/s-0000{n}-of-00003.gguf", part) for n, part in enumerate(kit.parts_of_split(), 1)
+    ]
+    running = Running(files=[str(first)])
+    running.ends_with_us = True
+    monkeypatch.setattr("corral.cli.private.all_running", lambda: [running])
+    ran = corral("models", "remove", "-y", "s")
+    assert ran.code == 1 and "s is loaded as mine. Wait for the command that uses it" in ran.err, ran.err
+    assert corral("models", "remove", "--force", "s").code == 0
+
+
+def test_gc_lets_be_what_is_in_use(corral: Command, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders too: an engine keeps its slots in one that is empty at first."""
+    slots, adapters = store / "import/slots", store / "import/more"
+    for folder in (slots, adapters, store / "import/none"):
+        folder.mkdir(parents=True)
+    part = kit.put(store / "import/.lora.gguf.part", lora())
+    other = Path("o.gguf").absolute()
+    Path("corral.yaml").write_text(f"models: {{mine: {{source: {other}, options: {{slot_save_path: {slots}}}}}}}")
+    monkeypatch.setattr("corral.cli.private.all_running", lambda: [Running(files=[str(part), f"{adapters}/a"])])
+    ran = corral("models", "gc", "--older-than", "0s")
+    assert (ran.code, ran.out) == (0, "import/none/: an empty folder\n"), ran.err
+    assert part.exists() and slots.exists() and adapters.exists()
+
+
+def test_only_folders_of_this_user_are_asked(short_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(short_tmp))
+    (short_tmp / "corral-one").mkdir()
+    (short_tmp / "other").mkdir()
+    assert [each.socket_path for each in private.all_running()] == [f"{short_tmp}/corral-one/control.sock"]
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert private.all_running() == []
 
 
 def test_what_goes_with_a_model_is_looked_for_in_the_config_too(corral: Command, store: Path, tmp_path: Path) -> None:

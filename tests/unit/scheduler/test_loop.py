@@ -17,7 +17,7 @@ from corral.domain.commands import Command
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import Conflict, CorralError, EngineFailed, FileMissing, PlaceFailed, StartFailed
 from corral.domain.events import FleetChanged, Notice, RequestsLeft, SchedulerEvent
-from corral.domain.fleet import Fleet, Limits, ModelSpec, OptionValue, Timeouts
+from corral.domain.fleet import Fleet, Limits, ModelSpec, OptionValue, Source, Timeouts
 from corral.domain.instance import InstanceState
 from corral.domain.launch import Endpoint, ExitStatus, Footprint, Handle, LaunchPlan, Place
 from corral.domain.serving import Caller
@@ -351,7 +351,10 @@ async def test_logs_are_of_the_last_engine_also_after_its_end(tmp_path: Path) ->
 
 
 async def test_status_has_a_row_for_every_model(tmp_path: Path) -> None:
-    async with stage(tmp_path, a=Script(rss_bytes=7)) as s:
+    loaded = ModelSpec(
+        "a", Source("/a.gguf"), options={"mmproj": "/p.gguf", "lora_scaled": ("/l.gguf:0.5",), "port": 1}
+    )
+    async with stage(tmp_path, loaded, ModelSpec("b"), a=Script(rss_bytes=7)) as s:
         await s.control.load("a", timeout_s=1)
         status = await s.control.status()
         rows = status["models"]
@@ -360,6 +363,7 @@ async def test_status_has_a_row_for_every_model(tmp_path: Path) -> None:
         assert [row["state"] for row in rows] == ["ready", "stopped"]
         assert rows[0]["context_tokens"] == 512
         assert rows[0]["rss_bytes"] == 7
+        assert {"/a.gguf", "/p.gguf", "/l.gguf"} <= set(rows[0]["files"]) and "files" not in rows[1]
         assert status["version"] == "x"
 
 

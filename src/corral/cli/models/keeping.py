@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corral.cli import connect, options, output
+from corral.cli import options, output
+from corral.cli.loaded import Loaded
 from corral.cli.models import shelves
 from corral.cli.models.listing import NAME
 from corral.cli.usage import UsageError
-from corral.domain.errors import Conflict, CorralError
+from corral.domain.errors import Conflict
 from corral.domain.units import format_bytes, parse_duration
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _refuse_used(root: Path, plans: Sequence[Removal], settings: Settings) -> No
     """Every file that would go is looked for, where it really lies: the store may be reached through a link."""
     from corral.store.uses import Uses
 
-    uses, running = Uses(shelves.models_of(settings)), _running(settings)
+    uses, loaded = Uses(shelves.models_of(settings)), Loaded.now(settings)
     for plan in plans:
         own = {os.fspath(path) for path in plan.item.paths}
         for path in (os.fspath(root / each) for each in plan.paths):
@@ -84,29 +85,9 @@ def _refuse_used(root: Path, plans: Sequence[Removal], settings: Settings) -> No
                 raise Conflict(
                     f"{what} is used by {', '.join(users)} of the config.", hint="Take that out first, or say --force."
                 )
-            loaded = [row["model"] for row in running if os.path.realpath(path) in _loaded(row)]
-            if loaded:
-                raise Conflict(
-                    f"{what} is loaded as {', '.join(loaded)}.", hint=f"corral unload {loaded[0]}, or say --force."
-                )
-
-
-def _loaded(row: Mapping[str, Any]) -> set[str]:
-    from corral.store.files import part_paths
-
-    path = row.get("path")
-    said = [*(part_paths(Path(path)) if path else ()), row.get("projector"), *(row.get("adapters") or ())]
-    return {os.path.realpath(each) for each in said if each}
-
-
-def _running(settings: Settings) -> list[dict[str, Any]]:
-    corral = connect.find(server="", key="", state_dir=settings.state_dir, config="")
-    try:
-        found = corral.ask("GET", "/api/corral/status", timeout_s=connect.CONNECT_S)
-    except CorralError:  # none runs
-        return []
-    rows = found.get("models") if isinstance(found, dict) else None
-    return [row for row in rows or () if row.get("state") not in ("stopped", "failed")]
+            by = loaded.of(path)
+            if by:
+                raise Conflict(f"{what} is loaded as {', '.join(by)}.", hint=loaded.advice(by[0]))
 
 
 def import_(
@@ -199,9 +180,11 @@ def gc(
         older_s = parse_duration(older)
     except ValueError as error:
         raise UsageError(f"--older-than: {error}.") from None
-    root = shelves.root_of(shelves.settings_of(config))
-    litter = collecting.find(root, older_s=older_s, now=time.time())
-    folders = collecting.empty_folders(root)
+    settings = shelves.settings_of(config)
+    root = shelves.root_of(settings)
+    used = _in_use(root, settings)
+    litter = [each for each in collecting.find(root, older_s=older_s, now=time.time()) if not used(each.path)]
+    folders = [each for each in collecting.empty_folders(root) if not used(each)]
     gone = litter if dry_run else list(collecting.sweep(root, litter))
     if not dry_run:
         collecting.remove_folders(root, folders)
@@ -217,6 +200,14 @@ def gc(
     output.note(
         f"{freed} {'would be freed' if dry_run else 'freed'}." if gone or folders else "There is nothing to remove."
     )
+
+
+def _in_use(root: Path, settings: Settings) -> Callable[[str], bool]:
+    """Whether a Model, of the config or loaded, names this file or folder below the store, or something in it."""
+    from corral.store.uses import Uses
+
+    uses, loaded = Uses(shelves.models_of(settings)), Loaded.now(settings)
+    return lambda path: bool(uses.within(root / path) or loaded.within(root / path))
 
 
 @contextmanager

@@ -113,9 +113,11 @@ def take_in(
     if how is How.MOVE:
         _refuse_to_move(wanted, caches or Caches(os.environ))
     done = {each.path: found for each in wanted if (found := _before(root, each, told, stop, disk))}
-    for each in (*wanted[1:], wanted[0]):
+    first, beside = wanted[0], tuple(each.path for each in wanted if each.role is not wanted[0].role)
+    for each in (*wanted[1:], first):
         if each.path not in done:
-            done[each.path] = _one(root, each, how, told, stop, disk, alone=len(wanted) == 1)
+            with_it = beside if each is first else ()
+            done[each.path] = _one(root, each, how, told, stop, disk, alone=len(wanted) == 1, companions=with_it)
     if how is How.MOVE:
         done = {path: _without_source(root, each) for path, each in done.items()}
     return [done[each.path] for each in wanted]
@@ -143,8 +145,17 @@ def _without_source(root: Path, each: Imported) -> Imported:
 
 
 def _one(
-    root: Path, each: Wanted, how: How, told: Told, stop: Callable[[], bool], disk: Disk, *, alone: bool
+    root: Path,
+    each: Wanted,
+    how: How,
+    told: Told,
+    stop: Callable[[], bool],
+    disk: Disk,
+    *,
+    alone: bool,
+    companions: tuple[str, ...] = (),
 ) -> Imported:
+    """`companions` are the places of what comes along with it."""
     folders, name = place(each.path)
     source = Path(os.path.realpath(each.source))
     with disk.folder(root, folders, make=True) as folder, lock(folder, Beside.of(name)) as mine:
@@ -157,7 +168,7 @@ def _one(
                 return _there(folder, each, source, told, stop)
             done, digest = _brought(folder, beside, source, how, told, stop, alone=alone)
             said = Origin(VERSION, f"file:{each.source}", "", source_size(folder, name), digest,
-                          fetched_at=round(time.time(), 3), role=each.role.value)  # fmt: skip
+                          fetched_at=round(time.time(), 3), role=each.role.value, companions=companions)  # fmt: skip
             origin.save(folder, beside, said)
             folder.sync()
     return Imported(each, done, digest)

@@ -34,8 +34,8 @@ def planned(root: Path, wanted: Sequence[Item], items: Sequence[Item], walked: W
     """
     What goes with each of the `wanted`, no file twice.
 
-    The adapters that are a part of it do. The projectors, licences and the like that came from the same place go with
-    the last model that they could belong to; what somebody put there himself stays.
+    The adapters that are a part of it do. The projectors, licences and the like that came from the same place, or with
+    it, go with the last model that they could belong to; what somebody put there himself stays.
     """
     gone = {item.key for item in wanted}
     stay = {home_of(other.key) for other in items if other.role is Role.MODEL and other.key not in gone}
@@ -59,14 +59,16 @@ def planned(root: Path, wanted: Sequence[Item], items: Sequence[Item], walked: W
 
 
 def _came_along(root: Path, models: Sequence[Item], home: str, items: Sequence[Item], walked: Walked) -> list[str]:
-    """The files of `home`, below the store, that were fetched from where one of its models was."""
+    """The files of `home`, below the store, that came from where one of its models did, or were imported with it."""
     places = {place for model in models if (place := _place(model.reference))}
+    beside = {path for model in models for said in model.origins if said is not None for path in said.companions}
     found = [
         _below(root, path)
         for other in items
         if other.role is Role.PROJECTOR and home_of(other.key) == home
-        if _fetched(other.origins[0]) and _place(other.reference) in places
         for path in other.paths
+        if (_fetched(other.origins[0]) and _place(other.reference) in places)
+        or (_imported(other.origins[0]) and _below(root, path) in beside)
     ]
     return found + [
         seen.path for seen in walked.others if home_of(seen.path) == home and _origin_of(seen.path) in walked.origins
@@ -76,6 +78,10 @@ def _came_along(root: Path, models: Sequence[Item], home: str, items: Sequence[I
 def _fetched(said: Origin | None) -> bool:
     """Of what was put there by hand, too, a hash is remembered."""
     return said is not None and bool(said.url or said.linked)
+
+
+def _imported(said: Origin | None) -> bool:
+    return said is not None and said.reference.startswith("file:")
 
 
 def _place(reference: str) -> object:

@@ -373,6 +373,9 @@ def test_the_projector_beside_a_model_comes_with_it(tmp_path: Path) -> None:
         "import/ada/ada.gguf", "import/ada/mmproj-ada-F16.gguf"
     }  # fmt: skip
     assert item_of(root, "ada").projector == root / "import/ada/mmproj-ada-F16.gguf"
+    kit.put(root / "import/ada/mmproj-by-hand.gguf", projector())
+    take_off(root, "ada")
+    assert names(root) == {"import/ada/mmproj-by-hand.gguf"}, "what came with the model goes with it, and no more"
 
 
 def test_a_copy_that_has_no_room_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
