@@ -279,15 +279,29 @@ _FILE_TYPES: Final = {"F16": 1, "Q4_0": 2, "Q8_0": 7, "MXFP4": 38}  # llama.h, l
 
 def architecture(name: str) -> Path:
     """The file of this architecture (part 1 of a split one), built when it is not there yet."""
+    return built(OTHERS.get(name) or ALL[name])
+
+
+def built(wanted: Architecture) -> Path:
+    """The same of one that is no part of the tables; its name has to tell it from all others."""
     source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    wanted = OTHERS.get(name) or ALL[name]
-    target = part_paths(folder() / f"{name}-{source}{_part_ending(wanted)}.gguf")
+    target = part_paths(folder() / f"{wanted.name}-{source}{_part_ending(wanted)}.gguf")
     if not target[-1].exists():  # which appears last
-        part = target[0].with_name(f".{name}.{os.getpid()}{_part_ending(wanted)}.gguf")
+        part = target[0].with_name(f".{wanted.name}.{os.getpid()}{_part_ending(wanted)}.gguf")
         _write(part, wanted)
         for made, goal in zip(part_paths(part), target, strict=True):
             made.replace(goal)
     return target[0]
+
+
+def with_heads(length: int, kv_heads: int = KV_HEADS) -> Path:
+    """A small one whose heads have this length."""
+    numbers = _usual(
+        attention__key_length=length, attention__value_length=length, attention__head_count_kv=kv_heads,
+        rope__dimension_count=length, block_count=2,
+    )  # fmt: skip
+    name = f"heads-{kv_heads}-of-{length}"
+    return built(Architecture(name, "", numbers, lambda _: _attention(kv_heads, length) | _DENSE, arch="llama"))
 
 
 def _part_ending(wanted: Architecture) -> str:

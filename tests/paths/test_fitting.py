@@ -10,7 +10,7 @@ from corral.domain.fleet import ModelSpec, Source
 from corral.domain.references import parse
 from corral.domain.storage import StoreSpec
 from corral.store.fetches import StoreFetches
-from tests.architectures import architecture
+from tests.architectures import architecture, with_heads
 from tests.corrals import Running, corral
 from tests.hub_server import HubServer
 from tests.paths.relay_kit import stage
@@ -126,6 +126,9 @@ def test_mistakes_are_sentences(shell: Shell, tmp_path: Path) -> None:
         ([file, "--memory", "much"], 1, "'much' is no memory"),
         ([file, "--cache-type-k", "q8"], 1, "cache_type_k"),
         ([file, "--device", "CUDA1"], 1, "The embedded engine cannot do options.device"),
+        ([str(with_heads(80)), "--cache-type-k", "q4_0"], 1, "options.cache_type_k cannot be q4_0 for this model"),
+        ([str(projector())], 1, "is a multimodal projector: name it as options.mmproj of its model."),
+        ([str(lora())], 1, "is an adapter: name it as options.lora of its model."),
     ):
         ran = shell.run("models", "fit", *words)
         assert (ran.returncode, sentence in ran.stderr) == (code, True), (words, ran.stderr)
@@ -209,6 +212,16 @@ def test_of_a_repository_of_the_hub(shell: Shell) -> None:
     assert sizes == {"Q2_K": len(second), "Q4_K_M": len(first), "Q8_0": 2 * len(first)}
     assert [each["quantisation"] for each in found["quantisations"] if each["recommended"]] == ["Q8_0"]
     assert "Q8_0 *" in text and "* recommended" in text
+
+
+def test_a_cache_type_that_a_model_elsewhere_cannot_have(shell: Shell) -> None:
+    with HubServer() as hub:
+        hub.repo("org/Odd-GGUF", {"Odd-Q8_0.gguf": with_heads(80).read_bytes(), "mmproj-F16.gguf": b""})
+        settings = {"store": {"endpoint": hub.endpoint, "trusted": [*hub.trusted]}}
+        (shell.home / "corral.yaml").write_text(json.dumps(settings))
+        ran = shell.run("models", "fit", "hf.co/org/Odd-GGUF", "--cache-type-v", "q8_0")
+    assert ran.returncode == 1
+    assert "options.cache_type_v cannot be q8_0 for this model: its heads of 80 values" in ran.stderr
 
 
 def test_a_reference_that_is_none_is_a_sentence(shell: Shell) -> None:

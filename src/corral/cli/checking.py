@@ -1,4 +1,7 @@
-"""What a config names and this machine does not have: no reason to refuse the config, but to warn of it."""
+"""
+What a config names and this machine does not have, or has in a kind that cannot be loaded so: no reason to refuse the
+config, in which other Models are well, but to warn of it.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,7 @@ def _of(model: ModelSpec, engine: Engine) -> list[str]:
     elif path and engine.resolved(model).source.path:  # else a file of its own kind, which no one reads but the program
         try:
             resolve(path)
+            found += engine.misfits(model)
         except StoreFailed as error:
             found.append(error.sentence() if path in error.message else f"{path}: {error.sentence()}")
     if binary not in _NO_PROGRAM and shutil.which(binary) is None:

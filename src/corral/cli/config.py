@@ -95,6 +95,7 @@ def validate(
 ) -> None:
     """Check the configuration; nothing is started."""
     from corral.config.problems import ConfigErrors
+    from corral.store.supply import resolved, store_supply
 
     try:
         loaded = reading.read(file or config)
@@ -107,7 +108,7 @@ def validate(
             output.print_json({"valid": False, "problems": rows})
             raise typer.Exit(1) from None
         raise
-    fleet = loaded.settings.fleet
+    fleet = resolved(loaded.settings.fleet, store_supply(loaded.settings.store, os.environ))
     warnings = list(loaded.settings.warnings)
     warnings += checking.warnings(fleet, reading.engines())
     if as_json:

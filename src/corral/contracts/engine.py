@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from corral.contracts.headers import Header
 from corral.contracts.options import OptionTable
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
@@ -44,6 +45,16 @@ class Engine(Protocol):
 
     def problems(self, model: ModelSpec) -> list[str]:
         """Sentences about options, args or env that cannot work together; [] when all is well. No I/O."""
+        ...
+
+    def misfits(self, model: ModelSpec, header: Header | None = None) -> list[str]:
+        """
+        Sentences about options that the model's files cannot have, and files that do not fit each other; [] where all
+        is well, or nobody can know.
+
+        `header` is that of a model that is elsewhere. Blocks on the disk. Raises StoreFailed for a model's file that
+        cannot be read.
+        """
         ...
 
     def slots(self, model: ModelSpec) -> int:

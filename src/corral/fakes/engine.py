@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from corral.contracts.engine import ReadyInfo, Wished
+from corral.contracts.headers import Header
 from corral.contracts.options import OptionKind, OptionSpec, OptionTable
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
@@ -44,6 +45,10 @@ class FakeProgramEngine:
         slots = model.options.get("parallel", 4)
         assert isinstance(slots, int)
         return slots
+
+    def misfits(self, model: ModelSpec, header: Header | None = None) -> list[str]:
+        """No file of it is read."""
+        return []
 
     def resolved(self, model: ModelSpec) -> ModelSpec:
         """The options stand where they stand."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests import second_files
+from tests.models import ADA
+from tests.models import model as built
 from tests.unit.cli.conftest import Command
 
 GOOD = "server: {port: 7777, keys: [{name: me, key: 0123456789abcdef}]}\nmodels: {a: {source: a.gguf}}\n"
@@ -87,3 +91,19 @@ def test_validate_warns_of_what_is_not_there(corral: Command) -> None:
     ):  # fmt: skip
         assert [line for line in told if f"models.{model}: " in line and part in line], told
     assert len(told) == 5
+
+
+def test_validate_warns_of_what_a_file_cannot_have(corral: Command) -> None:
+    """Its heads are 16 values long, and quantised ones are blocks of 32."""
+    shutil.copy(built(ADA), "ada.gguf")
+    shutil.copy(second_files.projector(), "mmproj.gguf")
+    Path("corral.yaml").write_text(
+        "models:\n  a: {source: ada.gguf, options: {cache_type_k: q4_0}}\n  b: {source: ada.gguf}\n"
+        "  c: {source: mmproj.gguf}\n"
+    )
+    ran = corral("config", "validate")
+    assert ran.code == 0, ran.err
+    found = [line for line in ran.err.splitlines() if "warning" in line]
+    assert len(found) == 2
+    assert "models.a: options.cache_type_k cannot be q4_0 for this model: its heads of " in found[0]
+    assert "models.c: " in found[1] and "is a multimodal projector" in found[1]

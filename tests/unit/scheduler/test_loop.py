@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from corral.contracts.engine import ReadyInfo, Wished
+from corral.contracts.headers import Header
 from corral.contracts.leases import Lease
 from corral.contracts.options import OptionTable
 from corral.domain.commands import Command
@@ -49,6 +50,9 @@ class TestEngine:
 
     def slots(self, model: ModelSpec) -> int:
         return model.slots
+
+    def misfits(self, model: ModelSpec, header: Header | None = None) -> list[str]:
+        return []
 
     def resolved(self, model: ModelSpec) -> ModelSpec:
         return model

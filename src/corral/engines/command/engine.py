@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from corral.contracts.engine import ReadyInfo, Wished
+from corral.contracts.headers import Header
 from corral.contracts.options import OptionTable
 from corral.domain.devices import RAM, DeviceMemory
 from corral.domain.errors import FileMissing, StartFailed
@@ -53,6 +54,10 @@ class CommandEngine:
         """The `parallel` option."""
         value = checked(model.options)[0].get("parallel")
         return value if isinstance(value, int) else 1
+
+    def misfits(self, model: ModelSpec, header: Header | None = None) -> list[str]:
+        """No file of it is read."""
+        return []
 
     def resolved(self, model: ModelSpec) -> ModelSpec:
         """Its source may be a file of any kind: nothing is read from it."""

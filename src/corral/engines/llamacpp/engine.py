@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from corral.contracts.engine import ReadyInfo, Wished
-from corral.contracts.headers import Headers
+from corral.contracts.headers import Header, Headers
 from corral.contracts.options import OptionTable
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
@@ -33,7 +33,7 @@ from corral.engines.llamacpp.diagnose import diagnose
 from corral.engines.llamacpp.help import Capabilities
 from corral.engines.llamacpp.measured import buffers_of
 from corral.engines.llamacpp.options import OPTIONS
-from corral.engines.llamacpp.prepare import files_of, prepare
+from corral.engines.llamacpp.prepare import files_of, misfits, prepare
 from corral.engines.llamacpp.probe import ENV_SCRUB, Prober
 from corral.engines.llamacpp.progress import progress_of
 from corral.engines.llamacpp.settings import Settings, settings_of
@@ -86,6 +86,12 @@ class LlamaCppEngine:
             if any(name.startswith("LLAMA_") for name, _ in model.env):
                 found.append("The embedded engine reads no LLAMA_* environment: use options.")
         return found
+
+    def misfits(self, model: ModelSpec, header: Header | None = None) -> list[str]:
+        """See `contracts.engine.Engine.misfits`."""
+        if self._headers is None or not (header or model.source.path):
+            return []
+        return misfits(model, settings_of(model), self._headers, header)
 
     def slots(self, model: ModelSpec) -> int:
         """The `parallel` option, wherever it is written."""

@@ -56,6 +56,9 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(r"(?P<half>[KV]) cache type (?P<type>\S+) with block size (?P<block>\d+) does not divide \S+?=(?P<size>\d+)",
           "The {half} cache cannot be {type} for this model: its heads of {size} values do not divide into blocks of "
           "{block}.", "Set cache_type_k and cache_type_v to f16 or bf16."),
+    _rule(r"model does not support different K \((?P<key>\w+)\) and V \((?P<value>\w+)\) cache types",
+          "This model has one cache type for keys and values, not {key} and {value}: its attention is compressed.",
+          "Set cache_type_k and cache_type_v to the same, or neither."),
     _rule(r"GGML_ASSERT\(ggml_can_mul_mat", "llama.cpp cannot lay out its computation for these settings.",
           "For embeddings with mean pooling (of the file or set) make ubatch_size a multiple of `parallel`, or set "
           "another `pooling`; else correct the adapters, or use another build."),

@@ -12,10 +12,9 @@ from typing import Final
 
 from corral.contracts.headers import Header
 from corral.domain.fleet import OptionValue
-from corral.engines.llamacpp.checks import QUANTISED_KV
+from corral.engines.llamacpp.caches import wrong_types
 from corral.engines.llamacpp.drafting import spec_types
 
-_KV_BLOCK: Final = 32  # values in a block of every quantised type that a KV cache may have
 _VOCABULARY_SLACK: Final = 128  # llama.cpp: SPEC_VOCAB_MAX_SIZE_DIFFERENCE
 _OTHER_KINDS: Final = {
     "clip": "a multimodal projector: name it as options.mmproj of its model",
@@ -40,11 +39,12 @@ def misfits(
     options: Mapping[str, OptionValue], model: Header, others: Mapping[str, list[tuple[str, Header]]]
 ) -> list[str]:
     """Sentences. `others`: (path, header) of the second sources, by option."""
-    found, kinds = _cache_types(options, model), spec_types(options)
+    found, kinds = wrong_types(options, model), spec_types(options)
     for name, files in others.items():
         for path, header in files:
             found += _wrong_kind(name, path, model, header)
     for path, draft in others.get("model_draft", ()):
+        found += wrong_types(options, draft, draft=True)
         found += [
             f"options.model_draft: {path} is no head for {kind}. Remove spec_type: the file says itself what it is for."
             for kind, architecture in _HEADS.items()
@@ -85,22 +85,6 @@ def _head_of(draft: Header) -> str:
 
 def _has_mtp(header: Header) -> bool:
     return bool(header.number("nextn_predict_layers")) or any(".nextn." in tensor.name for tensor in header.tensors)
-
-
-def _cache_types(options: Mapping[str, OptionValue], model: Header) -> list[str]:
-    if options.get("flash_attn") == "off":
-        return []
-    found = []
-    heads, width = model.number("attention.head_count"), model.number("embedding_length")
-    usual = width // heads if heads and width else None
-    for half, key in (("k", "attention.key_length"), ("v", "attention.value_length")):
-        kind, size = options.get(f"cache_type_{half}"), model.number(key) or usual
-        if kind in QUANTISED_KV and size and size % _KV_BLOCK:
-            found.append(
-                f"options.cache_type_{half} cannot be {kind} for this model: its heads of {size} values do not divide "
-                f"into blocks of {_KV_BLOCK}. Set it to f16 or bf16."
-            )
-    return found
 
 
 def _wrong_kind(option: str, path: str, model: Header, header: Header) -> list[str]:

@@ -6,6 +6,7 @@ Blocks on the disk. With `headers` the files are also asked whether they fit eac
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from corral.contracts.headers import Header, Headers
-from corral.domain.errors import BadGguf, FileMissing, StartFailed
+from corral.domain.errors import BadGguf, FileMissing, StartFailed, StoreFailed
 from corral.domain.fleet import ModelSpec, OptionValue
 from corral.engines.llamacpp import companions, fits
 from corral.engines.llamacpp.companions import named, scaled, texts
@@ -100,6 +101,25 @@ def _made_file(path: str) -> None:
             f"options.lookup_cache_dynamic: {path} cannot be made: {error.strerror or error}.",
             hint="Correct the path, or the owner and mode of its folder.",
         ) from error
+
+
+def misfits(model: ModelSpec, settings: Settings, headers: Headers, main: Header | None) -> list[str]:
+    """
+    What the files that are here say against a start; of others nothing is said. `main` is the header of a model that is
+    elsewhere.
+    """
+    if main is None:
+        path = os.path.abspath(parts_of(os.path.expanduser(model.source.path))[0])
+        main = headers(path)
+        if what := fits.not_a_model(main):
+            return [f"{path} is {what}."]
+    elif what := fits.not_a_model(main):
+        return [f"{model.source.reference} is {what}."]
+    others: dict[str, list[tuple[str, Header]]] = {}
+    for name, file in named(settings.options, companions.MODELS):
+        with contextlib.suppress(StoreFailed):
+            others.setdefault(name, []).append((file, headers(parts_of(file)[0])))
+    return fits.misfits(settings.options, main, others)
 
 
 def _judged(model: ModelSpec, path: str, options: dict[str, OptionValue], headers: Headers) -> Header | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from corral.contracts.engine import ReadyInfo, Wished
+from corral.contracts.headers import Header
 from corral.contracts.options import OptionTable
 from corral.domain.devices import DeviceMemory
 from corral.domain.errors import StartFailed
@@ -40,6 +41,10 @@ class RemoteEngine:
         """The `parallel` option."""
         value = checked(model.options)[0].get("parallel")
         return value if isinstance(value, int) else 1
+
+    def misfits(self, model: ModelSpec, header: Header | None = None) -> list[str]:
+        """No file of it is read."""
+        return []
 
     def resolved(self, model: ModelSpec) -> ModelSpec:
         """The options stand where they stand."""

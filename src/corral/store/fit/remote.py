@@ -7,7 +7,7 @@ Only headers are read, by ranges. Of the other quantisations of a repository siz
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from corral.contracts.fetching import Plan, Role
@@ -29,10 +29,17 @@ _LIST_S: Final = 5.0  # a list that is only good to have is not waited for any l
 
 
 def of_reference(
-    model: ModelSpec, access: Access, *, options: Options, chosen: frozenset[str], files: FileFootprints
+    model: ModelSpec,
+    access: Access,
+    *,
+    options: Options,
+    chosen: frozenset[str],
+    files: FileFootprints,
+    check: Callable[[Header], None],
 ) -> Subject:
     """
-    The Model that a reference names, with what its repository offers; `options` are its own, resolved.
+    The Model that a reference names, with what its repository offers; `options` are its own, resolved. `check` is shown
+    its header, and may raise.
 
     Where nobody can be asked, what other programs have is read. Blocks on the network. Raises StoreFailed.
     """
@@ -45,6 +52,7 @@ def of_reference(
     web = Web(rules)
     with web.line() as line:
         header, tensors = _headers(PlannedFiles(plan, web, line))
+    check(header)
     return of_header(
         model.name,
         header,

@@ -33,6 +33,7 @@ from corral.store.fit.rooms import Rooms, rooms_of
 from corral.store.fit.rough import Judge
 from corral.store.fit.server import EngineServer, back_end
 from corral.store.fit.subject import of_model
+from corral.store.gguf.header import Header
 from corral.store.gguf.memory import FileFootprints
 from corral.store.known import KnownFiles
 from corral.store.sources.access import Access
@@ -111,13 +112,21 @@ class Fitting:
         said = {name for name, value in resolved.options.items() if name not in usual or usual[name] != value}
         chosen = frozenset(said | set(model.options))
         if model.source.path:
+            _check(engine, model)
             subject = of_model(resolved, chosen, self._files, self._known, resolved.options)
             if beside and model.source.reference:
                 offered = offered_beside(model.source.reference, self._access())
                 projector = self._known.of(model.source.projector).says.base.size_bytes if model.source.projector else 0
                 subject = dataclasses.replace(subject, offered=offered, beside_bytes=projector or 0)
         else:
-            subject = of_reference(resolved, self._access(), options=resolved.options, chosen=chosen, files=self._files)
+            subject = of_reference(
+                resolved,
+                self._access(),
+                options=resolved.options,
+                chosen=chosen,
+                files=self._files,
+                check=partial(_check, engine, model),
+            )
         return fit(dataclasses.replace(subject, server=server), rooms, self._bandwidth)
 
     def _rooms(self, usable: Sequence[DeviceMemory], memory: Sequence[str]) -> Rooms:
@@ -138,6 +147,13 @@ class Fitting:
             return self._ram.bytes_per_s()
         known = gpu_bandwidth(device.description)
         return self._ram.bytes_per_s() if known is None and device.part_of == RAM else known
+
+
+def _check(engine: Engine, model: ModelSpec, header: Header | None = None) -> None:
+    """Ask the model's own file whether it can be loaded so. Raises BadRequest."""
+    wrong = engine.misfits(model, header)
+    if wrong:
+        raise BadRequest(wrong[0], hint=" ".join(wrong[1:]))
 
 
 def checked(table: OptionTable, options: Mapping[str, object]) -> dict[str, OptionValue]:

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from corral.engines.llamacpp import checks, drafting, failures, fits, settings
+from corral.engines.llamacpp import caches, checks, drafting, failures, fits, settings
 from corral.engines.llamacpp.options import OPTIONS
 
 PAGE = Path(__file__).parents[4] / "docs" / "engines" / "llamacpp.md"
@@ -47,7 +47,7 @@ def sentences(module: ModuleType) -> list[str]:
 def rules() -> list[tuple[str, frozenset[str]]]:
     """(sentence, the options that it names) of each that is about two or more."""
     found = {}
-    for module in (checks, drafting, fits, settings):
+    for module in (caches, checks, drafting, fits, settings):
         for text in sentences(module):
             named = {word for word in WORD.findall(text) if word in NAMES} - PLAIN
             if len(named) > 1:

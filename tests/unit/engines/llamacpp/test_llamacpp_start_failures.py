@@ -35,6 +35,7 @@ KNOWN = {
     CONTEXT + "quantized V cache requires flash_attn to be enabled": "flash attention",
     CONTEXT + "V cache type q8_0 with block size 32 does not divide n_embd_head_v=80": "V cache cannot be q8_0",
     CONTEXT + "K cache type q4_0 with block size 32 does not divide n_embd_head_k=80": "K cache cannot be q4_0",
+    CONTEXT + "model does not support different K (q8_0) and V (f16) cache types": "not q8_0 and f16",
     "0.00.010.000 E common_speculative_are_compatible: the target and draft vocabs are not compatible": "vocabulary",
     "0.00.010.000 E srv  start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 8080": "port 8080",
 }  # fmt: skip
