@@ -1,5 +1,5 @@
 """
-Fits against reality: `python -m tests.bench.fit [--binary PATH] [--update docs/models.md]`.
+Fits against reality: `python -m tests.bench.fit [--binary PATH] [--update PAGE]`.
 
 What `corral models fit` says of many architectures (`tests.architectures`), one with experts in MXFP4 and one in parts
 among them, beside the buffers that llama-server logs when it loads them, and beside what llama.cpp's own
@@ -117,7 +117,7 @@ def loads(names: Sequence[str] = NAMES) -> Iterator[tuple[str, str]]:
 
 
 def table(rows: Sequence[Fitted]) -> str:
-    """As docs/models.md shows it, in MiB."""
+    """As docs/models/fit.md shows it, in MiB."""
     sources = ("fit", "llama-server", "llama-fit-params")
     head = " | ".join(f"{what}: {source}" for what in COMPARED for source in sources)
     lines = [f"| architecture | settings | kinds of cache | {head} |", f"|---|---|---|{'--:|' * 6}"]

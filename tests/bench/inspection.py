@@ -1,5 +1,5 @@
 """
-Inspections against the real engine: `python -m tests.bench.inspection [--binary PATH] [--update docs/models.md]`.
+Inspections against the real engine: `python -m tests.bench.inspection [--binary PATH] [--update PAGE]`.
 
 Models of many architectures (`tests.architectures`), one with experts in MXFP4 and one in parts among them, are
 inspected from their files and then loaded by llama-server, which tells what it has read: the `print_info:` lines.
@@ -106,7 +106,7 @@ async def compare(name: str, binary: str, folder: Path) -> tuple[Seen, Seen]:
 
 
 def table(rows: Sequence[tuple[str, Seen, Seen]]) -> str:
-    """As docs/models.md shows it: two lines for an architecture."""
+    """As docs/models/inspect.md shows it: two lines for an architecture."""
     columns = [field.name.replace("_", " ") for field in fields(Seen)]
     lines = [f"| architecture | by | {' | '.join(columns)} |", "|---|---|" + "--:|" * len(columns)]
     for name, *both in rows:

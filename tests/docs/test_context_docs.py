@@ -1,4 +1,4 @@
-"""docs/models.md, how much context: every row is what the estimator says of the shape that the row names."""
+"""docs/models/choosing.md, how much context: every row is what the estimator says of the shape that the row names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from corral.store.gguf.cache import cache_parts
 from corral.store.gguf.header import Value
 from tests.unit.store.shapes import asked, shape
 
-TEXT = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "models" / "choosing.md").read_text("utf-8")
 ROWS = re.findall(r"^\| (.+?): (.+) \| ([\d,]+) \| (.+) \|$", TEXT.partition("## How much context")[2], re.MULTILINE)
 GIB = 1024**3
 ARCHITECTURES = {"Gemma 3 12B": "gemma3", "gpt-oss 20B": "gpt-oss", "DeepSeek V3": "deepseek2"}

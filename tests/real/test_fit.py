@@ -1,7 +1,7 @@
 """
 What `corral models fit` says of a model beside what llama.cpp logs when it loads it, and what llama-fit-params prints.
 
-The same loads as in the table of docs/models.md (`python -m tests.bench.fit`), one of each architecture here.
+The same loads as in the table of docs/models/fit.md (`python -m tests.bench.fit`), one of each architecture here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.bench.fit import APART, BEGIN, COMPARED, END, NAMES, compare
 from tests.bench.footprint import MIB
 from tests.real.llama import BINARY
 
-DOCS = Path(__file__).parents[2] / "docs" / "models.md"
+DOCS = Path(__file__).parents[2] / "docs" / "models" / "fit.md"
 SPREAD = list(zip(NAMES, itertools.cycle(APART), strict=False))
 REARRANGED = {"repacked", "gpt-oss-mxfp4"}
 """llama-fit-params leaves out weights that are rearranged for the CPU; a load has them."""

@@ -1,7 +1,7 @@
 """
 What is told of a model file beside what llama.cpp says that it has read, on many architectures.
 
-The same as in the table of docs/models.md (`python -m tests.bench.inspection`).
+The same as in the table of docs/models/inspect.md (`python -m tests.bench.inspection`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 from tests.bench.inspection import BEGIN, END, NAMES, compare
 from tests.real.llama import BINARY
 
-DOCS = Path(__file__).parents[2] / "docs" / "models.md"
+DOCS = Path(__file__).parents[2] / "docs" / "models" / "inspect.md"
 
 
 @pytest.mark.llama_server

@@ -183,7 +183,7 @@ class Store(Section):
     serve: Switch = False
     """Every whole model in the store that no Model uses is served by its name there, with the defaults."""
     api_pull: Switch = True
-    """Clients with the scope `admin` may have models fetched by Ollama's `/api/pull`; see docs/models.md."""
+    """Clients with the scope `admin` may have models fetched by Ollama's `/api/pull`; see docs/models/store.md."""
 
 
 class LimitsSection(Section):
