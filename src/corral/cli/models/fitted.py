@@ -8,7 +8,7 @@ from typing import Any, Final
 from corral.cli import output
 from corral.domain.units import format_bytes, format_parameters
 
-_HEAD: Final = ("device", "weights", "cache", "compute", "program", "growth", "needs", "free", "at most", "fits")
+HEAD: Final = ("device", "weights", "cache", "compute", "program", "growth", "needs", "free", "at most", "fits")
 _FITS: Final = {"now": "yes", "later": "once Models leave", "never": "no"}
 _KINDS: Final = {
     "full": "keys and values of the whole context",
@@ -59,7 +59,7 @@ def _show_load(title: str, load: Said) -> None:
     context = f"{load['context_tokens']} tokens of context, " if load["context_tokens"] else ""
     print(f"{title}: {context}{load['slots']} slot{'' if load['slots'] == 1 else 's'}, {layers}.")
     rows = [_row(each) for each in load["devices"]]
-    output.print_table(_HEAD, rows, right=_HEAD[1:-1])
+    output.print_table(HEAD, rows, right=HEAD[1:-1])
     kinds: dict[str, int] = {}
     for each in load["devices"]:
         for kind, size in each["cache"].items():
