@@ -42,6 +42,13 @@ def test_pages_that_texts_and_code_name_are_there() -> None:
     assert sorted(f"{file}: {name}" for name, file in named if not (ROOT / name).is_file()) == []
 
 
+def test_every_room_of_the_store_is_described() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    rooms = {each.parent.name for each in (ROOT / "src" / "corral" / "store").glob("*/__init__.py")}
+    assert len(rooms) >= 7
+    assert sorted(room for room in rooms if f"`store/{room}/" not in text) == []
+
+
 def test_every_page_is_reached_from_the_readme() -> None:
     """Through links of links."""
     reached, left = set[Path](), [ROOT / "README.md"]
