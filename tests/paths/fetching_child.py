@@ -9,6 +9,7 @@ from pathlib import Path
 
 from corral.contracts.fetching import Plan, RemoteFile
 from corral.domain.references import WebReference
+from corral.store.fetch import attempt
 from corral.store.fetch.disk import Disk
 from corral.store.fetch.pulling import Pulling
 from corral.store.fetch.rules import WebRules
@@ -31,7 +32,8 @@ class Fatal:
 
 
 def main(root: str, url: str, size: str, sha256: str, point: str = "", number: str = "0") -> None:
-    """Fetch it."""
+    """Fetch it. What comes is flushed every megabyte, so that a small file comes to that point as well."""
+    setattr(attempt, "SETTLED_AFTER", 1_000_000)  # noqa: B010  (assigned, it would be no constant to mypy)
     web = Web(WebRules(insecure=True, private=True))
     file = RemoteFile(url, PATH, size_bytes=int(size), sha256=sha256)
     Pulling(Path(root), web, disk=Disk(Fatal(point, int(number)))).fetch(Plan(WebReference(url), (file,)))

@@ -89,11 +89,10 @@ def _seconds_to_first_byte(root: Path, server: FileServer) -> float:
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_any_step_it_goes_on_or_is_whole(tmp_path: Path, point: str, number: int) -> None:
-    with FileServer(lambda ask: of_file(ask, DATA)) as server:
+    slowly = point == "part.settle"  # it is flushed beside what comes: a file that is there at once is not
+    with FileServer(lambda ask: of_file(ask, DATA, per_s=20e6 if slowly else 0)) as server:
         process = child(tmp_path, server, point, str(number))
-        assert process.wait(20) in (-signal.SIGKILL, 0)
-        if number == 1 and point not in ("part.settle", "part.truncate"):
-            assert process.returncode == -signal.SIGKILL
+        assert process.wait(20) in ((-signal.SIGKILL,) if number == 1 else (-signal.SIGKILL, 0))
         place = tmp_path / PATH
         assert not place.exists() or place.read_bytes() == DATA
         assert whole(puller(tmp_path).fetch(plan_for(f"{server.origin}/model.bin", DATA)), DATA)
