@@ -12,10 +12,16 @@ from pathlib import Path
 import pytest
 
 from corral.domain.errors import NoSpace, StoreFailed
+from corral.domain.references import parse
+from corral.domain.storage import StoreSpec
 from corral.store.fetch import attempt
 from corral.store.fetch.disk import POINTS
+from corral.store.fetches import StoreFetches
+from corral.store.shelf.index import Index
 from tests.file_server import Ask, FileServer, Reply, of_file
-from tests.paths.fetching_kit import DATA, PATH, SIZE, data_of, plan_for, puller, whole
+from tests.hub_server import HubServer
+from tests.models import ADA, model
+from tests.paths.fetching_kit import DATA, PATH, SIZE, data_of, left, plan_for, puller, whole
 
 
 def good(ask: Ask) -> Reply:
@@ -125,3 +131,26 @@ def test_a_store_that_is_read_only_gives_what_it_has_and_says_so_for_the_rest(sm
         with pytest.raises(StoreFailed, match="Read-only file system") as refused:
             puller(small_disk).fetch(plan_for(f"{server.origin}/x", data[:100], path="web/other/x"))
         assert "store.path" in refused.value.hint and len(server.asked) == asked
+
+
+def test_what_a_read_only_store_has_is_used_whatever_could_be_tidied_or_noted(small_disk: Path) -> None:
+    """A lost origin, what a kill has left, a reference by which it was never asked for: nothing of it needs writing."""
+    data = model(ADA).read_bytes()
+    with HubServer() as hub:
+        hub.repo("org/ada-GGUF", {"ada-Q8_0.gguf": data})
+        spec = StoreSpec(str(small_disk), endpoint=hub.endpoint, trusted=frozenset(hub.trusted))
+        fetches = StoreFetches(spec, {"HOME": str(small_disk)})
+        place = fetches.fetch(fetches.plan(parse("hf.co/org/ada-GGUF"))).model
+        for lost in (False, True):
+            subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True, timeout=20)
+            place.with_name(f".{place.name}.part").write_bytes(b"left")
+            if lost:
+                place.with_name(f".{place.name}.origin.json").unlink()
+            subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True, timeout=20)
+            before = left(small_disk)
+            for reference in ("hf.co/org/ada-GGUF", "hf.co/org/ada-GGUF:Q8_0", "hf.co/org/ada-GGUF/ada-Q8_0.gguf"):
+                fetched = fetches.fetch(fetches.plan(parse(reference)))
+                assert fetched.model == place and place.read_bytes() == data
+            assert [item.problem for item in Index(small_disk).items()] == [""]
+            assert left(small_disk) == before
+        assert len(hub.paths("storage")) == 1

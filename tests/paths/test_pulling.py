@@ -394,6 +394,10 @@ def test_all_of_a_config(home: Shell, server: HubServer) -> None:
     assert Path(rows["a"]["path"]).read_bytes() == model(ADA).read_bytes()
     assert Path(rows["b"]["path"]).read_bytes() == model(BEN).read_bytes()
     assert "[gone] Failed to download model from hf.co/org/nothing: " in ran.stderr
+    for name in ("a", "b"):
+        said = [line for line in ran.stderr.splitlines() if line.startswith(f"[{name}] ")]
+        assert len(said) == 2 and said[0].startswith(f"[{name}] Downloading model from {REPO}")
+        assert said[1].startswith(f"[{name}] Model downloaded successfully to {rows[name]['path']}")
     assert "1 of 3 could not be fetched: gone." in ran.stderr
     config.write_text(config.read_text().replace("  gone: {source: hf.co/org/nothing}\n", ""))
     asked = len(server.asked)
