@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from corral.contracts.fetching import Plan, RemoteFile, Role
 from corral.domain.errors import FileMissing, NotThere, StoreFailed
 from corral.domain.references import FileReference, HubReference, OllamaReference, Reference
-from corral.store.fetch.linked import is_there
+from corral.store.fetch.linked import NOT_THERE, is_there, unseen
 from corral.store.files import part_paths
 from corral.store.placing import companion
 from corral.store.shelf import origin
@@ -87,9 +88,13 @@ def _of_hub(root: Path, reference: HubReference) -> Held | None:
     What else would be taken depends on all that the repository has, which is not here.
     """
     folder = (root / hub_place(reference, "any")).parent
-    files = _listed(folder)
+    errors: list[OSError] = []
+    files = _listed(folder, errors.append)
     wanted = _exact(files, reference) or _chosen_before(folder, files, str(reference))
     if not wanted:
+        for each in errors:
+            if each.errno not in NOT_THERE:
+                raise unseen(Path(each.filename), each) from each
         return None
     try:
         chosen = choose(files, file=wanted, where=str(reference))
@@ -118,9 +123,9 @@ def _chosen_before(folder: Path, files: list[ListedFile], asked: str) -> str:
     return ""
 
 
-def _listed(folder: Path) -> list[ListedFile]:
+def _listed(folder: Path, failed: Callable[[OSError], None]) -> list[ListedFile]:
     found = []
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=failed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         within = Path(place).relative_to(folder)
         found += [

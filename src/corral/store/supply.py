@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from corral.contracts.fetching import Fetches, Plan, Role, Supply, Told
-from corral.domain.errors import FetchRefused, NotThere, StoreFailed
+from corral.domain.errors import FetchRefused, FileMissing, NotThere, StoreFailed
 from corral.domain.fleet import Fleet, ModelSpec, Source
 from corral.domain.references import BadReference, Reference, parse
 from corral.domain.storage import StoreSpec
@@ -38,38 +38,44 @@ class StoreSupply:
 
     def here(self, source: Source) -> Source | None:
         """See `contracts.fetching.Supply.here`."""
-        found = self._held(source)
+        found, _ = self._looked(source, _parsed(source))
         return None if found is None or (source.pictures and found.lost) else _with_paths(source, found)
 
-    def _held(self, source: Source) -> Held | None:
-        reference = _parsed(source)
+    def _looked(self, source: Source, reference: Reference) -> tuple[Held | None, StoreFailed | None]:
+        """What is here, and why that cannot be said."""
         try:
             if source.place:
                 found = held_at(Path(source.place), reference)
             else:
                 found = held(self._root, reference)
-        except StoreFailed:  # nothing that can be used, and whoever puts it there says why
-            return None
-        if found is None or (source.sha256 and not vouched(found.model, source.sha256)):
-            return None
-        return found
+            if found is None or (source.sha256 and not vouched(found.model, source.sha256)):
+                return None, None
+        except FileMissing:  # it went while we looked
+            return None, None
+        except StoreFailed as error:
+            return None, error
+        return found, None
 
     def bring(
         self, source: Source, told: Told, stop: Callable[[], bool], *, planned: Callable[[Plan], None] | None = None
     ) -> Source:
         """See `contracts.fetching.Supply.bring`; `planned` hears what will come."""
-        found = self._held(source)
+        reference = _parsed(source)
+        found, unseen = self._looked(source, reference)
         if found is not None and not (source.pictures and found.lost):
             return _with_paths(source, found)
-        reference = _parsed(source)
         if found is not None and not source.auto_download:
             logger.info("The projector of %s is not here, and auto_download is off: it is used without.", reference)
             return _with_paths(source, found)
         if not source.auto_download:
-            raise FetchRefused(f"{reference} is not here, and auto_download is off.", hint=_by_hand(source, reference))
+            raise unseen or FetchRefused(
+                f"{reference} is not here, and auto_download is off.", hint=_by_hand(source, reference)
+            )
         try:
             return self._brought(source, reference, told, stop, planned)
         except (FetchRefused, Interrupted, TooBusy) as error:
+            if unseen is not None:
+                raise unseen from error
             if found is None:
                 raise
             logger.info("%s %s is used without its projector.", error.message, reference)

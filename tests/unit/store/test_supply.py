@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +175,76 @@ def test_what_cannot_be_looked_at_is_that_models_matter_alone(shelf: Shelf, tmp_
     }
     with pytest.raises(StoreFailed, match=r"model\.gguf cannot be looked at: File name too long"):
         is_there(place)
+
+
+@contextlib.contextmanager
+def closed(folder: Path) -> Iterator[None]:
+    """Nobody may enter it, the superuser neither."""
+    mode = folder.stat().st_mode
+    folder.chmod(0)
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if own == 0:
+            os.seteuid(own)
+        folder.chmod(mode)
+
+
+@pytest.fixture
+def open_shelf() -> Iterator[Shelf]:
+    """In folders that everybody may enter."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield Shelf(folder)
+    shutil.rmtree(folder)
+
+
+FOLDERS = ("", "hf", FOLDER, f"{FOLDER}/sub", "ollama/registry.ollama.ai/library/m/latest", "web/example.org")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_cannot_be_looked_at_is_not_said_to_be_missing(open_shelf: Shelf, folder: str) -> None:
+    reference = {"ollama": "ollama:m:latest", "web": "https://example.org/files/x.gguf"}.get(folder.split("/")[0], Q8)
+    path = f"{FOLDER}/sub/r-Q8_0.gguf" if reference == Q8 else next(iter(THERE[reference]))
+    open_shelf.put(path)
+    with closed(open_shelf.root / folder):
+        assert open_shelf.here(reference) is None
+        with pytest.raises(StoreFailed, match="cannot be looked at: Permission denied") as said:
+            open_shelf.bring(reference, auto_download=False)
+        assert str(open_shelf.root) in said.value.message and "Let the user that Corral runs as" in said.value.hint
+        assert not isinstance(said.value, FetchRefused), "who asks again may be served"
+    assert open_shelf.bring(reference, auto_download=False)[0] == path
+    assert open_shelf.made == []
+
+
+def test_a_folder_that_cannot_be_looked_at_hides_nothing_else(open_shelf: Shelf) -> None:
+    open_shelf.put(MODEL, f"{FOLDER}/BF16/r-BF16.gguf")
+    with closed(open_shelf.root / FOLDER / "BF16"):
+        assert open_shelf.bring(Q4, auto_download=False) == (MODEL, "")
+
+
+def test_at_a_place_that_cannot_be_looked_at_nobody_is_told_to_put_anything(open_shelf: Shelf) -> None:
+    place = open_shelf.root.parent / "mine" / "model.gguf"
+    place.parent.mkdir()
+    place.write_bytes(DATA)
+    with closed(place.parent), pytest.raises(StoreFailed, match=r"mine/model\.gguf cannot be looked at") as said:
+        open_shelf.bring(Q4, place=str(place), auto_download=False)
+    assert "Put it" not in said.value.hint
+
+
+def test_where_nobody_can_be_asked_either_the_disk_is_what_is_told(open_shelf: Shelf) -> None:
+    """A disk that fails: offline, its model would be served as it is."""
+    open_shelf.put(MODEL)
+
+    def offline(root: Path) -> FakeFetches:
+        raise FetchRefused("Corral is offline.")
+
+    open_shelf.supply = StoreSupply(open_shelf.root, offline)
+    with closed(open_shelf.root / FOLDER), pytest.raises(StoreFailed, match="cannot be looked at: Permission denied"):
+        open_shelf.bring(Q4)
 
 
 def test_two_models_in_one_folder_have_each_their_own_projector(shelf: Shelf, tmp_path: Path) -> None:

@@ -6,14 +6,19 @@ No other link is followed. Those programs may remove their files, or write other
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
+from typing import Final
 
 from corral.domain.errors import StoreFailed
 from corral.store.fetch import origin
 from corral.store.fetch.disk import Beside, Folder
 from corral.store.fetch.origin import Origin
+
+NOT_THERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""Errors that say that there is nothing."""
 
 
 def still(folder: Folder, name: str, said: Origin) -> bool:
@@ -30,21 +35,28 @@ def is_there(path: Path) -> bool:
     try:
         return _is_there(path)
     except OSError as error:
-        raise StoreFailed(
-            f"{path} cannot be looked at: {error.strerror or error}.",
-            hint="Let the user that Corral runs as read it and its folders, or name another path.",
-        ) from error
+        raise unseen(path, error) from error
+
+
+def unseen(path: Path, error: OSError) -> StoreFailed:
+    """Whether it is there cannot be said."""
+    return StoreFailed(
+        f"{path} cannot be looked at: {error.strerror or error}.",
+        hint="Let the user that Corral runs as read it and its folders, or name another path.",
+    )
 
 
 def _is_there(path: Path) -> bool:
-    if not path.is_symlink():
-        return path.is_file()
     try:
+        if not stat.S_ISLNK(os.lstat(path).st_mode):
+            return stat.S_ISREG(os.stat(path).st_mode)
         with Folder(path.parent, os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as folder:
             said = origin.load(folder, Beside.of(path.name))
-    except OSError:
-        return False
-    return path.is_file() if said is None or not said.linked else _still(path, None, said)
+        return stat.S_ISREG(os.stat(path).st_mode) if said is None or not said.linked else _still(path, None, said)
+    except OSError as error:
+        if error.errno in NOT_THERE:
+            return False
+        raise
 
 
 def _still(path: Path, folder_fd: int | None, said: Origin) -> bool:
