@@ -24,6 +24,7 @@ from corral.fakes.engine import FakeProgramEngine
 from corral.store.shelf.serving import stored_models
 from tests.hub_server import HubServer, sha256
 from tests.models import ADA, BEN, model
+from tests.unit.store.shelf import kit
 
 ENGINES = {**registry.engines(), "fake": FakeProgramEngine()}
 DATA, OTHER = model(ADA).read_bytes(), model(BEN).read_bytes()
@@ -32,8 +33,11 @@ KEYS = f"server: {{keys: [{{name: boss, key: {BOSS}, scopes: [admin]}}, {{name: 
 
 
 @pytest.fixture
-def home() -> Iterator[Path]:
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="c"))
+    monkeypatch.setenv("HOME", str(path))
+    for name in ("HF_HOME", "HF_HUB_CACHE", "LLAMA_CACHE", "OLLAMA_MODELS", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     yield path
     shutil.rmtree(path)
 
@@ -76,10 +80,13 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def served(home: Path, hub: HubServer, more: str = "", *, store: str = "serve: true") -> AsyncIterator[Served]:
+async def served(
+    home: Path, hub: HubServer, more: str = "", *, store: str = "serve: true", endpoint: str = ""
+) -> AsyncIterator[Served]:
     """A Corral over a store of its own."""
+    origins = json.dumps([*hub.trusted, *([endpoint] if endpoint else [])])
     (home / "corral.yaml").write_text(
-        f"store: {{path: store, endpoint: '{hub.endpoint}', trusted: {json.dumps(hub.trusted)}, {store}}}\n{more}"
+        f"store: {{path: store, endpoint: '{endpoint or hub.endpoint}', trusted: {origins}, {store}}}\n{more}"
     )
     over = {"server.port": 0, "state_dir": str(home / "state")}
     env = {"HOME": str(home)}
@@ -288,6 +295,124 @@ async def test_a_name_of_the_store_that_came_from_elsewhere_asks_nobody(home: Pa
     assert hub.asked == []
 
 
+async def runs(corral: Served, asked: str) -> bool:
+    """What `ollama run` asks for, after a pull."""
+    return (await corral.http.post("/api/show", json={"model": asked})).status_code == 200
+
+
+SPELLINGS = {
+    "q8_0": OTHER, "Q8_0.gguf": OTHER, "q8_0.GGUF": OTHER, "Q80": OTHER, "q8-0": OTHER, "tiny-Q8_0.gguf": OTHER,
+    "TINY-q8_0.Gguf": OTHER, "q4_k_m": DATA, "Q4KM": DATA, "q4-k-m.gguf": DATA, "latest": DATA, "LATEST": DATA,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tag", SPELLINGS)
+async def test_a_quantisation_in_any_spelling_is_the_model_by_that_name(home: Path, hub: HubServer, tag: str) -> None:
+    asked = f"hf.co/org/tiny-GGUF:{tag}"
+    async with served(home, hub) as corral:
+        assert (await corral.pull(asked))[-1] == {"status": "success"}
+        assert [path.read_bytes() for path in corral.store.rglob("*.gguf")] == [SPELLINGS[tag]]
+        assert await runs(corral, asked)
+        listed = await corral.tags()
+        assert listed == [f"hf.co/org/tiny-GGUF:{'Q8_0' if SPELLINGS[tag] == OTHER else 'Q4_K_M'}"], "in its usual one"
+        assert (await corral.pull(asked))[-1] == {"status": "success"} and await runs(corral, listed[0])
+    async with served(home, hub) as corral:
+        assert await runs(corral, asked), "the next Corral knows it, too"
+
+
+NO_MODELS = {
+    "q6_k": "has no Q6_K", "Q6_K.gguf": "has no Q6_K", "banana": "has no BANANA", "banana.gguf": "has no file banana",
+    "main": "has no MAIN",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tag", NO_MODELS)
+async def test_what_a_repository_does_not_have_is_answered_with_what_it_has(
+    home: Path, hub: HubServer, tag: str
+) -> None:
+    async with served(home, hub) as corral:
+        status, error = await corral.refused(f"hf.co/org/tiny-GGUF:{tag}", stream=False)
+        assert status == 404 and NO_MODELS[tag] in error
+        assert "There is: tiny-Q4_K_M.gguf" in error and "tiny-Q8_0.gguf" in error
+        assert (await corral.pull(f"hf.co/org/tiny-GGUF:{tag}"))[-1]["error"] == error
+        assert hub.paths("storage") == []
+
+
+async def test_two_models_of_one_quantisation_are_told_apart_by_their_files(home: Path, hub: HubServer) -> None:
+    hub.repo("org/two-GGUF", {"a-Q8_0.gguf": DATA, "b-Q8_0.gguf": OTHER})
+    async with served(home, hub) as corral:
+        _, error = await corral.refused("hf.co/org/two-GGUF:q8_0", stream=False)
+        assert "a-Q8_0.gguf" in error and "b-Q8_0.gguf" in error and "hf.co/ORG/REPO:NAME" in error
+        for name in ("a", "b"):
+            asked = f"hf.co/org/two-GGUF:{name}-Q8_0.gguf"
+            assert (await corral.pull(asked))[-1] == {"status": "success"} and await runs(corral, asked)
+
+
+@pytest.mark.parametrize(("file", "is_a"), [("mmproj-F16.gguf", "a projector"), ("tiny-lora-F16.gguf", "an adapter")])
+async def test_what_goes_with_a_model_is_no_model(home: Path, hub: HubServer, file: str, is_a: str) -> None:
+    hub.repo("org/tiny-GGUF", {"tiny-Q4_K_M.gguf": DATA, file: OTHER})
+    async with served(home, hub) as corral:
+        status, error = await corral.refused(f"hf.co/org/tiny-GGUF:{file}", stream=False)
+        assert status == 404 and f"{file} is {is_a}" in error
+        assert hub.paths("storage") == [], "not a byte of it has come"
+
+
+# --- where nobody can be asked ----------------------------------------------------------------------------------------
+
+CACHED = {
+    "hugging face": ("hf.co/org/ada-GGUF:Q8_0", lambda home: kit.hub(
+        home / ".cache/huggingface/hub", "org/ada-GGUF", "ada-Q8_0.gguf", model(ADA))),
+    "llama.cpp": ("hf.co/org/ada-GGUF:ada-Q8_0.gguf", lambda home: kit.flat(
+        home / ".cache/llama.cpp", "org/ada-GGUF", "ada-Q8_0.gguf", model(ADA))),
+    "ollama": ("ada:1b", lambda home: kit.ollama(
+        home / ".ollama/models", "library/ada/1b", [("model", model(ADA))])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("program", CACHED)
+async def test_offline_what_another_program_has_is_pulled_from_there(home: Path, hub: HubServer, program: str) -> None:
+    asked, put = CACHED[program]
+    put(home)
+    async with served(home, hub, store="serve: true, offline: true") as corral:
+        assert (await corral.pull(asked))[-1] == {"status": "success"}
+        assert await runs(corral, asked)
+        assert (await corral.pull(asked))[-1] == {"status": "success"}, "and again"
+        (path,) = corral.store.rglob("*.gguf")
+        assert path.stat().st_nlink == 2, "without a copy"
+    assert hub.asked == []
+
+
+async def test_with_a_hub_that_does_not_answer_too(home: Path, hub: HubServer) -> None:
+    asked, put = CACHED["hugging face"]
+    put(home)
+    async with served(home, hub) as corral:
+        await corral.pull("hf.co/org/tiny-GGUF:Q8_0")
+    async with served(home, hub, endpoint="http://127.0.0.1:9") as corral:
+        assert (await corral.pull(asked))[-1] == {"status": "success"} and await runs(corral, asked)
+        assert (await corral.pull("hf.co/org/tiny-GGUF:Q8_0"))[-1] == {"status": "success"}, "it is here"
+        status, error = await corral.refused("hf.co/org/tiny-GGUF:Q4_K_M", stream=False)
+        assert status == 503 and "127.0.0.1 port 9 cannot be reached" in error
+
+
+async def test_offline_what_nobody_has_is_refused_in_words(home: Path, hub: HubServer) -> None:
+    async with served(home, hub, store="serve: true, offline: true") as corral:
+        answer = await corral.http.post("/api/pull", json={"model": name(hub), "stream": False})
+        assert answer.status_code == 503 and "Corral is offline" in answer.json()["error"]
+        assert "store.offline" in answer.json()["error"]
+        assert "retry-after" not in answer.headers and answer.headers["x-should-retry"] == "false"
+        lines = await corral.pull(name(hub))
+        assert [line.get("status") for line in lines] == ["pulling manifest", None]
+        assert lines[-1]["error"] == answer.json()["error"]
+        client = ollama.AsyncClient(host=corral.address)
+        with pytest.raises(ollama.ResponseError, match="Corral is offline"):
+            async for _ in await client.pull(name(hub), stream=True):
+                pass
+        with pytest.raises(ollama.ResponseError, match="Corral is offline"):
+            await client.pull(name(hub))
+        await client._client.aclose()
+    assert hub.asked == [] and not (home / "store").exists()
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -350,7 +475,6 @@ async def test_without_keys_a_proxy_is_no_administrator(home: Path, hub: HubServ
     [
         ("serve: true, api_pull: false", 403, "store.api_pull"),
         ("serve: false", 409, "store.serve"),
-        ("serve: true, offline: true", 503, "store.offline"),
     ],
 )
 async def test_settings_that_refuse(home: Path, hub: HubServer, store: str, status: int, says: str) -> None:

@@ -8,14 +8,17 @@ from pathlib import Path
 
 from corral.contracts.fetching import Fetched, Plan, Progress, RemoteFile, Told
 from corral.domain.errors import FetchRefused, FetchStopped, WrongContent
-from corral.domain.references import FileReference, OllamaReference, Reference
+from corral.domain.references import BadReference, FileReference, OllamaReference, Reference, narrowed
 from corral.domain.storage import StoreSpec
 from corral.store.borrowing import borrow
 from corral.store.fetch import linked
+from corral.store.fetch.denial import TooBusy
 from corral.store.fetch.disk import disk_errors, sha256_of
 from corral.store.fetch.patience import never
 from corral.store.fetch.pulling import Pulling, quiet
 from corral.store.fetch.web import Web
+from corral.store.fetch.wire import Interrupted
+from corral.store.holding import kept
 from corral.store.noting import note
 from corral.store.shelf import origin
 from corral.store.shelf.caches.finding import Caches
@@ -53,6 +56,41 @@ class StoreFetches:
         """See `contracts.fetching.Fetches.plan`; `name` is the file's in the store, for an https:// address."""
         sources = Sources(self.sources.access, Web(self.sources.web.rules, stop=stop))
         return sources.plan(reference, quant=quant, file=file, sha256=sha256, name=name)
+
+    def plan_or_kept(
+        self,
+        reference: Reference,
+        *,
+        quant: str = "",
+        file: str = "",
+        sha256: str = "",
+        name: str = "",
+        stop: Callable[[], bool] = never,
+    ) -> tuple[Plan, str]:
+        """
+        The same; where nobody can be asked, what is here of it already, else what other programs have.
+
+        Then a sentence says so; else it is empty.
+        """
+        look = partial(self._kept, reference, quant=quant, file=file, sha256=sha256, name=name)
+        try:
+            plan = self.plan(reference, quant=quant, file=file, sha256=sha256, name=name, stop=stop)
+        except (FetchRefused, Interrupted, TooBusy) as error:
+            here = look()
+            if here is None:
+                raise
+            return here, f"{error.message} What is here is taken."
+        if not plan.unasked:
+            return plan, ""
+        here = look()
+        where = "here" if here is not None else "in another program's cache"
+        return here or plan, f"{plan.unasked} What is {where} is taken."
+
+    def _kept(self, reference: Reference, *, quant: str, file: str, sha256: str, name: str) -> Plan | None:
+        try:
+            return None if name else kept(self.root, narrowed(reference, quant=quant, file=file), sha256=sha256)
+        except BadReference:
+            return None
 
     def fetch(self, plan: Plan, told: Told = quiet, *, stop: Callable[[], bool] = never) -> Fetched:
         """

@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 
 from corral.contracts.clock import Clock
 from corral.contracts.events import Publisher
-from corral.contracts.fetching import Plan
+from corral.contracts.fetching import Plan, Role
 from corral.contracts.pulling import Coming, ComingFile, PullWanted
 from corral.domain.errors import (
     Conflict,
@@ -28,6 +28,7 @@ from corral.domain.errors import (
     FetchRefused,
     FetchStopped,
     Forbidden,
+    NotThere,
     PlaceFailed,
     ShuttingDown,
     StoreFailed,
@@ -39,9 +40,10 @@ from corral.domain.references import OLLAMA_REGISTRY, BadReference, HubReference
 from corral.domain.storage import StoreSpec
 from corral.kit.daemons import in_daemon
 from corral.kit.tasks import Tasks
+from corral.store.fetch.denial import TooBusy
+from corral.store.fetch.wire import Interrupted
 from corral.store.fetches import StoreFetches
 from corral.store.shelf import origin
-from corral.store.sources.access import is_offline
 from corral.store.supply import StoreSupply
 
 logger = logging.getLogger(__name__)
@@ -128,8 +130,6 @@ class StorePulls:
                 f"{wanted.reference} would not be served: store.serve is off, and no Model of the config has the name.",
                 hint="Set store.serve: true, or add a Model with this source to the config.",
             )
-        if is_offline(spec, self._env):
-            return FetchRefused("Corral is offline.", hint="Set store.offline: false, and unset HF_HUB_OFFLINE.")
         return _insecure(wanted, spec)
 
     async def follow(self, wanted: PullWanted) -> AsyncGenerator[Coming, None]:
@@ -217,7 +217,16 @@ class StorePulls:
         if reference is None:
             return False
         fetches = StoreFetches(self._spec(), self._env)
-        plan = fetches.plan(reference, stop=pull.stop.is_set)
+        try:
+            plan, unasked = fetches.plan_or_kept(reference, stop=pull.stop.is_set)
+        except (FetchRefused, Interrupted, TooBusy) as error:
+            if pull.wanted.model is None or pull.wanted.model.source.wanting:
+                raise
+            logger.info("[%s] %s What is here is served.", pull.label, error.message)
+            return False
+        if unasked:
+            logger.info("[%s] %s", pull.label, unasked)
+        _check_model(plan)
         self._planned(pull)(plan)
         fetches.fetch(plan, pull.told, stop=pull.stop.is_set)
         logger.info("[%s] Model pulled to %s", pull.label, fetches.places(plan)[0])
@@ -255,6 +264,17 @@ class StorePulls:
             return parse(said.reference) if said is not None else None
         except (ValueError, StoreFailed, BadReference):  # not in the store, or not fetched into it
             return None
+
+
+def _check_model(plan: Plan) -> None:
+    """Whoever pulls means to run it. Raises NotThere."""
+    role = plan.files[0].role
+    if role is not Role.MODEL:
+        what = {Role.PROJECTOR: "a projector", Role.ADAPTER: "an adapter"}.get(role, "no model")
+        raise NotThere(
+            f"{plan.reference} is {what}, and nothing that could be served by its name.",
+            hint="Name a model of that repository.",
+        )
 
 
 def _insecure(wanted: PullWanted, spec: StoreSpec) -> CorralError | None:

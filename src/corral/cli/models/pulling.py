@@ -14,8 +14,8 @@ from corral.cli.models import asking
 from corral.cli.models.progress import megabytes, watched
 from corral.cli.usage import UsageError
 from corral.contracts.fetching import Fetched, Plan
-from corral.domain.errors import BadRequest, FetchRefused, FetchStopped, StoreFailed
-from corral.domain.references import BadReference, Reference, WebReference, narrowed, suggested_name
+from corral.domain.errors import BadRequest, FetchStopped, StoreFailed
+from corral.domain.references import Reference, WebReference, suggested_name
 
 if TYPE_CHECKING:
     from corral.store.fetches import StoreFetches
@@ -116,35 +116,13 @@ def planned(fetches: StoreFetches, reference: Reference, **wanted: Any) -> Plan:
 
     Where nobody can be asked, what is here of it already is taken, else what other programs have.
     """
-    from corral.store.fetch.denial import TooBusy
-    from corral.store.fetch.wire import Interrupted
-
     try:
-        plan = fetches.plan(reference, **wanted)
-        here = _kept(fetches, reference, **wanted) if plan.unasked else None
-        if plan.unasked:
-            taken = "here" if here is not None else "in another program's cache"
-            output.note(f"corral: {plan.unasked} What is {taken} is taken.")
-        return here or plan
+        plan, unasked = fetches.plan_or_kept(reference, **wanted)
     except BadRequest as error:
         raise UsageError(error.message, hint=error.hint) from None
-    except (FetchRefused, Interrupted, TooBusy) as error:
-        here = _kept(fetches, reference, **wanted)
-        if here is None:
-            raise
-        output.note(f"corral: {error.message} What is here is taken.")
-        return here
-
-
-def _kept(
-    fetches: StoreFetches, reference: Reference, *, quant: str = "", file: str = "", sha256: str = "", name: str = ""
-) -> Plan | None:
-    from corral.store.holding import kept
-
-    try:
-        return None if name else kept(fetches.root, narrowed(reference, quant=quant, file=file), sha256=sha256)
-    except BadReference:
-        return None
+    if unasked:
+        output.note(f"corral: {unasked}")
+    return plan
 
 
 def fetch(fetches: StoreFetches, plan: Plan, label: str) -> Fetched:

@@ -134,7 +134,8 @@ def check_target(rules: WebRules, target: Target) -> None:
     """What can be told before a name is looked up. Raises FetchRefused."""
     if rules.offline:
         raise FetchRefused(
-            f"{target.shown} is not fetched: Corral is offline.", hint="Go online, or put the file into the store."
+            f"{target.shown} is not fetched: Corral is offline.",
+            hint="Unset store.offline and HF_HUB_OFFLINE, or put the file into the store.",
         )
     if target.scheme == "http" and not (rules.insecure or is_trusted(rules, target)):
         raise FetchRefused(

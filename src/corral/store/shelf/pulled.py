@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from corral.domain.names import MODEL_NAME
-from corral.domain.references import BadReference, HubReference, OllamaReference, parse
+from corral.domain.references import BadReference, HubReference, OllamaReference, Reference, parse
 from corral.store.shelf.items import Item
 from corral.store.sources.quants import quant_of, rank
 
@@ -17,8 +17,9 @@ def pulled_names(items: Iterable[Item]) -> Mapping[str, tuple[str, ...]]:
     """
     By the key of each model: first what lists call it, and no name twice.
 
-    On the hub a tag is a quantisation or a file; without one that model of a repository is meant which was asked for
-    so, else the usual one among those that are here. `Q4_K_XL` is Unsloth's `UD-Q4_K_XL` where there is no other.
+    On the hub a tag is a quantisation or a file, in whatever spelling has brought the model here; without one that
+    model of a repository is meant which was asked for so, else the usual one among those that are here. `Q4_K_XL` is
+    Unsloth's `UD-Q4_K_XL` where there is no other.
     """
     names: dict[str, list[str]] = {}
     taken: set[str] = set()
@@ -36,8 +37,7 @@ def pulled_names(items: Iterable[Item]) -> Mapping[str, tuple[str, ...]]:
                 _take(own, taken, f"{repo}:{quant}")
             if quant.startswith(_DYNAMIC):
                 loose.append((item.key, f"{repo}:{quant.removeprefix(_DYNAMIC)}"))
-            if reference.file and "/" not in reference.file:
-                loose.append((item.key, f"{repo}:{reference.file}"))
+            loose += [(item.key, f"{repo}:{tag}") for tag in _tags(item, reference)]
             order = bool(reference.quant or reference.file), rank(quant)
             repos.setdefault(repo, []).append((order, item.key))
     for repo, found in repos.items():
@@ -56,8 +56,20 @@ def _take(own: list[str], taken: set[str], name: str) -> None:
         own.append(name)
 
 
-def _reference(item: Item) -> object:
+def _tags(item: Item, own: HubReference) -> list[str]:
+    """What somebody has written for this model."""
+    said = item.origins[0].asked if item.origins and item.origins[0] is not None else ()
+    asked = (own, *map(_parsed, said))
+    found = (each for each in asked if isinstance(each, HubReference) and each.repo.lower() == own.repo.lower())
+    return [tag for each in found if (tag := each.file or each.quant) and "/" not in tag]
+
+
+def _reference(item: Item) -> Reference | None:
+    return _parsed(item.reference) if item.reference else None
+
+
+def _parsed(text: str) -> Reference | None:
     try:
-        return parse(item.reference) if item.reference else None
+        return parse(text)
     except BadReference:
         return None

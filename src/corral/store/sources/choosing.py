@@ -20,6 +20,7 @@ from corral.store.sources.listing import ListedFile, part_of, shown_size, siblin
 from corral.store.sources.quants import normal, quant_of, rank, same
 
 SHOWN: Final = 40  # choices in a message
+_BY_FILE: Final = "Say which: --file NAME, or as Ollama's clients do, hf.co/ORG/REPO:NAME."
 
 _IMATRIX: Final = re.compile(r"(?i)^imatrix|[-_.]imatrix$")
 _VOCABULARY: Final = re.compile(r"(?i)^ggml-vocab-")
@@ -163,7 +164,7 @@ def _one(found: list[Choice], there: tuple[Choice, ...], where: str) -> Choice:
         return min(found, key=lambda each: (bool(each.missing), len(each.files)))
     several = f"several models of {found[0].quant}" if found[0].quant else "several models"
     shown = found if found[0].quant else there
-    raise NotThere(f"{where} has {several}: {_listed(shown)}.", hint="Say which: --file NAME.")
+    raise NotThere(f"{where} has {several}: {_listed(shown)}.", hint=_BY_FILE)
 
 
 def _by_file(files: Sequence[ListedFile], file: str, where: str) -> Choice:
@@ -181,6 +182,9 @@ def _by_file(files: Sequence[ListedFile], file: str, where: str) -> Choice:
         split = [each for each in choices(files) if stem in (each.name.lower(), each.name.lower().rpartition("/")[2])]
         if len(split) == 1:
             return split[0]
+        quant = normal(stem)
+        if same(quant, quant_of(quant)):  # its quantisation, written as a file
+            return _one(_of_quant(choices(files), quant, where), choices(files), where)
         names = [each.path for each in files]
         near = difflib.get_close_matches(file, names, n=2, cutoff=0.6)
         hint = f"Did you mean {' or '.join(near)}?" if near else ""

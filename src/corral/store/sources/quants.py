@@ -49,8 +49,8 @@ def quant_of(path: str) -> str:
 
 
 def normal(quant: str) -> str:
-    """A quantisation as somebody typed it (q4-k-m, Q4KM, fp16), in its usual spelling; unknown ones in capitals."""
-    text = quant.strip().upper()
+    """A quantisation as somebody typed it (q4-k-m, Q4KM.gguf, fp16) in its usual spelling; unknown ones in capitals."""
+    text = quant.strip().upper().removesuffix(".GGUF")
     found = _QUANT.fullmatch(text)
     if found:
         return ("UD-" if found["dynamic"] else "") + _spelled(found["quant"])

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from corral.store.shelf.items import Item
+from corral.store.shelf.origin import Origin
 from corral.store.shelf.pulled import pulled_names
 
 
@@ -43,6 +45,16 @@ def test_the_hub_by_quantisation_and_without() -> None:
     assert names(eight, four) == [("hf.co/o/r:Q8_0",), ("hf.co/o/r:Q4_K_M", "hf.co/o/r")]
     asked = item("hf.co/o/r", "hf/o/r/r-Q8_0.gguf")
     assert names(four, asked) == [("hf.co/o/r:Q4_K_M",), ("hf.co/o/r:Q8_0", "hf.co/o/r")], "it was asked for so"
+
+
+def test_whatever_spelling_has_brought_it_is_its_name_where_nobody_else_has_that() -> None:
+    asked = ("hf.co/o/r:Q80", "hf.co/o/r/q8_0.gguf", "hf.co/O/r:Q8-0", "hf.co/o/other:Q8", "hf.co/o/r/x/y.gguf", "?")
+    said = Origin(1, "hf.co/o/r:Q8_0", "", 1, "", asked=asked)
+    eight = replace(item("hf.co/o/r:Q8_0", "hf/o/r/r-Q8_0.gguf"), origins=(said,))
+    spelled = ("hf.co/o/r:Q80", "hf.co/o/r:q8_0.gguf", "hf.co/o/r:Q8-0")
+    assert names(eight) == [("hf.co/o/r:Q8_0", "hf.co/o/r", *spelled)]
+    own = item("hf.co/o/r:Q80", "hf/o/r/r-Q80.gguf")
+    assert "hf.co/o/r:Q80" in names(eight, own)[1] and "hf.co/o/r:Q80" not in names(eight, own)[0]
 
 
 def test_files_that_say_no_quantisation_go_by_their_names() -> None:

@@ -30,6 +30,8 @@ def refused(files: list[ListedFile], *, quant: str = "", file: str = "") -> str:
     return caught.value.sentence()
 
 
+SAY_WHICH = "Say which: --file NAME, or as Ollama's clients do, hf.co/ORG/REPO:NAME."
+
 UNSLOTH = listed(
     "README.md", "config.json", "imatrix_unsloth.gguf_file", "imatrix_unsloth.gguf",
     "BF16/Big-BF16-00001-of-00002.gguf", "BF16/Big-BF16-00002-of-00002.gguf",
@@ -50,10 +52,19 @@ def test_by_default_the_usual_quantisation_and_its_projector() -> None:
         ("UD-Q4_K_XL", "Big-UD-Q4_K_XL.gguf"),
         ("q4_k_xl", "Big-UD-Q4_K_XL.gguf"),
         ("iq1_s", "Big-UD-IQ1_S.gguf"),
+        ("Q8_0.gguf", "Big-Q8_0.gguf"),
+        ("q80", "Big-Q8_0.gguf"),
     ],
 )
 def test_the_quantisation_that_was_named(quant: str, first: str) -> None:
     assert chosen(UNSLOTH, quant=quant)[0] == first
+
+
+def test_a_quantisation_that_was_named_as_a_file() -> None:
+    assert chosen(UNSLOTH, file="q8_0.gguf")[0] == "Big-Q8_0.gguf"
+    assert chosen(UNSLOTH, file="Q4-K-XL.GGUF")[0] == "Big-UD-Q4_K_XL.gguf"
+    assert "has no Q6_K. There is: Big-Q4_K_M.gguf" in refused(UNSLOTH, file="Q6_K.gguf")
+    assert "has no file Small-Q8_0.gguf" in refused(UNSLOTH, file="Small-Q8_0.gguf"), "that is another model's"
 
 
 def test_a_mix_is_not_taken_for_the_plain_one_that_is_there() -> None:
@@ -91,14 +102,13 @@ def test_an_upload_that_is_not_done_is_not_taken_by_default() -> None:
 def test_what_has_no_quantisation_in_its_name_is_taken_where_it_is_alone() -> None:
     assert chosen(listed("model.gguf", "README.md")) == ["model.gguf"]
     said = refused(listed("small.gguf", "large.gguf"))
-    assert said == "hf.co/o/r has several models: large.gguf (1 GiB), small.gguf (1 GiB). Say which: --file NAME."
+    assert said == f"hf.co/o/r has several models: large.gguf (1 GiB), small.gguf (1 GiB). {SAY_WHICH}"
 
 
 def test_two_models_of_one_quantisation_are_not_clear() -> None:
     files = listed("A-4B-Q4_K_M.gguf", "A-4B-128K-Q4_K_M.gguf", "A-4B-Q8_0.gguf")
     assert refused(files) == (
-        "hf.co/o/r has several models of Q4_K_M: A-4B-128K-Q4_K_M.gguf (1 GiB), A-4B-Q4_K_M.gguf (1 GiB). "
-        "Say which: --file NAME."
+        f"hf.co/o/r has several models of Q4_K_M: A-4B-128K-Q4_K_M.gguf (1 GiB), A-4B-Q4_K_M.gguf (1 GiB). {SAY_WHICH}"
     )
     assert chosen(files, quant="Q8_0") == ["A-4B-Q8_0.gguf"]
     assert chosen(files, file="a-4b-q4_k_m.gguf") == ["A-4B-Q4_K_M.gguf"]
