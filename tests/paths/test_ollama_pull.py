@@ -359,7 +359,7 @@ async def test_what_goes_with_a_model_is_no_model(home: Path, hub: HubServer, fi
 
 # --- where nobody can be asked ----------------------------------------------------------------------------------------
 
-CACHED = {
+CACHED: dict[str, tuple[str, Callable[[Path], object]]] = {
     "hugging face": ("hf.co/org/ada-GGUF:Q8_0", lambda home: kit.hub(
         home / ".cache/huggingface/hub", "org/ada-GGUF", "ada-Q8_0.gguf", model(ADA))),
     "llama.cpp": ("hf.co/org/ada-GGUF:ada-Q8_0.gguf", lambda home: kit.flat(
