@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import typer
 
 from corral.cli import connect, options, output, reading
+from corral.cli.naming import FIRST
 from corral.cli.serving import Serving, serving
 from corral.cli.usage import UsageError
 from corral.domain.errors import CorralError
@@ -25,8 +26,8 @@ def models(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL|FILE.gguf...",
-            help="Models' names, or model files, names in the store, references.",
+            metavar="NAME...",
+            help=FIRST,
             show_default=False,
         ),
     ],

@@ -14,27 +14,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corral.cli import reading
-from corral.cli.models import asking, shelves
+from corral.cli.models import asking
+from corral.cli.naming import Names
 from corral.cli.usage import UsageError
-from corral.domain.errors import FileMissing, StoreFailed
+from corral.domain.errors import StoreFailed
 from corral.domain.fleet import Source
-from corral.domain.names import MODEL_NAME, near_names
+from corral.domain.names import MODEL_NAME
 from corral.domain.references import (
     BadReference,
-    FileReference,
     Reference,
     WebReference,
     address,
     is_reference,
     narrowed,
-    parse,
     suggested_name,
 )
 from corral.domain.storage import StoredModel
 
 if TYPE_CHECKING:
-    from corral.config.settings import Settings
+    from corral.store.shelf.items import Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +58,6 @@ class Given:
     root: str = ""
 
 
-def is_file(word: str) -> bool:
-    """Whether it means a file or folder of this machine, there or not."""
-    return os.path.exists(word) or (word.lower().endswith(".gguf") and not is_reference(word))
-
-
 @dataclass
 class Shelf:
     """
@@ -78,42 +71,16 @@ class Shelf:
     options: tuple[str, ...] = ()
 
     @cached_property
-    def settings(self) -> Settings:
-        """All that the config says."""
-        return reading.read(self.config, options=self.options).settings
+    def names(self) -> Names:
+        """What words mean."""
+        return Names(self.config, self.options)
 
-    @property
-    def root(self) -> str:
-        """The store's folder."""
-        return self.settings.store.path
-
-    @cached_property
-    def models(self) -> dict[str, StoredModel]:
-        """What stands there, by name and by place; names go before."""
-        from corral.store.shelf.serving import stored_models
-
-        found = stored_models(self.settings.store, ())
-        by_place = {alias: each for each in found for alias in each.aliases}
-        return {**by_place, **{each.name: each for each in found}}
-
-    def find(self, word: str) -> StoredModel:
-        """The model of this name. Raises FileMissing with near names."""
-        found = self.models.get(word)
-        if found is None:
-            hint = self.advice(word) or "`corral models list` shows what is there; hf.co/ORG/REPO would be fetched."
-            raise FileMissing(f"{word!r} is no file, and no model in the store has that name.", hint=hint)
-        return found
-
-    def advice(self, word: str) -> str:
-        """What else could be meant by a name that is nowhere."""
-        near = near_names(word, [each.name for each in self._all()]) or near_names(word, self.models)
-        if near:
-            return f"The store has {' and '.join(map(repr, near))}."
-        try:
-            parse(f"hf.co/{word}")
-        except BadReference:
-            return ""
-        return f"Did you mean hf.co/{word}? That would be fetched."
+    def find(self, name: str) -> StoredModel:
+        """The model of this very name or place. Raises FileMissing with near names, and as `given` does."""
+        item = self.names.called(name)
+        if item is None:
+            raise self.names.nowhere(name)
+        return self._stored(item)
 
     def given(self, words: Iterable[str]) -> Given:
         """
@@ -122,34 +89,49 @@ class Shelf:
         A name that is nowhere is told before anything is fetched. Raises UsageError, FileMissing, StoreFailed.
         """
         words = list(words)
-        files = [word for word in words if is_file(word)]
-        references = {word: self._reference(word) for word in words if word not in files and is_reference(word)}
-        self.fetching.check(references)
-        stored = [self.find(word) for word in words if word not in files and word not in references]
-        for reference in references.values():
-            if isinstance(reference, FileReference):
-                files.append(os.path.expanduser(reference.path))
-            else:
-                stored.append(self._brought(reference))
-        return Given(tuple(files), _once(stored), self.root if stored else "")
+        self.fetching.check(words)
+        meant = [self._meant(word) for word in words]
+        files = [str(each) for each in meant if isinstance(each, Path)]
+        stored = [
+            each if isinstance(each, StoredModel) else self._brought(each)
+            for each in meant
+            if not isinstance(each, Path)
+        ]
+        return Given(tuple(files), _once(stored), str(self.names.root) if stored else "")
 
-    def _reference(self, word: str) -> Reference:
+    def _meant(self, word: str) -> StoredModel | Reference | Path:
+        found = self.names.of(word)
+        if isinstance(found, Path):
+            return found
+        return self._narrowed(found) if isinstance(found, Reference) else self._stored(found)
+
+    def _stored(self, item: Item) -> StoredModel:
+        from corral.contracts.fetching import Role
+        from corral.store.shelf.serving import as_stored
+
+        if item.problem:
+            raise StoreFailed(f"{item.name} cannot be served: {item.problem}")
+        if item.role is not Role.MODEL:
+            raise UsageError(f"{item.name} is no model but its {item.role}: that is not served alone.")
+        return as_stored(item, self.names.items)
+
+    def _narrowed(self, reference: Reference) -> Reference:
         try:
-            return narrowed(asking.reference_of(word), quant=self.fetching.quant)
+            return narrowed(reference, quant=self.fetching.quant)
         except BadReference as error:
             raise UsageError(str(error)) from None
 
     def _brought(self, reference: Reference) -> StoredModel:
         from corral.store.supply import store_supply
 
-        here = store_supply(self.settings.store, os.environ).here(Source(reference=address(reference)))
+        supply = store_supply(self.names.settings.store, os.environ)
+        here = supply.here(Source(reference=address(reference)))
         path = here.path if here is not None else str(self._fetched(reference))
-        self.__dict__.pop("models", None)  # it may have come only now
-        found = next((each for each in self._all() if os.path.realpath(each.path) == os.path.realpath(path)), None)
-        if found is None:
-            why = next((each.problem for each in shelves.items_of(Path(self.root)) if str(each.path) == path), "")
-            raise StoreFailed(f"{path} cannot be served: {why or 'it is no model.'}")
-        also = str(reference)
+        self.names.looked_again()
+        item = next((each for each in self.names.items if os.path.realpath(each.path) == os.path.realpath(path)), None)
+        if item is None:
+            raise StoreFailed(f"{path} cannot be served: it is no model.")
+        found, also = self._stored(item), str(reference)
         if isinstance(reference, WebReference) or not MODEL_NAME.match(also):
             return found
         return replace(found, aliases=tuple(dict.fromkeys((*found.aliases, also))))
@@ -159,15 +141,12 @@ class Shelf:
         from corral.contracts.fetching import Role
         from corral.store.sources.planning import exact
 
-        fetches = asking.fetches_of(self.settings, insecure=self.fetching.insecure, private=self.fetching.private)
+        fetches = asking.fetches_of(self.names.settings, insecure=self.fetching.insecure, private=self.fetching.private)
         with download(reference):
             plan = planned(fetches, reference)
             if plan.files[0].role is not Role.MODEL:
                 raise UsageError(f"{reference} is no model but its {plan.files[0].role}: that is not served alone.")
             return fetch(fetches, plan, suggested_name(exact(plan))).model
-
-    def _all(self) -> list[StoredModel]:
-        return list({each.path: each for each in self.models.values()}.values())
 
 
 def _once(stored: Sequence[StoredModel]) -> tuple[StoredModel, ...]:

@@ -12,6 +12,7 @@ from corral.cli import chat, options
 from corral.cli.conversation import Conversation
 from corral.cli.given import Fetching
 from corral.cli.models import asking
+from corral.cli.naming import FIRST
 from corral.cli.serving import serving
 from corral.cli.usage import UsageError
 from corral.cli.watching import until_it_answers
@@ -21,7 +22,7 @@ from corral.domain.errors import BadRequest
 def run(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL|FILE.gguf|REF", help="A Model, a model file, a model in the store, a reference."),
+        typer.Argument(metavar="NAME", help=FIRST),
     ],
     prompt: Annotated[
         list[str] | None, typer.Argument(metavar="PROMPT", show_default=False, help="Ask this and leave.")

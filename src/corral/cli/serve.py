@@ -43,8 +43,8 @@ def serve(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="FILE.gguf|REF|NAME", show_default=False,
-            help="Model files or folders with them, references, names of models in the store.",
+            metavar="NAME", show_default=False,
+            help="A name or place in the store, a reference, a file or a folder of files: the first that there is.",
         ),
     ] = None,
     config: options.Config = "",
@@ -115,7 +115,7 @@ def _given(words: Sequence[str], stored: Sequence[str], shelf: Shelf) -> Given:
     found = shelf.given(words)
     if not stored:
         return found
-    return Given(found.files, (*found.stored, *(shelf.find(name) for name in stored)), shelf.root)
+    return Given(found.files, (*found.stored, *map(shelf.find, stored)), str(shelf.names.root))
 
 
 def run_server(settings: Settings, *, reload: Any = None, announce: Any = None) -> int:

@@ -6,16 +6,17 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import quote
 
 from corral.cli import connect, private, reading
-from corral.cli.given import Fetching, Given, Shelf, is_file
+from corral.cli.given import Fetching, Given, Shelf
+from corral.cli.naming import is_file, is_path
 from corral.cli.usage import UsageError
 from corral.domain import names as naming
-from corral.domain.errors import CorralError, UnknownModel
+from corral.domain.errors import ConfigError, CorralError, UnknownModel
 from corral.domain.fleet import ModelSpec
-from corral.domain.references import is_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +54,39 @@ def serving(
         _refuse_options(engine_options)
         yield Serving(connect.find(server=server, key=key), list(wanted))
         return
-    words = [word for word in wanted if not is_file(word)]
-    place = _place(state_dir, config) if words else None
-    unknown = {word: why for word in words if place is not None and (why := place.why_not(word))}
     shelf = Shelf(config, fetching, tuple(engine_options))
-    if place is not None and not unknown and len(words) == len(wanted):
-        _refuse_options(engine_options)
-        with place.serving(wanted) as found:
-            yield found
-        return
-    for word, why in unknown.items():
-        if not is_reference(word) and word not in shelf.models and len(words) == len(wanted):
+    place = _place(state_dir, config, wanted)
+    models: dict[str, str] = {}
+    nowhere: dict[str, CorralError] = {}
+    for word in (word for word in wanted if not is_path(word)):
+        name = place.find(word, shelf)
+        if isinstance(name, CorralError):
+            nowhere[word] = name
+        else:
+            models[word] = name
+    for word, why in nowhere.items():
+        try:
+            shelf.names.of(word, why)
+        except type(why):
             _refuse_options(engine_options)
-            raise _nowhere(word, why, shelf)
-    if any(word not in unknown or not (is_reference(word) or word in shelf.models) for word in words):
+            raise
+    if models and len(models) == len(set(wanted)):
+        _refuse_options(engine_options)
+        with place.serving([models[word] for word in wanted]) as found:
+            yield found
+    elif models:
         raise UsageError(
             "Give Models of a Corral, or files, references and names of the store, not both: these are served by a "
             "Corral of their own."
         )
-    with _own(shelf.given(wanted), engine_options) as found:
-        yield found
+    else:
+        with _own(shelf.given(wanted), engine_options) as found:
+            yield found
 
 
 def _refuse_options(engine_options: Sequence[str]) -> None:
     if engine_options:
         raise UsageError("-o is for model files; a Model's options are in the config.")
-
-
-def _nowhere(word: str, why: CorralError, shelf: Shelf) -> CorralError:
-    """Why there is no such Model, and what else could be meant."""
-    why.hint = f"{why.hint} {shelf.advice(word)}".strip()
-    return why
 
 
 @contextlib.contextmanager
@@ -100,39 +103,47 @@ def _own(given: Given, engine_options: Sequence[str]) -> Iterator[Serving]:
 class _Place(Protocol):
     """Who knows Models by their names."""
 
-    def why_not(self, name: str) -> CorralError | None:
-        """What is to be said where it does not know this one."""
+    def find(self, word: str, shelf: Shelf) -> str | CorralError:
+        """The name of the Model that is meant, or what is to be said where it knows none."""
         ...
 
-    def serving(self, wanted: Sequence[str]) -> contextlib.AbstractContextManager[Serving]:
+    def serving(self, names: Sequence[str]) -> contextlib.AbstractContextManager[Serving]:
         """A Corral that serves them."""
         ...
 
 
-def _place(state_dir: str, config: str) -> _Place:
+def _place(state_dir: str, config: str, wanted: Sequence[str]) -> _Place:
+    """Paths are no Models; and files of models need no config that can be read."""
+    if all(map(is_path, wanted)):
+        return _Nobody()
     corral = connect.find(state_dir=state_dir, config=config)
     if corral.running():
         return _Running(corral)
     file = reading.find_file(config)
-    return _Configured(file, reading.read(config, with_store=True).settings.fleet.models) if file else _Nobody()
+    try:
+        return _Configured(file, reading.read(config, with_store=True).settings.fleet.models) if file else _Nobody()
+    except ConfigError:
+        if all(is_path(word) or is_file(word) for word in wanted):
+            return _Nobody()
+        raise
 
 
 @dataclass(frozen=True, slots=True)
 class _Running:
     corral: connect.Corral
 
-    def why_not(self, name: str) -> CorralError | None:
+    def find(self, word: str, shelf: Shelf) -> str | CorralError:
         try:
-            self.corral.ask("GET", f"/v1/models/{quote(name, safe='')}")
+            self.corral.ask("GET", f"/v1/models/{quote(word, safe='')}")
         except connect.Answered as error:
-            if error.answer_status == 404:
-                return error
-            raise
-        return None
+            if error.answer_status != HTTPStatus.NOT_FOUND:
+                raise
+            return error
+        return word
 
     @contextlib.contextmanager
-    def serving(self, wanted: Sequence[str]) -> Iterator[Serving]:
-        yield Serving(self.corral, list(wanted))
+    def serving(self, names: Sequence[str]) -> Iterator[Serving]:
+        yield Serving(self.corral, list(names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,26 +151,24 @@ class _Configured:
     file: str
     models: Mapping[str, ModelSpec]
 
-    def why_not(self, name: str) -> CorralError | None:
+    def find(self, word: str, shelf: Shelf) -> str | CorralError:
         try:
-            naming.resolve(name, naming.directory(self.models.values()))
+            return naming.resolve(word, naming.directory(self.models.values()))
         except UnknownModel as error:
             return error
-        return None
 
     @contextlib.contextmanager
-    def serving(self, wanted: Sequence[str]) -> Iterator[Serving]:
-        names = naming.directory(self.models.values())
+    def serving(self, names: Sequence[str]) -> Iterator[Serving]:
         with private.started(["--config", self.file]) as corral:
-            yield Serving(corral, [naming.resolve(name, names) for name in wanted], self.models)
+            yield Serving(corral, list(names), self.models)
 
 
 class _Nobody:
-    def why_not(self, name: str) -> CorralError | None:
+    def find(self, word: str, shelf: Shelf) -> str | CorralError:
         return connect.NotRunning(
-            f"No Corral runs here, and there is no config that could say what {name!r} is.",
+            f"No Corral runs here, and there is no config that could say what {word!r} is.",
             hint="Give a .gguf file or a reference, or start one: corral serve.",
         )
 
-    def serving(self, wanted: Sequence[str]) -> contextlib.AbstractContextManager[Serving]:
+    def serving(self, names: Sequence[str]) -> contextlib.AbstractContextManager[Serving]:
         raise AssertionError("it knows none")

@@ -16,7 +16,6 @@ from tests.unit.cli.conftest import Command
         (("gateway", "--peer", "corral=/bin/corral"), "must be NAME=PATH"),
         (("coder", "--concurrency", "1,x"), "must be numbers from 1 to 1024"),
         (("--concurrency", "0", "coder"), "must be numbers from 1 to 1024"),
-        (("a.gguf", "coder"), "not both"),
         (("coder", "-o", "ctx_size=1"), "-o is for model files"),
     ],
 )

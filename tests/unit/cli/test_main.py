@@ -127,7 +127,10 @@ def test_serve_without_anything_says_what_there_is(corral: Command) -> None:
 
 def test_serve_refuses_files_that_are_not_there(corral: Command) -> None:
     ran = corral("serve", "none.gguf")
-    assert (ran.code, ran.err) == (1, f"corral: {Path.cwd()}/none.gguf: there is no such file\n")
+    assert (ran.code, ran.err) == (
+        1,
+        f"corral: There is no file {Path.cwd()}/none.gguf. The folder {Path.cwd()} has no GGUF file.\n",
+    )
 
 
 def test_a_wrong_engine_option_is_told(corral: Command) -> None:

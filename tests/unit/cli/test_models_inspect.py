@@ -180,7 +180,7 @@ def test_by_the_name_of_a_model_or_of_what_is_in_the_store(corral: Command, tmp_
     assert json.loads(corral("models", "inspect", "stored", "--json").out)["name"] == "Obey"
     ran = corral("models", "inspect", "storde")
     assert ran.code == 1
-    assert "There is no 'storde' in the store. Did you mean stored?" in ran.err
+    assert "No Model is named 'storde'. The store has 'stored'." in ran.err
 
 
 def test_a_size_that_is_none_is_wrong_usage(corral: Command) -> None:

@@ -195,7 +195,7 @@ def test_a_name_is_never_a_way_to_a_file(corral: Command, store: Path, name: str
 
 def test_a_near_name_is_offered(corral: Command, store: Path) -> None:
     put(store, "import/qwen3.gguf")
-    assert "Did you mean qwen3?" in corral("models", "show", "qwen").err
+    assert "The store has 'qwen3'." in corral("models", "show", "qwen").err
 
 
 def test_a_name_cannot_steer_the_terminal(corral: Command, store: Path) -> None:

@@ -6,12 +6,17 @@ import typer
 
 from corral.cli.models import fit, inspect, keeping, listing, preparing, pulling, searching, splitting
 
+_HELP = """Look at model files, and at what others offer.
+
+A NAME means the same in every command, the first of these that there is: a Model (in commands about Models), a name in
+the store, a place below it (hf/ORG/REPO/FILE.gguf), a reference (hf.co/ORG/REPO:QUANT), a file, and last what another
+program has here. What begins with / ./ ../ or ~ is a file.
+"""
+
 
 def build() -> typer.Typer:
     """The command group."""
-    app = typer.Typer(
-        help="Look at model files, and at what others offer.", no_args_is_help=True, rich_markup_mode=None
-    )
+    app = typer.Typer(help=_HELP, no_args_is_help=True, rich_markup_mode=None)
     app.command("pull")(pulling.pull)
     app.command("list")(listing.list_)
     app.command("show")(listing.show)

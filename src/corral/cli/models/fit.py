@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from corral.cli import connect, options, output, reading
+from corral.cli.naming import NAMED, Names, is_path
 from corral.cli.usage import UsageError
+from corral.domain.errors import UnknownModel
+from corral.domain.references import Reference
 
 if TYPE_CHECKING:
     from corral.config.settings import Settings
     from corral.domain.devices import DeviceMemory
     from corral.store.fit.service import Fitting
+    from corral.store.shelf.items import Item
 
 
 def fit(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="The name of a Model or of what is in the store, a path to a .gguf file, or a reference.",
-        ),
-    ],
+    model: Annotated[str, NAMED],
     ctx: Annotated[
         int | None, typer.Option("--ctx", metavar="N", min=0, show_default=False, help="Tokens of context.")
     ] = None,
@@ -75,15 +75,11 @@ def fit(
     given = _options(ctx, parallel, cache_type_k, cache_type_v, n_gpu_layers, device or [])
     sizes = [word.strip() for text in memory or [] for word in text.split(",") if word.strip()]
     corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
-    path = (
-        os.path.abspath(os.path.expanduser(model))
-        if not server and os.path.exists(os.path.expanduser(model))
-        else model
-    )
     if server or corral.running():
-        found = _asked(corral, path, given, sizes, stored=None if server else lambda: _stored(model, config))
+        asked = model if server else _known(corral, model, Names(config))
+        found = corral.ask("POST", "/api/corral/fit", {"model": asked, "options": given, "memory": sizes})
     else:
-        found = _here(path, config, given, sizes)
+        found = _here(model, Names(config), given, sizes)
     if not isinstance(found, dict) or "asked" not in found:
         raise connect.NotRunning(f"{corral.place} is not a Corral that can fit models: it has no /api/corral/fit.")
     if as_json:
@@ -114,57 +110,47 @@ def _options(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _asked(
-    corral: connect.Corral,
-    model: str,
-    given: dict[str, Any],
-    sizes: list[str],
-    *,
-    stored: Callable[[], str | None] | None,
-) -> Any:
-    """By the Corral; `stored` is asked for the file of a name that it does not know."""
-    wanted = {"model": model, "options": given, "memory": sizes}
+def _known(corral: connect.Corral, word: str, names: Names) -> str:
+    """A word that this Corral knows: the name of one of its Models, else a path or a reference."""
+    if is_path(word):
+        return _place(Path(word).expanduser())
     try:
-        return corral.ask("POST", "/api/corral/fit", wanted)
+        corral.ask("GET", f"/v1/models/{quote(word, safe='')}")
     except connect.Answered as error:
-        path = stored() if stored is not None and error.answer_status == HTTPStatus.NOT_FOUND else None
-        if path is None:
+        if error.answer_status != HTTPStatus.NOT_FOUND:
             raise
-    return corral.ask("POST", "/api/corral/fit", {**wanted, "model": path})
+        return _place(names.of(word, error))
+    return word
 
 
-def _stored(name: str, config: str) -> str | None:
-    """The file of what is called so in the store, or in another program's folder."""
-    from corral.cli.models import shelves
-    from corral.domain.errors import FileMissing
+def _place(meant: Item | Reference | Path) -> str:
+    from corral.domain.references import address
 
-    try:
-        return str(shelves.find_anywhere(name, shelves.items_of(shelves.root_of(shelves.settings_of(config)))).path)
-    except FileMissing:
-        return None
+    if isinstance(meant, Reference):
+        return address(meant)
+    return os.path.abspath(meant if isinstance(meant, Path) else meant.path)
 
 
-def _here(model: str, config: str, given: dict[str, Any], sizes: list[str]) -> Any:
+def _here(word: str, names: Names, given: dict[str, Any], sizes: list[str]) -> Any:
     """Without a Corral that could be asked."""
     import asyncio
 
     from corral.contracts.fitting import FitWanted
     from corral.domain import names as naming
-    from corral.domain.references import is_reference
 
-    settings = reading.read(config).settings
-    models = settings.fleet.models
+    models = names.models(word)
     known = naming.directory(models.values())
-    if not (model in known or is_reference(model) or os.path.exists(model) or model.lower().endswith(".gguf")):
-        model = _stored(model, config) or naming.resolve(model, known)  # which says what there is instead
-    spec = models[known[model]] if model in known else None
-    return asyncio.run(fitting_of(settings).fit(FitWanted(model, spec, given, tuple(sizes))))
+    spec, why = None, None
+    try:
+        spec = None if is_path(word) else models[naming.resolve(word, known)]
+    except UnknownModel as error:
+        why = error if known else None
+    model = word if spec is not None else _place(names.of(word, why))
+    return asyncio.run(fitting_of(names.settings).fit(FitWanted(model, spec, given, tuple(sizes))))
 
 
 def fitting_of(settings: Settings) -> Fitting:
     """For a host on which no Corral runs: what Models may have is what programs leave, as far as `memory` allows."""
-    from pathlib import Path
-
     from corral.config.paths import cache_dir
     from corral.devices import budgets, charged, this_host
     from corral.store.fit.measured import RamBandwidth

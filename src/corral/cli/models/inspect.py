@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from corral.cli import options, output
-from corral.cli.models import asking, shelves
+from corral.cli.models import asking
+from corral.cli.naming import NAMED, Names, is_path
 from corral.cli.usage import UsageError
+from corral.domain.errors import UnknownModel
+from corral.domain.references import Reference, parse
 
 if TYPE_CHECKING:
     from corral.store.gguf.header import TensorInfo
@@ -20,14 +23,7 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="A .gguf file (any part of a split one), the name of a Model or of what is in the store, or a "
-            "reference: hf.co/ORG/REPO[:QUANT], ollama:NAME[:TAG], https://...",
-        ),
-    ],
+    model: Annotated[str, NAMED],
     quant: asking.Quant = "",
     file: Annotated[
         str, typer.Option("--file", metavar="FILE", show_default=False, help="This file of a repository.")
@@ -45,14 +41,22 @@ def inspect(
     means is looked for in the store first.
     """
     from corral.cli.models.inspected import lines, type_rows
-    from corral.domain.references import is_reference
+    from corral.store.inspect.anywhere import here, inspect_reference
+    from corral.store.inspect.places import inspect_files
+    from corral.store.sources.access import access
+    from corral.store.supply import store_supply
 
-    if is_reference(model):
-        found, of_all = _meant(model, quant, file, insecure=insecure, private=private, config=config)
-    elif quant or file:
-        raise UsageError(f"{model} is one model: there is nothing for --quant and --file to choose.")
+    names = Names(config)
+    meant = _meant(model, names)
+    if isinstance(meant, Path):
+        if quant or file:
+            raise UsageError(f"{model} is one model: there is nothing for --quant and --file to choose.")
+        found, of_all = inspect_files(here(meant))
     else:
-        found, of_all = _here(model, insecure=insecure, private=private, config=config)
+        store = names.settings.store
+        allowed = access(store, os.environ, insecure=insecure, private=private)
+        supply = store_supply(store, os.environ)
+        found, of_all = inspect_reference(meant, allowed, quant=quant, file=file, supply=supply)
     if as_json:
         output.print_json(_plain(found, of_all if tensors else ()))
         return
@@ -71,50 +75,26 @@ def inspect(
         )
 
 
-def _meant(
-    model: str, quant: str, file: str, *, insecure: bool, private: bool, config: str
-) -> tuple[Inspection, tuple[TensorInfo, ...]]:
-    from corral.store.inspect.anywhere import inspect_reference
-    from corral.store.sources.access import access
-    from corral.store.supply import store_supply
-
-    reference, store = asking.reference_of(model), asking.settings_of(config).store
-    allowed = access(store, os.environ, insecure=insecure, private=private)
-    return inspect_reference(reference, allowed, quant=quant, file=file, supply=store_supply(store, os.environ))
-
-
-def _here(model: str, *, insecure: bool, private: bool, config: str) -> tuple[Inspection, tuple[TensorInfo, ...]]:
-    from corral.domain.errors import FileMissing
-    from corral.store.inspect.anywhere import here
-    from corral.store.inspect.places import inspect_files
-
-    found: Path | str
-    path = Path(model).expanduser()
-    if not path.exists() and not model.startswith((".", "/", "~")):
-        try:
-            found = _named(model, config)
-        except FileMissing:
-            if not model.lower().endswith(".gguf"):
-                raise
-            found = path  # which was meant as one: what is beside it is told
-        if isinstance(found, str):
-            return _meant(found, "", "", insecure=insecure, private=private, config=config)
-        path = found
-    return inspect_files(here(path))
-
-
-def _named(name: str, config: str) -> Path | str:
-    """Of a Model of the config its file or reference, else the file of something in the store, or another program's."""
-    from corral.domain.names import directory
+def _meant(model: str, names: Names) -> Reference | Path:
+    """Of a Model of the config its file or reference."""
+    from corral.domain.names import directory, resolve
     from corral.store.supply import store_supply, with_files
 
-    settings = asking.settings_of(config)
-    known = directory(settings.fleet.models.values())
-    if name in known:
-        source = with_files(settings.fleet.models[known[name]], store_supply(settings.store, os.environ)).source
+    if is_path(model):
+        return Path(model).expanduser()
+    models = names.models(model)
+    known = directory(models.values())
+    why = None
+    try:
+        own = resolve(model, known)
+    except UnknownModel as error:
+        why = error if known else None
+    else:
+        source = with_files(models[own], store_supply(names.settings.store, os.environ)).source
         if source.given:
-            return Path(source.path) if source.path else source.reference
-    return shelves.find_anywhere(name, shelves.items_of(shelves.root_of(settings))).path
+            return Path(source.path) if source.path else parse(source.reference)
+    found = names.of(model, why)
+    return found.path if not isinstance(found, Path | Reference) else found
 
 
 def _plain(found: Inspection, tensors: Sequence[TensorInfo]) -> dict[str, Any]:

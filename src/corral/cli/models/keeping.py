@@ -15,7 +15,7 @@ import typer
 from corral.cli import options, output
 from corral.cli.loaded import Loaded
 from corral.cli.models import shelves
-from corral.cli.models.listing import NAME
+from corral.cli.naming import STORED, Names
 from corral.cli.usage import UsageError
 from corral.domain.errors import Conflict
 from corral.domain.units import format_bytes, parse_duration
@@ -29,7 +29,7 @@ _PLACES_S = 0.2  # between two pictures of the progress
 
 
 def remove(
-    names: Annotated[list[str], NAME],
+    names: Annotated[list[str], STORED],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Do not ask, and remove what is used as well.")] = False,
     config: options.Config = "",
@@ -43,14 +43,13 @@ def remove(
     from corral.store.shelf.index import Index
     from corral.store.shelf.walk import walk
 
-    settings = shelves.settings_of(config)
-    root = shelves.root_of(settings)
-    walked = walk(root)
-    items = Index(root).items_of(walked)
-    wanted = {item.key: item for item in (shelves.find_one(name, items) for name in names)}
+    named = Names(config)
+    root, walked = named.root, walk(named.root)
+    named.items = items = Index(root).items_of(walked)
+    wanted = {item.key: item for item in map(named.here, names)}
     plans = removing.planned(root, list(wanted.values()), items, walked)
     if not force:
-        _refuse_used(root, plans, settings)
+        _refuse_used(root, plans, named.settings)
     if not (yes or force):
         total = format_bytes(sum(plan.size_bytes for plan in plans))
         what = ", ".join(plan.item.name for plan in plans)
@@ -136,11 +135,10 @@ def verify(
     from corral.store.shelf.verifying import Verdict
     from corral.store.shelf.verifying import verify as verified
 
-    root = shelves.root_of(shelves.settings_of(config))
-    items = shelves.items_of(root)
-    if names:
-        items = [shelves.find_anywhere(name, items) for name in names]
-    elif not items:
+    named = Names(config)
+    root = named.root
+    items = list(map(named.here, names)) if names else named.items
+    if not items:
         output.note(f"The store, {root}, is empty.")
     results = []
     for item in sorted(items, key=lambda each: each.name):

@@ -11,6 +11,7 @@ import typer
 
 from corral.cli import options, output
 from corral.cli.models import shelves
+from corral.cli.naming import STORED, Names
 from corral.domain.units import format_bytes, format_duration, format_parameters
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 _HEAD = ("name", "size", "quant", "params", "context", "parts", "age", "used by")
 _NUMBERS = ("size", "params", "context", "parts", "age")
-NAME = typer.Argument(metavar="NAME", help="As `corral models list` shows it, its path in the store, or a reference.")
 
 
 def list_(
@@ -67,16 +67,16 @@ def list_(
 
 
 def show(
-    name: Annotated[str, NAME],
+    name: Annotated[str, STORED],
     config: options.Config = "",
     as_json: options.Json = False,
 ) -> None:
     """Show one model of the store: its files, where it came from, who uses it."""
     from corral.store.shelf.items import STORE
 
-    settings = shelves.settings_of(config)
-    item = shelves.find_anywhere(name, shelves.items_of(shelves.root_of(settings)))
-    used_by = shelves.users_of(item, shelves.models_of(settings))
+    named = Names(config)
+    item = named.here(name)
+    used_by = shelves.users_of(item, shelves.models_of(named.settings))
     data = as_data(item, used_by)
     if as_json:
         output.print_json(data)

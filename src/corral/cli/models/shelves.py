@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corral.cli import reading
-from corral.domain.errors import Conflict, FileMissing, StoreFailed
-from corral.domain.names import near_names
+from corral.domain.errors import StoreFailed
 
 if TYPE_CHECKING:
     from corral.config.settings import Settings
@@ -61,48 +60,6 @@ def elsewhere() -> list[Item]:
     from corral.store.shelf.caches.finding import Caches
 
     return others.items_of(Caches(os.environ).all(), others.known_files(cache_dir(os.environ)))
-
-
-def find(name: str, items: Sequence[Item]) -> Item:
-    """
-    The one of this name, else of this key, else of this path or reference; of several the first.
-
-    It is looked up among what is there, and never made a path of. Raises FileMissing with near names.
-    """
-    return _found(name, items)[0]
-
-
-def find_one(name: str, items: Sequence[Item]) -> Item:
-    """The same for who must not take another than is meant. Raises Conflict where several may be meant, FileMissing."""
-    found = _found(name, items)
-    if len(found) > 1:
-        some = ", ".join(sorted(item.name for item in found))
-        raise Conflict(f"{name!r} may be any of {some}.", hint="Say which by its name.")
-    return found[0]
-
-
-def find_anywhere(name: str, items: Sequence[Item]) -> Item:
-    """The same as `find`, else what another program has. Raises FileMissing."""
-    from corral.store.shelf.naming import meant
-
-    try:
-        return find(name, items)
-    except FileMissing:
-        found = meant(name, elsewhere())
-        if not found:
-            raise
-        return found[0]
-
-
-def _found(name: str, items: Sequence[Item]) -> list[Item]:
-    from corral.store.shelf.naming import meant
-
-    found = meant(name, items)
-    if not found:
-        near = near_names(name, [item.name for item in items])
-        hint = f"Did you mean {' or '.join(near)}?" if near else "`corral models list` shows what is there."
-        raise FileMissing(f"There is no {name!r} in the store.", hint=hint)
-    return found
 
 
 def users_of(item: Item, models: Iterable[ModelSpec]) -> list[str]:

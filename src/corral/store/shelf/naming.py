@@ -1,5 +1,5 @@
 """
-Which items a word means: by name, else by key, else by path, else by reference. Pure.
+Which items a word means: by name, else by place, else by reference, else by path. Pure.
 
 A word is compared with what is there, and never made a path of.
 """
@@ -7,39 +7,79 @@ A word is compared with what is there, and never made a path of.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from corral.contracts.fetching import Role
+from corral.domain.errors import Conflict
+from corral.domain.names import near_names
 from corral.domain.references import BadReference, HubReference, Reference, is_reference, parse
-from corral.store.shelf.items import Item, key_of
+from corral.store.shelf.items import STORE, Item, key_of, model_name
 from corral.store.sources.quants import quant_of
+
+_REPOSITORY: Final = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
+_PLACES: Final = ("hf/", "ollama/", "web/", "import/")
 
 
 def meant(word: str, items: Sequence[Item]) -> list[Item]:
     """All that it may mean by the first of these ways that finds any; models before what goes with them."""
-    for way in (_of_name, _of_key, _of_path, _of_reference):
+    found = called(word, items) or _of_reference(word, items) or _of_path(word, items)
+    return [each for each in found if each.role is Role.MODEL] or found
+
+
+def called(word: str, items: Sequence[Item]) -> list[Item]:
+    """What has this name or this place: with `.gguf` or without, by whichever part, or without the number of one."""
+    for way in (_of_name, _of_place, _of_plain_place):
         found = way(word, items)
         if found:
-            return [each for each in found if each.role is Role.MODEL] or found
+            return found
     return []
+
+
+def only(word: str, found: Sequence[Item]) -> Item:
+    """The one that is meant. Raises Conflict where it may be any of several."""
+    if len(found) > 1:
+        some = ", ".join(sorted(item.name for item in found))
+        raise Conflict(f"{word!r} may be any of {some}.", hint="Say which by its name.")
+    return found[0]
+
+
+def near(word: str, items: Sequence[Item]) -> str:
+    """Which names and places of the store it looks like: a sentence, "" where it is like none."""
+    found = near_names(re.sub(r"(?i)\.gguf$", "", word), [item.name for item in items if item.role is Role.MODEL])
+    found = found or near_names(word, [each for item in items for each in (item.name, model_name(item.key))])
+    return f"The store has {' and '.join(map(repr, found))}." if found else ""
+
+
+def advice(word: str, items: Sequence[Item]) -> str:
+    """What else could be meant by a word that means nothing here."""
+    if found := near(word, items):
+        return found
+    if is_reference(word):
+        return "`corral models pull` fetches what a reference names."
+    if _REPOSITORY.fullmatch(word) and not word.startswith(_PLACES) and _parsed(f"hf.co/{word}"):
+        return f"Did you mean hf.co/{word}? That would be fetched."
+    return "`corral models list` shows what is there; hf.co/ORG/REPO would be fetched."
 
 
 def _of_name(word: str, items: Sequence[Item]) -> list[Item]:
     return [item for item in items if item.name == word]
 
 
-def _of_key(word: str, items: Sequence[Item]) -> list[Item]:
-    return [item for item in items if item.key == word]
+def _of_place(word: str, items: Sequence[Item]) -> list[Item]:
+    return [item for item in items if word == item.key] or [item for item in items if key_of(word) == item.key]
+
+
+def _of_plain_place(word: str, items: Sequence[Item]) -> list[Item]:
+    """As clients call it: no number of a part, and nothing that no name may have."""
+    return [item for item in items if item.place == STORE and model_name(item.key) == word]
 
 
 def _of_path(word: str, items: Sequence[Item]) -> list[Item]:
-    """Below the store or absolute, with `.gguf` or without, by whichever part."""
-    wanted = word.removesuffix(".gguf")
-    return [
-        item
-        for item in items
-        if item.key == key_of(word) or any(wanted == os.fspath(path).removesuffix(".gguf") for path in item.paths)
-    ]
+    """By whichever part."""
+    wanted = os.path.abspath(os.path.expanduser(word)).removesuffix(".gguf") if word and "\0" not in word else ""
+    return [item for item in items if any(wanted == os.fspath(path).removesuffix(".gguf") for path in item.paths)]
 
 
 def _of_reference(word: str, items: Sequence[Item]) -> list[Item]:
@@ -48,7 +88,7 @@ def _of_reference(word: str, items: Sequence[Item]) -> list[Item]:
     if wanted is None:
         return []
     said = [(item, _parsed(item.reference)) for item in items]
-    exact = [item for item, reference in said if reference == wanted]
+    exact = [item for item, reference in said if reference == wanted or str(wanted) in _asked(item)]
     if exact or not isinstance(wanted, HubReference):
         return exact
     fits = _fitting(wanted)
@@ -66,6 +106,11 @@ def _fitting(wanted: HubReference) -> Callable[[Item], bool]:
         key = key_of(wanted.file)
         return lambda item: f"/{item.key}".endswith(f"/{key}") or item.path.name == wanted.file
     return lambda item: not wanted.quant or quant_of(item.path.name).upper() == wanted.quant
+
+
+def _asked(item: Item) -> tuple[str, ...]:
+    first = item.origins[0] if item.origins else None
+    return first.asked if first is not None else ()
 
 
 def _parsed(text: str) -> Reference | None:

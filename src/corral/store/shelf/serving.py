@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from corral.domain.fleet import ModelSpec
 from corral.domain.storage import StoredModel, StoreSpec
 from corral.kit.tasks import Tasks
 from corral.store.shelf.index import Index
-from corral.store.shelf.items import Item, model_name
+from corral.store.shelf.items import STORE, Item, model_name
 from corral.store.shelf.pulled import pulled_names
 from corral.store.shelf.walk import Walked, walk
 from corral.store.supply import store_supply, with_files
@@ -58,8 +58,19 @@ def stored_models(spec: StoreSpec, models: Collection[ModelSpec]) -> list[Stored
     return found
 
 
+def as_stored(item: Item, items: Sequence[Item]) -> StoredModel:
+    """One of these items, with the names that it has among them; what another program keeps has no place of ours."""
+    if item.place != STORE:
+        return StoredModel(item.name, str(item.path), projector=str(item.projector or ""))
+    return _stored(item, pulled_names(_usable(items)).get(item.key, ()))
+
+
 def _servable(index: Index, walked: Walked) -> list[Item]:
-    found = [item for item in index.items_of(walked) if item.role is Role.MODEL and not item.problem]
+    return _usable(index.items_of(walked))
+
+
+def _usable(items: Iterable[Item]) -> list[Item]:
+    found = [item for item in items if item.role is Role.MODEL and not item.problem]
     return sorted(found, key=lambda each: each.name)
 
 
