@@ -13,6 +13,7 @@ import pytest
 
 from tests.bench.fit import APART, BEGIN, COMPARED, END, NAMES, compare
 from tests.bench.footprint import MIB
+from tests.conftest import REQUIRED
 from tests.real.llama import BINARY
 
 DOCS = Path(__file__).parents[2] / "docs" / "models" / "fit.md"
@@ -27,6 +28,7 @@ async def test_weights_and_cache_are_those_of_the_engine(name: str, settings: st
     found = await compare(name, settings, BINARY, short_tmp)
     for what in COMPARED:
         assert abs(found.error(what)) < 0.05, (what, found)
+    assert found.printed is not None or "llama_server" not in REQUIRED, "the pinned build has llama-fit-params"
     if found.printed is not None:
         assert 0 <= found.told["cache"] - found.printed["cache"] < MIB, "whole MiB, rounded down"
         if name not in REARRANGED:
