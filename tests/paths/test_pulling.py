@@ -64,6 +64,21 @@ def test_a_model_comes_whole_and_only_once(home: Shell, server: HubServer) -> No
     assert len(server.paths("storage")) == asked, "nothing was fetched again"
 
 
+def test_names_as_long_as_a_disk_takes_them_from_the_hub_to_their_end(home: Shell, server: HubServer) -> None:
+    name = f"模型 {'y' * 243}.gguf"
+    assert len(name.encode()) == 255
+    server.repo("org/long", {f"ein Ordner/{name}": model(ADA).read_bytes(), "../../out.gguf": b"GGUF"})
+    place, link = store(home) / "hf/org/long/ein Ordner" / name, home.home / "model.gguf"
+    assert home.run("models", "pull", "hf.co/org/long").stdout == f"{place}\n"
+    assert home.run("models", "verify").stdout == f"right  {place}\n"
+    assert home.run("models", "fetch", "--repo", "org/long", "--filename", name, "--link", str(link)).returncode == 0
+    assert link.read_bytes() == model(ADA).read_bytes()
+    (row,) = json.loads(home.run("models", "list", "--json").stdout)
+    assert (row["name"], row["paths"]) == ("long", [str(place)])
+    assert home.run("models", "remove", "-y", "long").returncode == 0
+    assert [each for each in store(home).rglob("*") if each.is_file() and each.name != ".index"] == []
+
+
 def test_another_upload_of_the_same_size_is_fetched_and_said_so(home: Shell, server: HubServer) -> None:
     data = model(ADA).read_bytes()
     for version in (data, data[:-1] + bytes([data[-1] ^ 1])):
