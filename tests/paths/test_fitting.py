@@ -34,6 +34,8 @@ def test_of_a_file_without_a_corral(shell: Shell) -> None:
     assert "As asked: 8192 tokens of context, 4 slots, 0 of 13 layers on GPUs." in ran.stdout
     assert "The cache is 8 MiB keys and values of the whole context, 22.5 MiB of sliding windows." in ran.stdout
     assert "Speed, an estimate: at most" in ran.stdout and "ram" in ran.stdout
+    ran = shell.run("models", "fit", str(architecture("bert")))
+    assert "It is a model for embeddings: that takes options.embeddings: true." in ran.stdout.splitlines()
 
 
 def test_of_gpus_that_are_not_here(shell: Shell) -> None:
@@ -302,6 +304,32 @@ async def test_what_goes_with_a_model_elsewhere_counts(tmp_path: Path) -> None:
             found = {name: needs(await fitted(running, name)) for name in models}
         assert found["sees"] == found["plain"] + len(eyes)
         assert found["plain"] < found["drafts"] == found["here"]
+
+
+async def test_a_projector_that_was_left_out_is_asked_for_and_said_to_be_missing(tmp_path: Path) -> None:
+    """The hub knows its size; where nobody can be asked, all the rest is counted."""
+    whole, eyes = architecture("llama"), projector().read_bytes()
+    reference, options = "hf.co/org/Tiny-GGUF", {"ctx_size": 4096, "parallel": 1, "n_gpu_layers": 0}
+    models = {
+        "plain": ModelSpec("", Source(reference=reference, pictures=False), options=options),
+        "sees": ModelSpec("", Source(reference=reference), options=options),
+    }
+    with HubServer() as hub:
+        hub.repo("org/Tiny-GGUF", {"Tiny-Q4_K_M.gguf": whole.read_bytes(), "mmproj-F16.gguf": eyes})
+        spec = store(hub, tmp_path)
+        fetches = StoreFetches(spec, {})
+        fetches.fetch(fetches.plan(parse(reference)).without_projector())
+        async with corral(models, store=spec) as running:
+            plain, sees = await fitted(running, "plain"), await fitted(running, "sees")
+            assert (needs(sees), sees["notes"]) == (needs(plain) + len(eyes), [])
+    for blind in (spec, store(hub, tmp_path, offline=True)):  # the hub is gone; nobody is asked at all
+        async with corral(models, store=blind) as running:
+            sees = await fitted(running, "sees")
+            assert (needs(sees), (await fitted(running, "plain"))["notes"]) == (needs(plain), [])
+            (note,) = sees["notes"]
+            assert note.startswith("Its projector is not here and not counted, and nobody can be asked for its size: ")
+            named = await fitted(running, reference, **options)
+            assert (needs(named), len(named["notes"])) == (needs(plain), 1)
 
 
 async def test_the_adapter_of_a_model_of_ollamas_counts(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def need(device: str, **more: Any) -> dict[str, Any]:
 def load(*devices: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
         "context_tokens": 8192, "slots": 4, "layers": 32, "gpu_layers": 33, "fits": "now", "speed": None,
-        "devices": list(devices), **more,
+        "context_shared": True, "devices": list(devices), "notes": [], **more,
     }  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def fitted(**more: Any) -> dict[str, Any]:
     return {
         "model": "m", "architecture": "llama", "quantisation": "Q4_K_M", "parameters": 8_030_000_000,
         "size_bytes": 5 * GIB, "trained_context_tokens": 131072, "asked": load(need("ram")), "recommended": None,
-        "quantisations": [], **more,
+        "quantisations": [], "notes": [], **more,
     }  # fmt: skip
 
 
@@ -60,6 +60,21 @@ def test_the_head_and_what_was_asked(said: Any) -> None:
     bare = said(parameters=None, trained_context_tokens=None, asked=load(context_tokens=None, slots=1, gpu_layers=0))
     assert bare[0] == "m: llama Q4_K_M 5 GiB"
     assert bare[2] == "As asked: 1 slot, 0 of 33 layers on GPUs."
+
+
+def test_a_context_for_each_slot(said: Any) -> None:
+    assert said(asked=load(context_shared=False))[2].startswith(
+        "As asked: 8192 tokens of context for each of 4 slots, 33 "
+    )
+
+
+def test_notes_are_shown_once_where_they_belong(said: Any) -> None:
+    asked, better = load(notes=["Of both.", "Of this."]), load(notes=["Of both.", "Of that."], slots=1)
+    lines = said(notes=["No projector."], asked=asked, recommended=recommended({}, load=better))
+    assert lines[1] == "No projector."
+    noted = [line for line in lines if line.startswith("Of ")]
+    assert noted == ["Of both.", "Of this.", "Of that."]
+    assert lines.index("Of this.") < lines.index("Recommended: as asked") < lines.index("Of that.")
 
 
 def test_every_number_stands_in_its_column(said: Any) -> None:

@@ -23,6 +23,7 @@ Said = Mapping[str, Any]
 def show(found: Said) -> None:
     """Print it."""
     print(output.printable(_title(found)))
+    _show_notes(found["notes"])
     print()
     _show_load("As asked", found["asked"])
     recommended = found["recommended"]
@@ -37,7 +38,7 @@ def show(found: Said) -> None:
         if recommended["most_context_tokens"]:
             print(f"  The longest context that fits so is {recommended['most_context_tokens']} tokens.")
         if recommended["load"] != found["asked"]:
-            _show_load("With that", recommended["load"])
+            _show_load("With that", recommended["load"], known=found["asked"]["notes"])
     if found["quantisations"]:
         print()
         _show_quants(found["quantisations"])
@@ -54,10 +55,19 @@ def _title(found: Said) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _show_load(title: str, load: Said) -> None:
+def _show_notes(notes: Sequence[str]) -> None:
+    for each in notes:
+        print(output.printable(each))
+
+
+def _show_load(title: str, load: Said, known: Sequence[str] = ()) -> None:
+    """`known` are notes that were shown already."""
     layers = f"{load['gpu_layers']} of {load['layers'] + 1} layers on GPUs"
-    context = f"{load['context_tokens']} tokens of context, " if load["context_tokens"] else ""
-    print(f"{title}: {context}{load['slots']} slot{'' if load['slots'] == 1 else 's'}, {layers}.")
+    slots = f"{load['slots']} slot{'' if load['slots'] == 1 else 's'}"
+    if load["context_tokens"]:
+        between = ", " if load["context_shared"] else " for each of "
+        slots = f"{load['context_tokens']} tokens of context{between}{slots}"
+    print(f"{title}: {slots}, {layers}.")
     rows = [_row(each) for each in load["devices"]]
     output.print_table(HEAD, rows, right=HEAD[1:-1])
     kinds: dict[str, int] = {}
@@ -71,6 +81,7 @@ def _show_load(title: str, load: Said) -> None:
     sentence = speed_sentence(load["speed"])
     if sentence:
         print(output.printable(sentence))
+    _show_notes([each for each in load["notes"] if each not in known])
 
 
 def _row(need: Said) -> tuple[str, ...]:

@@ -17,8 +17,9 @@ from corral.domain.devices import RAM
 from corral.domain.fleet import OptionValue
 from corral.store.fit.placing import Placing
 from corral.store.fit.rooms import Rooms, Verdict
-from corral.store.fit.subject import Options, Subject
-from corral.store.fit.ways import LEAST, PLACING, contexts, takes_slots, trained, unseen, ways
+from corral.store.fit.server import asks_for_gpus
+from corral.store.fit.subject import Options, Subject, used_gpus
+from corral.store.fit.ways import LEAST, contexts, takes_slots, trained, unseen, ways
 from corral.store.gguf.cache import is_encoder
 from corral.store.gguf.estimate import Estimate
 
@@ -108,7 +109,7 @@ def advise(subject: Subject, rooms: Rooms) -> Advice | None:
     """What to load it with here; None where nothing fits, with all other Models gone."""
     search, lacking = _Search(subject, rooms), unseen(subject, rooms)
     found = search.found()
-    if found is None and lacking and not _asks_for_gpus(subject):
+    if found is None and lacking and not asks_for_gpus({name: subject.options[name] for name in subject.chosen}):
         search = _Search(subject, rooms.without(lacking), left_out=lacking)
         found = search.found()
     if found is None:
@@ -116,13 +117,3 @@ def advise(subject: Subject, rooms: Rooms) -> Advice | None:
     options, why = found
     estimate = search.placing.tried(options)
     return Advice(options, why, rooms.verdict(estimate), estimate, search.most_context(options))
-
-
-def _asks_for_gpus(subject: Subject) -> bool:
-    placed = PLACING & subject.chosen
-    return bool(placed) and (placed != {"n_gpu_layers"} or subject.options["n_gpu_layers"] != 0)
-
-
-def used_gpus(found: Estimate) -> frozenset[str]:
-    """Those that hold something of the model; a driver is on every one that the program sees."""
-    return frozenset(name for name, size in (found.weights + found.cache).items() if size and name != RAM)

@@ -14,8 +14,9 @@ from corral.domain.fleet import OptionValue
 from corral.store.fit.packing import runs
 from corral.store.fit.rooms import Room, Rooms, Verdict
 from corral.store.fit.saying import Saying
+from corral.store.fit.server import PLACING
 from corral.store.fit.subject import Options, Subject
-from corral.store.fit.ways import PLACING, Way
+from corral.store.fit.ways import Way
 from corral.store.gguf.asked import Asked
 from corral.store.gguf.cache import cache_bytes
 from corral.store.gguf.estimate import Estimate
@@ -33,7 +34,7 @@ class Placing:
 
     def tried(self, options: Options) -> Estimate:
         """What a load with these takes, beside those that the model has."""
-        return self.subject.estimate({**self.subject.options, **options}, self.devices)
+        return self.subject.taken({**self.subject.options, **options}, self.devices)
 
     def placed(self, options: dict[str, OptionValue], way: Way) -> Iterator[dict[str, OptionValue]]:
         """The same with GPUs chosen and layers counted out, as far as that is left open."""

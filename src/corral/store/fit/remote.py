@@ -25,7 +25,7 @@ from corral.store.sources.choosing import quants
 from corral.store.sources.ollama import admitted
 from corral.store.sources.planning import Sources
 
-_LIST_S: Final = 5.0  # a list that is only good to have is not waited for any longer
+_LIST_S: Final = 5.0  # what is only good to have is not waited for any longer
 
 
 def of_reference(
@@ -76,11 +76,15 @@ def offered_beside(reference: str, access: Access) -> Mapping[str, int]:
     meant = parse(reference)
     if not isinstance(meant, HubReference) or access.rules.offline:
         return {}
-    rules = dataclasses.replace(access.rules, timeout_s=_LIST_S, retries=0)
     try:
-        return _offered(Sources(dataclasses.replace(access, rules=rules)), meant)
+        return _offered(Sources(soon(access)), meant)
     except FetchFailed:
         return {}
+
+
+def soon(access: Access) -> Access:
+    """For questions whose answer is only good to have."""
+    return dataclasses.replace(access, rules=dataclasses.replace(access.rules, timeout_s=_LIST_S, retries=0))
 
 
 def _headers(files: PlannedFiles) -> tuple[Header, tuple[TensorInfo, ...]]:

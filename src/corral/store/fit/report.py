@@ -14,10 +14,11 @@ from typing import Final
 
 from corral.domain.devices import RAM
 from corral.domain.fleet import OptionValue
-from corral.store.fit.advice import Advice, Where, advise, used_gpus
+from corral.store.fit.advice import Advice, Where, advise
+from corral.store.fit.notes import notes_of
 from corral.store.fit.rooms import Rooms, Verdict
 from corral.store.fit.speed import Bandwidth, Speed, speed
-from corral.store.fit.subject import Options, Subject, of_quant
+from corral.store.fit.subject import Options, Subject, of_quant, used_gpus
 from corral.store.gguf.asked import Asked
 from corral.store.gguf.cache import cache_parts
 from corral.store.gguf.estimate import Estimate, spread
@@ -47,15 +48,20 @@ class DeviceNeed:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one way to load it takes. `gpu_layers` counts the output as one."""
+    """
+    What one way to load it takes. `context_tokens` is what all slots share, or what each has where `context_shared` is
+    false. `gpu_layers` counts the output as one. `notes` are sentences: what is assumed, and what is odd about it.
+    """
 
     context_tokens: int | None
+    context_shared: bool
     slots: int
     layers: int
     gpu_layers: int
     fits: Verdict
     devices: tuple[DeviceNeed, ...]
     speed: Speed | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ class QuantFit:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """One model on one host."""
+    """One model on one host. `notes` are sentences about what is not counted."""
 
     model: str
     architecture: str
@@ -95,11 +101,12 @@ class Fit:
     asked: Load
     recommended: Recommended | None
     quantisations: tuple[QuantFit, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def fit(subject: Subject, rooms: Rooms, bandwidth: Bandwidth) -> Fit:
     """Estimate it as it is asked for, and look for what is best. Raises BadGguf for sizes that no machine has."""
-    found = subject.estimate(subject.options, rooms.devices)
+    found = subject.taken(subject.options, rooms.devices)
     found.footprint()  # raises for the impossible
     advice = advise(subject, rooms)
     return Fit(
@@ -112,13 +119,14 @@ def fit(subject: Subject, rooms: Rooms, bandwidth: Bandwidth) -> Fit:
         _load(subject, subject.options, found, rooms, bandwidth),
         _recommended(subject, advice, rooms, bandwidth) if advice else None,
         _quantisations(subject, rooms, bandwidth),
+        subject.notes,
     )
 
 
 def _recommended(subject: Subject, advice: Advice, rooms: Rooms, bandwidth: Bandwidth) -> Recommended:
     options = {**subject.options, **advice.options}
     load = _load(subject, options, advice.estimate, rooms, bandwidth)
-    needs = subject.server.needs(used_gpus(advice.estimate))
+    needs = subject.server.needs(advice.options, used_gpus(advice.estimate))
     return Recommended(advice.options, advice.why, needs, advice.most_context_tokens, load)
 
 
@@ -127,12 +135,14 @@ def _load(subject: Subject, options: Options, found: Estimate, rooms: Rooms, ban
     layers = found.where.layers if found.where else ()
     return Load(
         found.context.cells if found.context else None,
+        found.context is None or found.context.streams == 1,
         found.context.slots if found.context else 1,
         subject.shape.layers,
         sum(name != RAM for name in layers),
         rooms.verdict(found),
         _needs(subject, asked, found, rooms),
         speed(subject, found, asked, rooms, bandwidth),
+        notes_of(subject, options, found, rooms),
     )
 
 

@@ -15,6 +15,10 @@ from typing import Final, Protocol
 from corral.contracts.engine import Engine
 from corral.domain.fleet import ModelSpec, OptionValue
 
+PLACING: Final = frozenset({
+    "n_gpu_layers", "device", "tensor_split", "split_mode", "main_gpu", "cpu_moe", "n_cpu_moe", "n_cpu_ffn",
+    "override_tensor",
+})  # fmt: skip
 _OTHER: Final = "llama-server"  # as a Model's `binary`: any but the embedded engine
 _NONE: Final = "none"  # in place of devices
 _BUILDS: Final = {"MTL": "Metal", "BLAS": "a BLAS library"}
@@ -31,8 +35,14 @@ class Server(Protocol):
         """Those of them that the program that is here cannot use, and puts nothing on."""
         ...
 
-    def needs(self, gpus: Collection[str]) -> str:
-        """A sentence where these GPUs need another program than the one that is here, else ""."""
+    def another(self, options: Mapping[str, OptionValue], gpus: Collection[str]) -> Collection[str]:
+        """
+        GPUs that a load uses or was asked to use, and for which another program would serve it: the one here cannot.
+        """
+        ...
+
+    def needs(self, options: Mapping[str, OptionValue], gpus: Collection[str]) -> str:
+        """A sentence where such a load needs another program than the one that is here, else ""."""
         ...
 
 
@@ -47,7 +57,11 @@ class AnyServer:
         """None."""
         return ()
 
-    def needs(self, gpus: Collection[str]) -> str:
+    def another(self, options: Mapping[str, OptionValue], gpus: Collection[str]) -> Collection[str]:
+        """None."""
+        return ()
+
+    def needs(self, options: Mapping[str, OptionValue], gpus: Collection[str]) -> str:
         """Nothing."""
         return ""
 
@@ -68,19 +82,23 @@ class EngineServer:
     def problems(self, options: Mapping[str, OptionValue], gpus: Collection[str]) -> list[str]:
         """Sentences of whoever would serve it."""
         model = dataclasses.replace(self.model, options={**self.model.options, **options})
-        if self.unseen({*gpus, *_named(model.options)}):
+        if self.another(options, gpus):
             model = dataclasses.replace(model, binary=_OTHER)
         return self.engine.problems(model)
 
-    def needs(self, gpus: Collection[str]) -> str:
+    def another(self, options: Mapping[str, OptionValue], gpus: Collection[str]) -> list[str]:
+        """See `Server.another`."""
+        wanted = self.imagined if asks_for_gpus(self.model.options) else ()
+        return self.unseen({*gpus, *wanted, *_named({**self.model.options, **options})})
+
+    def needs(self, options: Mapping[str, OptionValue], gpus: Collection[str]) -> str:
         """See `Server.needs`."""
-        lacking = self.unseen(gpus)
+        lacking = self.another(options, gpus)
         if not lacking:
             return ""
-        builds = " and ".join(sorted({_BUILDS.get(back_end(name), back_end(name)) for name in lacking}))
         return (
-            f"It needs a llama-server built for {builds}: the engine that is here cannot use {' and '.join(lacking)}. "
-            "Put one on PATH, or set the Model's `binary`."
+            f"It needs a llama-server built for {builds({*gpus, *lacking})}: the engine that is here cannot use "
+            f"{' and '.join(lacking)}. Put one on PATH, or set the Model's `binary`."
         )
 
     def unseen(self, gpus: Collection[str]) -> list[str]:
@@ -92,6 +110,18 @@ class EngineServer:
 def back_end(device: str) -> str:
     """llama.cpp numbers the devices of a back end: `CUDA` of `CUDA0`."""
     return device.rstrip("0123456789")
+
+
+def asks_for_gpus(chosen: Mapping[str, OptionValue]) -> bool:
+    """Whether somebody who chose these wants something on GPUs."""
+    if chosen.get("n_gpu_layers") == 0 or chosen.get("device") in (_NONE, (_NONE,)):
+        return False
+    return not PLACING.isdisjoint(chosen)
+
+
+def builds(gpus: Collection[str]) -> str:
+    """What a llama-server has to be built for to use them."""
+    return " and ".join(sorted({_BUILDS.get(back_end(name), back_end(name)) for name in gpus}))
 
 
 def _named(options: Mapping[str, OptionValue]) -> list[str]:

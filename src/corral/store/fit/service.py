@@ -20,19 +20,19 @@ from corral.contracts.fetching import Supply
 from corral.contracts.fitting import FitWanted
 from corral.contracts.options import OptionTable
 from corral.domain.devices import RAM, DeviceMemory
-from corral.domain.errors import BadRequest
+from corral.domain.errors import BadRequest, FetchFailed
 from corral.domain.fleet import ModelSpec, OptionValue, Source
 from corral.domain.names import near_names
 from corral.domain.references import BadReference, FileReference, address, is_reference, parse, suggested_name
-from corral.domain.units import parse_bytes
 from corral.store.fit.bandwidths import gpu_bandwidth
+from corral.store.fit.imagined import imagined
 from corral.store.fit.measured import RamBandwidth
-from corral.store.fit.remote import of_reference, offered_beside
+from corral.store.fit.remote import of_reference, offered_beside, soon
 from corral.store.fit.report import Fit, fit
 from corral.store.fit.rooms import Rooms, rooms_of
 from corral.store.fit.rough import Judge
-from corral.store.fit.server import EngineServer, back_end
-from corral.store.fit.subject import of_model
+from corral.store.fit.server import EngineServer
+from corral.store.fit.subject import Subject, of_model
 from corral.store.gguf.header import Header
 from corral.store.gguf.memory import FileFootprints
 from corral.store.known import KnownFiles
@@ -44,7 +44,6 @@ Host = Callable[[], tuple[Sequence[DeviceMemory], Mapping[str, int]]]
 Charges = Callable[[Mapping[str, int], Sequence[DeviceMemory]], Mapping[str, int]]
 
 ENGINE: Final = "llamacpp"
-_MOST_MEMORIES: Final = 64
 
 
 class Fitting:
@@ -106,28 +105,43 @@ class Fitting:
 
     def _fit(self, server: EngineServer, rooms: Rooms, *, beside: bool) -> Fit:
         """`beside`: what else its repository offers is asked for, which nobody needs of a Model that is configured."""
-        engine, model = server.engine, with_files(server.model, self._supply)
-        resolved = engine.resolved(model)
-        usual = engine.resolved(ModelSpec(model.name)).options
-        said = {name for name, value in resolved.options.items() if name not in usual or usual[name] != value}
-        chosen = frozenset(said | set(model.options))
-        if model.source.path:
-            _check(engine, model)
-            subject = of_model(resolved, chosen, self._files, self._known, resolved.options)
-            if beside and model.source.reference:
-                offered = offered_beside(model.source.reference, self._access())
-                projector = self._known.of(model.source.projector).says.base.size_bytes if model.source.projector else 0
-                subject = dataclasses.replace(subject, offered=offered, beside_bytes=projector or 0)
-        else:
-            subject = of_reference(
-                resolved,
-                self._access(),
-                options=resolved.options,
-                chosen=chosen,
-                files=self._files,
-                check=partial(_check, engine, model),
-            )
+        subject = self._subject(server.engine, server.model, beside=beside)
         return fit(dataclasses.replace(subject, server=server), rooms, self._bandwidth)
+
+    def _subject(self, engine: Engine, model: ModelSpec, *, beside: bool) -> Subject:
+        there = with_files(model, self._supply)
+        if there.source.path:
+            return self._here(engine, there, beside)
+        bare = with_files(_without_projector(model), self._supply)
+        if not bare.source.path:
+            return self._elsewhere(engine, model, self._access())
+        try:
+            return self._elsewhere(engine, model, soon(self._access()))
+        except FetchFailed as error:
+            found = self._here(engine, bare, beside)
+            lacks = f"Its projector is not here and not counted, and nobody can be asked for its size: {error.message}"
+            return dataclasses.replace(found, notes=(lacks,))
+
+    def _here(self, engine: Engine, model: ModelSpec, beside: bool) -> Subject:
+        _check(engine, model)
+        resolved = engine.resolved(model)
+        subject = of_model(resolved, _chosen(engine, model, resolved), self._files, self._known, resolved.options)
+        if not (beside and model.source.reference):
+            return subject
+        offered = offered_beside(model.source.reference, self._access())
+        projector = self._known.of(model.source.projector).says.base.size_bytes if model.source.projector else 0
+        return dataclasses.replace(subject, offered=offered, beside_bytes=projector or 0)
+
+    def _elsewhere(self, engine: Engine, model: ModelSpec, access: Access) -> Subject:
+        resolved = engine.resolved(model)
+        return of_reference(
+            resolved,
+            access,
+            options=resolved.options,
+            chosen=_chosen(engine, model, resolved),
+            files=self._files,
+            check=partial(_check, engine, model),
+        )
 
     def _rooms(self, usable: Sequence[DeviceMemory], memory: Sequence[str]) -> Rooms:
         devices, limits = self._host()
@@ -147,6 +161,17 @@ class Fitting:
             return self._ram.bytes_per_s()
         known = gpu_bandwidth(device.description)
         return self._ram.bytes_per_s() if known is None and device.part_of == RAM else known
+
+
+def _chosen(engine: Engine, model: ModelSpec, resolved: ModelSpec) -> frozenset[str]:
+    """Options that somebody has asked for, wherever they are written."""
+    usual = engine.resolved(ModelSpec(model.name)).options
+    said = {name for name, value in resolved.options.items() if name not in usual or usual[name] != value}
+    return frozenset(said | set(model.options))
+
+
+def _without_projector(model: ModelSpec) -> ModelSpec:
+    return dataclasses.replace(model, source=dataclasses.replace(model.source, pictures=False))
 
 
 def _check(engine: Engine, model: ModelSpec, header: Header | None = None) -> None:
@@ -183,43 +208,3 @@ def _named(text: str) -> ModelSpec:
         path = Path(reference.path).expanduser()
         return ModelSpec(path.stem, Source(str(path)))
     return ModelSpec(suggested_name(reference), Source(reference=address(reference)))
-
-
-def imagined(there: Sequence[DeviceMemory], memory: Sequence[str]) -> list[DeviceMemory]:
-    """The host with other memories, empty ones. Raises BadRequest for what is no size, and for two of one memory."""
-    ram, gpus = there[0], list(there[1:])
-    by_name = {device.name: device for device in gpus}
-    sizes: dict[str, int] = {}
-    if len(memory) > _MOST_MEMORIES:
-        raise BadRequest(f"{len(memory)} memories are more than the {_MOST_MEMORIES} that can be reckoned with.")
-    for text in memory:
-        name, equals, size = text.rpartition("=")
-        place = len([each for each in sizes if each != RAM])
-        usual = gpus[place].name if place < len(gpus) else f"{back_end(gpus[0].name) if gpus else 'CUDA'}{place}"
-        called = name.strip() if equals else usual
-        if called in sizes:
-            raise BadRequest(
-                f"{text!r} is a second size for {called}.",
-                hint="Name every GPU, or none: without a name a size is that of the next one.",
-            )
-        sizes[called] = _size(text, size)
-    if RAM in sizes:
-        total = sizes.pop(RAM)
-        ram = dataclasses.replace(ram, total_bytes=total, free_bytes=total)
-    if not sizes:
-        return [ram, *gpus]
-    empty = DeviceMemory("", 0, 0)
-    return [
-        ram,
-        *(
-            dataclasses.replace(by_name.get(name, empty), name=name, total_bytes=size, free_bytes=size)
-            for name, size in sizes.items()
-        ),
-    ]
-
-
-def _size(text: str, size: str) -> int:
-    try:
-        return parse_bytes(size)
-    except ValueError:
-        raise BadRequest(f"{text!r} is no memory: write 24GiB, or NAME=24GiB.") from None

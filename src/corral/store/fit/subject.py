@@ -49,6 +49,26 @@ class Subject:
     beside_bytes: int = 0  # of the files that come with one elsewhere; of one here `estimate` knows it
     files: FileFootprints = field(default_factory=FileFootprints)  # of what goes with one elsewhere
     server: Server = field(default_factory=AnyServer)
+    task: str = ""  # what the file says that it is for; "" for text
+    notes: tuple[str, ...] = ()  # sentences about what is not counted
+
+    def taken(self, options: Options, devices: Sequence[DeviceMemory]) -> Estimate:
+        """
+        What a load takes by the program that would serve it.
+
+        That is the one that is here, which has no driver and no buffer on GPUs that it cannot use; only where something
+        is to be on one of those it is another, built for them.
+        """
+        found = self.estimate(options, devices)
+        unseen = self.server.unseen([each.name for each in devices if each.name != RAM])
+        if not unseen or self.server.another(options, used_gpus(found)):
+            return found
+        return self.estimate(options, [each for each in devices if each.name not in unseen])
+
+
+def used_gpus(found: Estimate) -> frozenset[str]:
+    """Those that hold something of the model; a driver is on every one that the program sees."""
+    return frozenset(name for name, size in (found.weights + found.cache).items() if size and name != RAM)
 
 
 def of_model(
@@ -71,6 +91,7 @@ def of_model(
         base.quantisation,
         base.parameters,
         base.size_bytes or 0,
+        task=found.says.own_task,
     )
 
 
@@ -88,7 +109,7 @@ def of_header(
     files: FileFootprints | None = None,
 ) -> Subject:
     """A model elsewhere, by what its headers say. Raises BadGguf for what no model can be."""
-    said = says(header, tensors, size_bytes=size_bytes).base
+    said = says(header, tensors, size_bytes=size_bytes)
     shape, files = shape_of(header, tensors), files or FileFootprints()
     return Subject(
         name,
@@ -97,12 +118,13 @@ def of_header(
         options,
         chosen,
         slots,
-        said.quantisation,
-        said.parameters,
+        said.base.quantisation,
+        said.base.parameters,
         size_bytes or sum(tensor.n_bytes for tensor in tensors),
         offered or {},
         beside_bytes,
         files,
+        task=said.own_task,
     )
 
 

@@ -14,16 +14,13 @@ from typing import Final
 from corral.domain.devices import RAM
 from corral.domain.fleet import OptionValue
 from corral.store.fit.rooms import Room, Rooms
+from corral.store.fit.server import PLACING
 from corral.store.fit.subject import Options, Subject
 from corral.store.gguf.cache import is_encoder
 
 _COMFORTABLE: Final = 32_768  # tokens: what most work needs; more is said, not recommended
 _ENOUGH: Final = 8_192
 LEAST: Final = 4_096
-PLACING: Final = frozenset({
-    "n_gpu_layers", "device", "tensor_split", "split_mode", "main_gpu", "cpu_moe", "n_cpu_moe", "n_cpu_ffn",
-    "override_tensor",
-})  # fmt: skip
 _TOO_SMALL: Final = "The GPUs are too small to help: it runs in RAM"
 _BLOCK: Final = 32  # values in a block of q8_0
 _SMALL_CACHE: Final[dict[str, OptionValue]] = {"cache_type_k": "q8_0", "cache_type_v": "q8_0"}

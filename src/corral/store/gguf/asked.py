@@ -74,7 +74,9 @@ class Asked:
         each = self.whole("kv_unified_per_slot")
         # Where none is chosen `--fit` gives each slot that has a cache of its own the whole training context.
         trained = shape.whole("context_length") * (1 if unified or self.text("fit") == "off" else slots)
-        wanted = tokens or self.whole("ctx_size") or each * slots or trained or _CONTEXT
+        if "ctx_size" not in self.options:  # a 0 that is said is the whole of what it was trained for
+            trained = each * slots or trained
+        wanted = tokens or self.whole("ctx_size") or trained or _CONTEXT
         total = padded(min(wanted, MAX_CONTEXT))
         ubatch = min(self.whole("ubatch_size") or _UBATCH, self.whole("batch_size") or _BATCH, total)
         kinds = self.listed("spec_type")

@@ -15,19 +15,21 @@ from corral.domain.fleet import ModelSpec, OptionValue, Source
 from corral.engines.llamacpp import LlamaCppEngine
 from corral.engines.llamacpp.fits import misfits
 from corral.engines.llamacpp.options import OPTIONS
-from corral.store.fit.advice import Advice, Where, advise, used_gpus
+from corral.store.fit.advice import Advice, Where, advise
 from corral.store.fit.report import fit
 from corral.store.fit.rooms import Rooms, Verdict, rooms_of
 from corral.store.fit.rough import Judge, RoughModel
 from corral.store.fit.saying import Saying
 from corral.store.fit.server import AnyServer, EngineServer
 from corral.store.fit.service import checked
-from corral.store.fit.subject import Subject
+from corral.store.fit.subject import Subject, used_gpus
 from tests.unit.store.fit.kit import GIB, USUAL, host, llama, subject
+from tests.unit.store.shapes import MIB
 
 EMBEDDED = LlamaCppEngine(which=lambda name: None)
 BINARY = LlamaCppEngine(which=lambda name: "/usr/bin/llama-server")
 ALL = ("CUDA0", "CUDA1", "CUDA2")
+ALL_KINDS = ("CUDA0", "Vulkan0")
 
 
 def served(model: Subject, engine: LlamaCppEngine, *usable: str, imagined: tuple[str, ...] = ()) -> Subject:
@@ -100,6 +102,47 @@ def test_no_driver_counts_on_gpus_that_the_engine_here_cannot_use(
     assert here.options["device"] == ("none",)
 
 
+HERE_NOTE = "Counted for the engine that is here, which cannot use CUDA0: nothing is on it."
+
+
+@pytest.mark.parametrize("engine", [EMBEDDED, BINARY])
+def test_as_asked_is_what_the_program_takes_that_would_serve_it(engine: LlamaCppEngine) -> None:
+    """One with a driver where something is on GPUs that the engine here cannot use, else the one that is here."""
+    in_ram: list[tuple[float, dict[str, Any]]] = [
+        (0.3, {}), (0, {}), (24, {"n_gpu_layers": 0}), (24, {"n_gpu_layers": 0, "split_mode": "none"}),
+    ]  # fmt: skip
+    for gpu, chosen in in_ram:
+        load = fit(served(subject(**chosen), engine, imagined=("CUDA0",)), host(32, gpu), lambda device: None).asked
+        assert [each.device for each in load.devices] == ["ram"], (gpu, chosen)
+        assert load.notes == (HERE_NOTE,) and load.fits is Verdict.NOW
+    on_gpus: list[dict[str, Any]] = [{}, {"n_gpu_layers": 3}, {"split_mode": "none", "n_gpu_layers": "auto"}]
+    for chosen in on_gpus:
+        both = served(subject(**chosen), engine, imagined=("CUDA0", "CUDA1"))
+        found = fit(both, host(32, 24, 8), lambda device: None)
+        programs = {each.device: each.program_bytes // MIB for each in found.asked.devices}
+        assert programs == {"ram": 48, "CUDA0": 400} | ({} if "split_mode" in chosen else {"CUDA1": 400})
+        assert found.asked.notes == (
+            "Counted for a llama-server built for CUDA, which is not here: its driver takes 400 MiB of every GPU that "
+            "it may use.",
+        )
+    here = fit(served(subject(n_gpu_layers=0), BINARY, "CUDA0"), host(32, 24), lambda device: None).asked
+    assert {each.device: each.program_bytes // MIB for each in here.devices} == {"ram": 48, "CUDA0": 400}
+    assert here.notes == ()
+
+
+def test_a_gpu_that_is_named_has_the_driver_of_the_program_that_it_takes() -> None:
+    model = served(subject(device=("CUDA0",), n_gpu_layers=0), EMBEDDED, imagined=("CUDA0",))
+    found = fit(model, host(32, 8), lambda device: None)
+    assert {each.device: each.program_bytes // MIB for each in found.asked.devices} == {"ram": 48, "CUDA0": 400}
+    assert found.recommended is not None and "cannot use CUDA0" in found.recommended.needs
+
+
+def test_a_program_for_gpus_of_two_kinds_is_built_for_both() -> None:
+    server = EngineServer(EMBEDDED, ModelSpec("m"), frozenset({"Vulkan0"}), frozenset({"CUDA0"}))
+    assert "built for CUDA and Vulkan: the engine that is here cannot use CUDA0." in server.needs({}, ALL_KINDS)
+    assert server.needs({}, ["Vulkan0"]) == ""
+
+
 def test_what_was_asked_of_gpus_is_not_moved_to_ram() -> None:
     assert advised(served(subject(n_gpu_layers=0), EMBEDDED, imagined=("CUDA0",)), host(32, 0.3)).where is Where.RAM
     on_gpus: tuple[dict[str, Any], ...] = (
@@ -122,8 +165,8 @@ def test_gpus_that_the_engine_here_can_use_are_kept_beside_others() -> None:
 )
 def test_a_back_end_by_the_name_of_its_gpu(gpu: str, words: str) -> None:
     server = EngineServer(EMBEDDED, ModelSpec("m"), frozenset({"CUDA0"}), frozenset({gpu}))
-    assert words in server.needs([gpu]) and gpu in server.needs([gpu])
-    assert server.needs(["CUDA0"]) == server.needs([]) == ""
+    assert words in server.needs({}, [gpu]) and gpu in server.needs({}, [gpu])
+    assert server.needs({}, ["CUDA0"]) == server.needs({}, []) == ""
 
 
 def test_a_gpu_that_was_named_is_that_of_another_engine_even_where_nothing_is_on_it() -> None:
@@ -203,7 +246,7 @@ def test_whatever_is_recommended_passes_the_engines_own_checks(
     assert plain == {**chosen, **found.options}
     spec = ModelSpec("m", Source("/m.gguf"), options=plain)
     assert isinstance(model.server, EngineServer)
-    theirs = BINARY if model.server.needs(used_gpus(found.estimate)) else engine
+    theirs = BINARY if model.server.needs(found.options, used_gpus(found.estimate)) else engine
     assert theirs.problems(spec) == []
     before = misfits(theirs.resolved(dataclasses.replace(spec, options=chosen)).options, made[0], {})
     assert misfits(theirs.resolved(spec).options, made[0], {}) == before

@@ -13,8 +13,9 @@ from corral.domain.fleet import ModelSpec, Source
 from corral.domain.storage import StoreSpec
 from corral.engines.llamacpp import LlamaCppEngine
 from corral.engines.llamacpp.options import OPTIONS
+from corral.store.fit.imagined import imagined
 from corral.store.fit.measured import RamBandwidth
-from corral.store.fit.service import Fitting, checked, imagined
+from corral.store.fit.service import Fitting, checked
 from corral.store.known import KnownFiles
 from corral.store.sources.access import access
 from corral.store.supply import store_supply
