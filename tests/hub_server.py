@@ -63,6 +63,8 @@ class HubServer:
     pause_s: float = 0.0  # before each 64 KiB of a large file
     pages_at: str = ""  # another origin, where the next page of a listing is said to be
     repos: dict[str, Repo] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)  # repositories' names of once
+    redirects: bool = True  # to a repository's own name, where it is asked for in another spelling
     files: dict[str, bytes] = field(default_factory=dict)
     manifests: dict[str, Any] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
@@ -238,6 +240,14 @@ class _Hub(_Handler):
         else:
             self.send(404)
 
+    def own_name(self, name: str) -> str:
+        """Of the repository that is meant; "" once the client was sent there."""
+        own = self.hub.moved.get(name) or next((each for each in self.hub.repos if each.lower() == name.lower()), name)
+        if own == name or (not self.hub.redirects and name not in self.hub.moved):
+            return own
+        self.send(307, Location=self.path.replace(name, own, 1))
+        return ""
+
     def allowed(self, name: str) -> Repo | None:
         repo = self.hub.repos.get(name)
         if repo is not None and (not repo.token or self.token == repo.token):
@@ -255,7 +265,8 @@ class _Hub(_Handler):
         return False
 
     def api(self, name: str, rest: list[str]) -> None:
-        repo = self.allowed(name)
+        name = self.own_name(name)
+        repo = self.allowed(name) if name else None
         if repo is None or not self.known(repo, rest[1] if len(rest) > 1 else "main"):
             return
         if rest[:1] == ["tree"]:
@@ -289,7 +300,8 @@ class _Hub(_Handler):
         self.send_json(found[: int(self.query.get("limit", 100))])
 
     def resolve(self, name: str, revision: str, path: str) -> None:
-        repo = self.allowed(name)
+        name = self.own_name(name)
+        repo = self.allowed(name) if name else None
         if repo is None or not self.known(repo, revision):
             return
         data = repo.files.get(path)

@@ -65,7 +65,7 @@ def test_a_model_of_the_hub(server: HubServer) -> None:
 def test_a_file_of_a_revision_has_a_place_of_its_own(server: HubServer) -> None:
     server.repo("org/tiny", {"q/tiny #1.gguf": LARGE}, revisions=("main", "refs/pr/1"))
     found = sources(server).plan(HubReference("org/tiny", "refs/pr/1", file="q/tiny #1.gguf"))
-    assert found.files[0].path == "hf/org/tiny@refs--pr--1/q/tiny #1.gguf"
+    assert found.files[0].path == "hf/org/tiny@refs%2Fpr%2F1/q/tiny #1.gguf"
     assert found.files[0].url.endswith("/q/tiny%20%231.gguf")
     assert plan(server, "hf.co/org/tiny").files[0].path == "hf/org/tiny/q/tiny #1.gguf"
     assert "Invalid rev id: v3" in refused(NotThere, server, "hf.co/org/tiny@v3")
@@ -84,7 +84,7 @@ def test_a_file_of_a_revision_has_a_place_of_its_own(server: HubServer) -> None:
 def test_a_pull_request_is_a_revision_however_it_is_named(server: HubServer, text: str) -> None:
     server.repo("org/tiny", {"q/tiny-Q4_K_M.gguf": LARGE}, revisions=("main", "refs/pr/2"))
     found = plan(server, text)
-    assert [each.path for each in found.files] == ["hf/org/tiny@refs--pr--2/q/tiny-Q4_K_M.gguf"]
+    assert [each.path for each in found.files] == ["hf/org/tiny@refs%2Fpr%2F2/q/tiny-Q4_K_M.gguf"]
     assert plan(server, str(parse(text))) == found, "it is written so that it is read again"
     assert all("/revision/refs%2Fpr%2F2" in path for path in server.paths() if path.startswith("/api/"))
 
@@ -263,7 +263,7 @@ def test_a_file_by_its_address(server: HubServer) -> None:
     url = server.file("/files/my model.gguf", LARGE)
     found = plan(server, url.replace(" ", "%20") + "?sig=secret")
     file = found.files[0]
-    assert file.path == f"web/{server.host.replace(':', '_')}/files/my_model-abb6c339.gguf"
+    assert file.path == f"web/{server.host.replace(':', '_')}@http/files/my_model-abb6c339.gguf"
     assert (file.size_bytes, file.sha256, file.role) == (1004, "", Role.MODEL)
     assert file.url.endswith("?sig=secret") and "secret" not in str(found.reference)
     assert file.etag == f'"{sha256(LARGE)}"'

@@ -167,6 +167,19 @@ def narrowed(reference: Reference, *, quant: str = "", file: str = "") -> Refere
     return replace(reference, quant=quant.upper() or reference.quant, file=file or reference.file)
 
 
+def folded(reference: Reference) -> Reference:
+    """The same for all that mean one thing: the hub's names do not differ in upper and lower case alone."""
+    return replace(reference, repo=reference.repo.lower()) if isinstance(reference, HubReference) else reference
+
+
+def means_same(text: str, reference: Reference) -> bool:
+    """Whether a text, which may be no reference at all, means this one."""
+    try:
+        return folded(parse(text)) == folded(reference)
+    except BadReference:
+        return False
+
+
 def address(reference: Reference) -> str:
     """A text that `parse` makes the same reference of. Of a web address it is all, secrets too: not for people."""
     return reference.url if isinstance(reference, WebReference) else str(reference)

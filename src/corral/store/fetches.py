@@ -14,11 +14,13 @@ from corral.store.borrowing import borrow
 from corral.store.fetch import linked
 from corral.store.fetch.denial import TooBusy
 from corral.store.fetch.disk import disk_errors, sha256_of
+from corral.store.fetch.origin import from_elsewhere
 from corral.store.fetch.patience import never
 from corral.store.fetch.pulling import Pulling, quiet
 from corral.store.fetch.web import Web
 from corral.store.fetch.wire import Interrupted
 from corral.store.holding import kept
+from corral.store.housing import housed
 from corral.store.noting import note
 from corral.store.shelf import origin
 from corral.store.shelf.caches.finding import Caches
@@ -55,7 +57,7 @@ class StoreFetches:
     ) -> Plan:
         """See `contracts.fetching.Fetches.plan`; `name` is the file's in the store, for an https:// address."""
         sources = Sources(self.sources.access, Web(self.sources.web.rules, stop=stop))
-        return sources.plan(reference, quant=quant, file=file, sha256=sha256, name=name)
+        return housed(self.root, sources.plan(reference, quant=quant, file=file, sha256=sha256, name=name))
 
     def plan_or_kept(
         self,
@@ -120,13 +122,13 @@ class StoreFetches:
         return all(
             linked.is_there(path)
             and file.size_bytes in (None, path.stat().st_size)
-            and (isinstance(plan.reference, FileReference) or self._vouched(file))
+            and (isinstance(plan.reference, FileReference) or self._vouched(file, plan.reference))
             for file, path in zip(plan.files, self.places(plan), strict=True)
         )
 
-    def _vouched(self, file: RemoteFile) -> bool:
+    def _vouched(self, file: RemoteFile, reference: Reference) -> bool:
         said = origin.read(self.root, file.path)
-        if said is None:
+        if said is None or from_elsewhere(said, reference, file):
             return False
         return file.sha256 in ("", said.sha256) and (bool(file.sha256) or file.etag in ("", said.etag))
 

@@ -10,16 +10,23 @@ from pathlib import Path
 
 from corral.contracts.fetching import Plan, RemoteFile, Role
 from corral.domain.errors import FileMissing, NotThere, StoreFailed
-from corral.domain.references import FileReference, HubReference, OllamaReference, Reference
+from corral.domain.references import (
+    FileReference,
+    HubReference,
+    OllamaReference,
+    Reference,
+    means_same,
+)
 from corral.store.fetch.linked import NOT_THERE, is_there, unseen
 from corral.store.files import part_paths
+from corral.store.housing import hub_folders, is_of, web_places
 from corral.store.placing import companion
 from corral.store.shelf import origin
 from corral.store.shelf.origin import Origin
 from corral.store.sources.choosing import choices, choose, role_of
 from corral.store.sources.listing import ListedFile
 from corral.store.sources.ollama import layer_name
-from corral.store.sources.places import hub_place, ollama_place, web_place
+from corral.store.sources.places import ollama_place
 from corral.store.sources.quants import normal, same
 
 
@@ -67,7 +74,11 @@ def _held(root: Path, reference: Reference) -> Held | None:
         return _of_registry((root / ollama_place(reference, "any")).parent)
     if isinstance(reference, FileReference):
         return Held(Path(reference.path)).whole()
-    return Held(root / web_place(reference.url)).whole()
+    for place in web_places(root, reference):
+        there = Held(root / place).whole()
+        if there is not None:
+            return there
+    return None
 
 
 def _of_registry(folder: Path) -> Held | None:
@@ -87,14 +98,22 @@ def _of_hub(root: Path, reference: HubReference) -> Held | None:
 
     What else would be taken depends on all that the repository has, which is not here.
     """
-    folder = (root / hub_place(reference, "any")).parent
     errors: list[OSError] = []
-    files = _listed(folder, errors.append)
-    wanted = _exact(files, reference) or _chosen_before(folder, files, str(reference))
+    for place in hub_folders(root, reference, errors.append):
+        listed = _listed(root / place, errors.append)
+        files = [each for each in listed if is_of(root, f"{place}/{each.path}", reference)]
+        found = _in_folder(root / place, files, reference)
+        if found is not None:
+            return found
+    for each in errors:
+        if each.errno not in NOT_THERE:
+            raise unseen(Path(each.filename), each) from each
+    return None
+
+
+def _in_folder(folder: Path, files: list[ListedFile], reference: HubReference) -> Held | None:
+    wanted = _exact(files, reference) or _chosen_before(folder, files, reference)
     if not wanted:
-        for each in errors:
-            if each.errno not in NOT_THERE:
-                raise unseen(Path(each.filename), each) from each
         return None
     try:
         chosen = choose(files, file=wanted, where=str(reference))
@@ -114,11 +133,11 @@ def _exact(files: list[ListedFile], reference: HubReference) -> str:
     return min(found, key=lambda each: (bool(each.missing), len(each.files))).files[0].path
 
 
-def _chosen_before(folder: Path, files: list[ListedFile], asked: str) -> str:
+def _chosen_before(folder: Path, files: list[ListedFile], reference: HubReference) -> str:
     for each in files:
         if role_of(each.path) is Role.MODEL:
             said = _said(folder, each.path)
-            if said is not None and asked in (said.reference, *said.asked):
+            if said is not None and any(means_same(text, reference) for text in (said.reference, *said.asked)):
                 return each.path
     return ""
 
@@ -157,9 +176,8 @@ def _beside(path: Path, reference: Reference, role: Role, number: int) -> Path |
 def _same_place(said: str, reference: Reference) -> bool:
     """Whether a file came from where this says; which quantisation was meant is another question."""
     if isinstance(reference, HubReference):
-        return said == f"hf.co/{reference.repo}" or said.startswith(
-            tuple(f"hf.co/{reference.repo}{end}" for end in "/:@")
-        )
+        place, said = f"hf.co/{reference.repo}".lower(), said.lower()
+        return said == place or said.startswith(tuple(f"{place}{end}" for end in "/:@"))
     return said == str(reference)
 
 

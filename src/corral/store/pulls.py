@@ -36,7 +36,15 @@ from corral.domain.errors import (
 from corral.domain.events import FetchFinished
 from corral.domain.fetching import Progress, Traffic
 from corral.domain.fleet import ModelSpec, Source
-from corral.domain.references import OLLAMA_REGISTRY, BadReference, HubReference, OllamaReference, Reference, parse
+from corral.domain.references import (
+    OLLAMA_REGISTRY,
+    BadReference,
+    HubReference,
+    OllamaReference,
+    Reference,
+    folded,
+    parse,
+)
 from corral.domain.storage import StoreSpec
 from corral.kit.daemons import in_daemon
 from corral.kit.tasks import Tasks
@@ -296,8 +304,10 @@ def _broke(pull: _Pull, error: Exception) -> None:
 
 def _key(wanted: PullWanted) -> Hashable:
     """The same for those who want the same."""
-    if wanted.reference is not None or wanted.model is None:
-        return str(wanted.reference)
+    if wanted.reference is not None:
+        return folded(wanted.reference)
+    if wanted.model is None:
+        return None
     return wanted.model.source
 
 

@@ -9,7 +9,7 @@ from corral.cli import output, reading
 from corral.contracts.fetching import Fetched, Plan, Role
 from corral.domain.errors import ConfigError, Conflict
 from corral.domain.names import MODEL_NAME
-from corral.domain.references import HubReference, OllamaReference
+from corral.domain.references import HubReference, OllamaReference, means_same
 from corral.store.sources.planning import exact
 
 
@@ -34,7 +34,7 @@ def add_model(config: str, name: str, plan: Plan, fetched: Fetched, *, projector
     value = _model(plan, fetched, projector)
     there = loaded.settings.fleet.models.get(name)
     if there is not None:
-        same = there.source.reference == str(exact(plan)) and there.source.pictures == projector
+        same = means_same(there.source.reference, exact(plan)) and there.source.pictures == projector
         if same or there.source.path == str(fetched.model):
             output.note(f"corral: {path} has {name} already.")
             return

@@ -8,11 +8,16 @@ speaks of other bytes than those that lie there.
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 
+from corral.contracts.fetching import RemoteFile
+from corral.domain.errors import FetchRefused
+from corral.domain.references import BadReference, Reference, WebReference, parse
 from corral.store.fetch import notes
 from corral.store.fetch.disk import Beside, Folder
+from corral.store.fetch.rules import target_of
 
 VERSION: Final = 1
 
@@ -51,3 +56,35 @@ def load(folder: Folder, beside: Beside) -> Origin | None:
 def save(folder: Folder, beside: Beside, origin: Origin) -> None:
     """Whole and on the disk. Raises OSError."""
     folder.write(beside.origin, msgspec.json.encode(origin), "origin", sync=True)
+
+
+def from_elsewhere(said: Origin, reference: Reference, file: RemoteFile) -> bool:
+    """
+    Whether what is there came from where `reference` does not mean, so that nothing but a hash could vouch for it.
+
+    What anybody on the way could change (http) is not what is asked for by https.
+    """
+    if file.sha256:
+        return False
+    if isinstance(reference, WebReference):
+        return not is_of_address(said, reference)
+    return said.url.startswith("http://") and file.url.startswith("https://")
+
+
+def is_of_address(said: Origin, reference: WebReference) -> bool:
+    """Whether a file came from this very address, scheme and port included; one of which nobody knows may have."""
+    if not said.reference:
+        return True
+    try:
+        came = parse(said.reference)
+    except BadReference:
+        return False
+    return isinstance(came, WebReference) and _plain(came) == _plain(reference)
+
+
+def _plain(reference: WebReference) -> str:
+    """However it is spelled; what is behind a `?` is part of the file's name."""
+    try:
+        return unquote(target_of(str(reference)).url)
+    except FetchRefused:
+        return str(reference)

@@ -209,7 +209,8 @@ class Pulling:
             return False
         said = origin.load(folder, beside)
         if said is not None and said.linked and folder.is_link(beside.name):
-            if not linked.still(folder, beside.name, said) or not _meant(said, file):
+            elsewhere = origin.from_elsewhere(said, course.plan.reference, file)
+            if elsewhere or not linked.still(folder, beside.name, said) or not _meant(said, file):
                 return False  # what is fetched takes its place
             self._finish(file, course, said.size)
             return True
@@ -219,6 +220,8 @@ class Pulling:
             status = os.fstat(fd)
             size = status.st_size
             if file.size_bytes not in (None, size):
+                return False
+            if said is not None and origin.from_elsewhere(said, course.plan.reference, file):
                 return False
             if not file.sha256 and said is not None and said.etag and file.etag not in ("", said.etag):
                 return False  # it has another one now, which may be of the same size

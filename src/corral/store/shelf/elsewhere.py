@@ -35,7 +35,7 @@ def _together(item: Item) -> object:
         reference = parse(item.reference)
     except BadReference:  # there is none, or what stands for one in that folder could not be written
         return None
-    return (item.place, reference.repo if isinstance(reference, HubReference) else item.reference)
+    return (item.place, reference.repo.lower() if isinstance(reference, HubReference) else item.reference)
 
 
 def _item(parts: Sequence[Cached], known: KnownFiles) -> Item:

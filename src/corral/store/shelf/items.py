@@ -22,6 +22,7 @@ from corral.domain.references import (
     suggested_name,
 )
 from corral.store.shelf.origin import Origin
+from corral.store.sources.places import revision_of
 
 _PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)", re.IGNORECASE)
 _UNUSUAL: Final = re.compile(r"[^A-Za-z0-9._:/@+-]+")
@@ -89,8 +90,8 @@ def reference_of(key: str, first: str, origin: Origin | None) -> str:
     parts = first.split("/")
     try:
         if parts[0] == "hf" and len(parts) >= 4:
-            repo, _, revision = parts[2].partition("@")
-            return str(HubReference(f"{parts[1]}/{repo}", revision or "main", file="/".join(parts[3:])))
+            repo, revision = parts[2].partition("@")[0], revision_of(parts[2])
+            return str(HubReference(f"{parts[1]}/{repo}", revision, file="/".join(parts[3:])))
         if parts[0] == "ollama" and len(parts) >= 6:
             return str(OllamaReference(parts[3], parts[4], parts[2], parts[1]))
     except ValueError:

@@ -14,7 +14,7 @@ from typing import Final
 from corral.contracts.fetching import Role
 from corral.domain.errors import Conflict
 from corral.domain.names import near_names
-from corral.domain.references import BadReference, HubReference, Reference, is_reference, parse
+from corral.domain.references import BadReference, HubReference, Reference, is_reference, means_same, parse
 from corral.store.shelf.items import STORE, Item, key_of, model_name
 from corral.store.sources.quants import quant_of
 
@@ -88,7 +88,7 @@ def _of_reference(word: str, items: Sequence[Item]) -> list[Item]:
     if wanted is None:
         return []
     said = [(item, _parsed(item.reference)) for item in items]
-    exact = [item for item, reference in said if reference == wanted or str(wanted) in _asked(item)]
+    exact = [item for item in items if any(means_same(text, wanted) for text in (item.reference, *_asked(item)))]
     if exact or not isinstance(wanted, HubReference):
         return exact
     fits = _fitting(wanted)

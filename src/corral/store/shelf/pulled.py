@@ -15,7 +15,7 @@ _DYNAMIC: Final = "UD-"
 
 def pulled_names(items: Iterable[Item]) -> Mapping[str, tuple[str, ...]]:
     """
-    By the key of each model: first what lists call it, and no name twice.
+    By the key of each model: first what lists call it, and no name twice, in upper or lower case.
 
     On the hub a tag is a quantisation or a file, in whatever spelling has brought the model here; without one that
     model of a repository is meant which was asked for so, else the usual one among those that are here. `Q4_K_XL` is
@@ -24,7 +24,7 @@ def pulled_names(items: Iterable[Item]) -> Mapping[str, tuple[str, ...]]:
     names: dict[str, list[str]] = {}
     taken: set[str] = set()
     loose: list[tuple[str, str]] = []
-    repos: dict[str, list[tuple[tuple[bool, int], str]]] = {}
+    repos: dict[str, list[tuple[tuple[bool, int], str, str]]] = {}  # however they are spelled
     for item in items:
         own = names[item.key] = []
         reference = _reference(item)
@@ -39,20 +39,21 @@ def pulled_names(items: Iterable[Item]) -> Mapping[str, tuple[str, ...]]:
                 loose.append((item.key, f"{repo}:{quant.removeprefix(_DYNAMIC)}"))
             loose += [(item.key, f"{repo}:{tag}") for tag in _tags(item, reference)]
             order = bool(reference.quant or reference.file), rank(quant)
-            repos.setdefault(repo, []).append((order, item.key))
-    for repo, found in repos.items():
-        best = min(order for order, _ in found)
-        meant = [names[key] for order, key in found if order == best]
+            repos.setdefault(repo.lower(), []).append((order, item.key, repo))
+    for found in repos.values():
+        best = min(order for order, _, _ in found)
+        meant = [(names[key], repo) for order, key, repo in found if order == best]
         if len(meant) == 1:
-            _take(meant[0], taken, repo)
+            _take(meant[0][0], taken, meant[0][1])
     for key, name in loose:
         _take(names[key], taken, name)
     return {key: tuple(own) for key, own in names.items() if own}
 
 
 def _take(own: list[str], taken: set[str], name: str) -> None:
-    if name not in taken and MODEL_NAME.fullmatch(name):
-        taken.add(name)
+    """Clients mean the same by a name in upper and lower case."""
+    if name.lower() not in taken and MODEL_NAME.fullmatch(name):
+        taken.add(name.lower())
         own.append(name)
 
 

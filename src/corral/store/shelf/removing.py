@@ -91,7 +91,7 @@ def _place(reference: str) -> object:
     except BadReference:
         return None
     if isinstance(said, HubReference):
-        return said.repo, said.revision
+        return said.repo.lower(), said.revision
     return said if isinstance(said, OllamaReference) else None
 
 

@@ -10,8 +10,9 @@ Large files are in LFS, whose ids are their SHA-256; small ones are known to git
 
 from __future__ import annotations
 
+import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -23,7 +24,10 @@ from corral.store.fetch.rules import joined, origin_of, shown
 from corral.store.fetch.web import MOST_JSON, Web
 from corral.store.sources.listing import ListedFile
 
+logger = logging.getLogger(__name__)
+
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")
+_REPOSITORY: Final = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NEXT: Final = re.compile(r'<([^<>]+)>\s*;\s*rel="?next"?')
 _MOST_PAGES: Final = 100
@@ -46,6 +50,7 @@ class _Card(msgspec.Struct):
 
 
 class _Model(msgspec.Struct):
+    id: str = ""
     siblings: list[_Sibling] = []
     sha: str = ""
     tags: list[str] = []
@@ -76,7 +81,12 @@ class SaidOfModel:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository at one moment; `commit` names it for good ("" where the hub does not say)."""
+    """
+    A repository at one moment; `commit` names it for good ("" where the hub does not say).
+
+    `reference` has its name as the hub writes it. One that was given another name keeps that by which it was asked
+    for: what is configured so is then found here with nobody asked.
+    """
 
     reference: HubReference
     files: tuple[ListedFile, ...]
@@ -94,7 +104,21 @@ def repository(web: Web, endpoint: str, reference: HubReference) -> Repository:
     files = [_listed(each.rfilename, each.size, each.lfs) for each in said.siblings]
     if any(each.size_bytes is None for each in files if each and each.path.lower().endswith(".gguf")):
         files = _tree(web, endpoint, reference, commit)
-    return Repository(reference, tuple(each for each in files if each), commit, _licence(said), _model(said.gguf))
+    return Repository(
+        _as_written(reference, said.id),
+        tuple(each for each in files if each),
+        commit,
+        _licence(said),
+        _model(said.gguf),
+    )
+
+
+def _as_written(reference: HubReference, name: str) -> HubReference:
+    if name.isascii() and name.lower() == reference.repo.lower():
+        return replace(reference, repo=name)
+    if _REPOSITORY.fullmatch(name):
+        logger.warning("hf.co/%s is called hf.co/%s by now: name that, the old one may go", reference.repo, name)
+    return reference
 
 
 def file_url(endpoint: str, repository: Repository, path: str) -> str:

@@ -52,7 +52,7 @@ class Sources:
             if elsewhere is None:
                 raise
             found = elsewhere
-        return dataclasses.replace(found, asked=_as_asked(reference, quant, file))
+        return dataclasses.replace(found, asked=_as_asked(reference, found.reference, quant, file))
 
     def _plan(self, reference: Reference, quant: str, file: str, sha256: str, name: str) -> Plan:
         digest = _digest(sha256)
@@ -103,7 +103,8 @@ class Sources:
         files = [self._remote(repository, each, chosen) for each in chosen.model.files]
         if chosen.projector is not None:
             files.append(self._remote(repository, chosen.projector, chosen))
-        return Plan(_asked(reference, chosen, quant=bool(quant or reference.quant)), tuple(files), repository.licence)
+        meant = dataclasses.replace(reference, repo=repository.reference.repo)
+        return Plan(_asked(meant, chosen, quant=bool(quant or reference.quant)), tuple(files), repository.licence)
 
     def _remote(self, repository: Repository, each: ListedFile, chosen: Chosen) -> RemoteFile:
         role = Role.PROJECTOR if each is chosen.projector else chosen.model.role
@@ -118,9 +119,10 @@ def _asked(reference: HubReference, chosen: Chosen, *, quant: bool) -> HubRefere
     return dataclasses.replace(reference, quant=chosen.model.quant) if quant else reference
 
 
-def _as_asked(reference: Reference, quant: str, file: str) -> str:
-    if not isinstance(reference, HubReference):
+def _as_asked(reference: Reference, found: Reference, quant: str, file: str) -> str:
+    if not isinstance(reference, HubReference) or not isinstance(found, HubReference):
         return ""
+    reference = dataclasses.replace(reference, repo=found.repo)
     try:
         return str(narrowed(reference, quant=quant, file=file))
     except BadReference:  # the same said twice, in two spellings
