@@ -15,6 +15,7 @@ from corral.domain.references import (
     WebReference,
     check_inside,
     is_reference,
+    means_same,
     parse,
     suggested_name,
 )
@@ -158,3 +159,21 @@ def test_paths_that_lead_elsewhere(path: str) -> None:
 
 def test_plain_paths_are_no_references() -> None:
     assert not any(is_reference(text) for text in ("a.gguf", "/srv/a.gguf", "./hf.co", "hf.co", "C:\\a.gguf", "a/b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("hf.co/org/r:q8_0", True), ("https://huggingface.co/ORG/r:Q8_0", True), ("hf.co/Org/R", False),
+        ("hf.co/Org/R2:Q8_0", False), ("hf.co/Org/R@v1:Q8_0", False), ("ollama:R:q8_0", False),
+        ("", False), ("?", False),
+    ],
+)  # fmt: skip
+def test_the_hubs_names_do_not_differ_by_case(text: str, same: bool) -> None:
+    assert means_same(text, parse("hf.co/Org/R:Q8_0")) is same
+
+
+def test_what_is_in_a_repository_does() -> None:
+    assert not means_same("hf.co/o/r/A.gguf", parse("hf.co/o/r/a.gguf"))
+    assert not means_same("hf.co/o/r@V1", parse("hf.co/o/r@v1"))
+    assert not means_same("https://h/A.gguf", parse("https://h/a.gguf"))

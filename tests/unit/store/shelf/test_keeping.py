@@ -145,6 +145,13 @@ def test_the_projector_that_came_with_a_model_goes_with_the_last_that_may_need_i
     assert names(tmp_path) == {"hf/org/Other/a.gguf"}
 
 
+def test_what_came_with_a_model_may_be_spelled_otherwise(tmp_path: Path) -> None:
+    fetched(tmp_path, "hf/org/R/a-Q4_K_M.gguf", model(ADA), "hf.co/org/R:Q4_K_M")
+    fetched(tmp_path, "hf/org/R/mmproj-F16.gguf", projector(), "hf.co/Org/r:Q4_K_M")
+    take_off(tmp_path, "r-q4_k_m")
+    assert names(tmp_path) == set()
+
+
 @pytest.mark.parametrize("verified", [False, True])
 def test_a_projector_that_somebody_put_there_stays(tmp_path: Path, verified: bool) -> None:
     """Also where its hash was remembered, and where it was imported: it may be the only one."""

@@ -73,3 +73,11 @@ def test_a_mix_has_the_plain_name_where_nobody_else_has_it() -> None:
 def test_names_that_nobody_may_have_are_left_out_and_each_is_given_once() -> None:
     long = item(f"ollama:{'n' * 90}/{'m' * 90}:{'t' * 90}", "a.gguf")
     assert names(long, item("ollama:x", "b.gguf"), item("ollama:x", "c.gguf")) == [(), ("x:latest",), ()]
+
+
+def test_two_folders_of_one_repository_have_no_name_twice() -> None:
+    """Clients mean the same in upper and lower case."""
+    found = names(item("hf.co/o/R:Q4_K_M", "hf/o/R/a-Q4_K_M.gguf"), item("hf.co/O/r:Q4_K_M", "hf/O/r/a-Q4_K_M.gguf"))
+    assert found == [("hf.co/o/R:Q4_K_M",), ()]
+    found = names(item("hf.co/o/R:Q8_0", "hf/o/R/a-Q8_0.gguf"), item("hf.co/O/r:Q4_K_M", "hf/O/r/a-Q4_K_M.gguf"))
+    assert found == [("hf.co/o/R:Q8_0",), ("hf.co/O/r:Q4_K_M", "hf.co/O/r")]

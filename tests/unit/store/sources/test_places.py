@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from corral.store.sources.places import web_place
+from corral.domain.references import HubReference
+from corral.store.sources.places import hub_folder, old_web_place, revision_of, web_place
 
 HERE = "https://files.example/dl"
 
@@ -28,3 +31,32 @@ def test_parts_of_a_split_model_stay_parts() -> None:
 
 def test_a_name_that_is_given_is_the_name() -> None:
     assert web_place(f"{HERE}?id=1", "mine.gguf") == "web/files.example/mine.gguf"
+
+
+@pytest.mark.parametrize("url", ["http://h.example/a.gguf", "HTTP://H.example/a.gguf"])
+def test_http_has_a_folder_of_its_own(url: str) -> None:
+    assert web_place(url) == "web/h.example@http/a.gguf"
+    assert old_web_place(url) == web_place("https://h.example/a.gguf") == "web/h.example/a.gguf"
+
+
+@pytest.mark.parametrize(
+    ("revision", "folder"),
+    [
+        ("main", "r"), ("v1.0", "r@v1.0"), ("a/b", "r@a%2Fb"), ("a--b", "r@a-%2Db"), ("a---b", "r@a-%2D-b"),
+        ("a----b", "r@a-%2D-%2Db"), ("a/-b", "r@a%2F-b"), ("a-/b", "r@a-%2Fb"), ("refs/pr/1", "r@refs%2Fpr%2F1"),
+    ],
+)  # fmt: skip
+def test_a_folder_tells_its_revision(revision: str, folder: str) -> None:
+    assert hub_folder(HubReference("o/r", revision)) == f"hf/o/{folder}"
+    assert revision_of(folder) == revision
+
+
+@given(st.from_regex(r"\A[A-Za-z0-9_][A-Za-z0-9._/-]{0,40}\Z"))
+def test_every_revision_has_its_own_folder(revision: str) -> None:
+    assume("//" not in revision and "/." not in revision)
+    folder = hub_folder(HubReference("o/r", revision))
+    assert revision_of(folder.rpartition("/")[2]) == revision and folder.count("/") == 2
+
+
+def test_of_a_folder_of_once() -> None:
+    assert revision_of("r@refs--pr--1") == "refs/pr/1"
