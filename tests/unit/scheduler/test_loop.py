@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -311,6 +312,32 @@ async def test_load_and_unload_by_hand(tmp_path: Path) -> None:
         assert view.leases == 0
         assert (await s.control.unload("", force=False, timeout_s=1)).models == ("a",)
         assert s.state() is InstanceState.STOPPED
+
+
+async def test_status_says_what_goes_with_a_model_that_is_loaded(tmp_path: Path) -> None:
+    source = Source("/store/a.gguf", projector="/store/mmproj.gguf", adapters=("/store/x.gguf", "/store/y.gguf"))
+    async with stage(tmp_path, ModelSpec("a", source), ModelSpec("b", Source("/store/b.gguf"))) as s:
+        for model in ("a", "b"):
+            (await s.lease(model)).release()
+        rows: Any = (await s.control.status())["models"]
+        told = {row["model"]: [row[key] for key in ("path", "projector", "adapters")] for row in rows}
+        assert told == {
+            "a": ["/store/a.gguf", "/store/mmproj.gguf", ["/store/x.gguf", "/store/y.gguf"]],
+            "b": ["/store/b.gguf", "", []],
+        }
+        await s.control.unload("a", force=True, timeout_s=1)
+        rows = (await s.control.status())["models"]
+        assert {row["model"]: "projector" in row for row in rows} == {"a": False, "b": True}, "of what runs alone"
+
+
+async def test_status_goes_by_what_was_loaded_not_by_what_has_come_since(tmp_path: Path) -> None:
+    async with stage(tmp_path, ModelSpec("a", Source("/store/a.gguf", projector="/store/old.gguf"))) as s:
+        (await s.lease()).release()
+        later = ModelSpec("a", Source("/store/a.gguf", projector="/store/new.gguf"))
+        s.scheduler.submit(FleetChanged(Fleet({"a": later}), {"a": "d"}, {"a": Footprint(1)}))
+        await asyncio.sleep(0.05)
+        rows: Any = (await s.control.status())["models"]
+        assert [row["projector"] for row in rows] == ["/store/old.gguf"]
 
 
 async def test_unload_waits_for_leases_and_says_who_is_busy(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -335,6 +337,46 @@ def test_on_another_disk_a_symbolic_link_stands_and_a_move_copies(
     assert bring(root, path, name="other") == ["symlinked"]
     assert bring(root, path, How.MOVE, name="moved") == ["moved"]
     assert not path.exists() and not (root / "import/moved.gguf").is_symlink()
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder of a file system that is not the one of `tmp_path`."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev or not os.access(memory, os.W_OK):
+        pytest.skip("there is no second file system here: /dev/shm is none, or the same")
+    folder = Path(tempfile.mkdtemp(dir=memory))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_disk_that_is_really_another_one(tmp_path: Path, other_disk: Path) -> None:
+    root = tmp_path / "store"
+    parts = [kit.put(other_disk / f"s-{n:05d}-of-00003.gguf", each) for n, each in enumerate(kit.parts_of_split(), 1)]
+    assert bring(root, parts[1]) == ["symlinked"] * 3
+    places = [root / "import/s" / part.name for part in parts]
+    assert [place.readlink() for place in places] == parts
+    (served,) = stored_models(StoreSpec(str(root)), ())
+    assert served.path == str(places[0])
+    assert [each.verdict for each in verify(root, item_of(root, "s"), quiet)] == [Verdict.RIGHT] * 3
+    ada = kit.put(other_disk / "ada.gguf", model(ADA))
+    assert bring(root, ada, How.MOVE) == ["moved"]
+    assert not ada.exists() and not (root / "import/ada.gguf").is_symlink()
+    assert (root / "import/ada.gguf").read_bytes() == model(ADA).read_bytes()
+    take_off(root, "s")
+    assert all(part.exists() for part in parts) and not any(os.path.lexists(place) for place in places)
+    assert names(root) == {"import/ada.gguf", "import/.ada.gguf.origin.json"}
+
+
+def test_a_disk_that_is_away_for_a_while_and_a_file_that_is_another_since(tmp_path: Path, other_disk: Path) -> None:
+    root, path = tmp_path / "store", kit.put(other_disk / "ada.gguf", model(ADA))
+    assert bring(root, path) == ["symlinked"]
+    path.rename(other_disk / "away")
+    assert item_of(root, "ada").problem and stored_models(StoreSpec(str(root)), ()) == []
+    (other_disk / "away").rename(path)
+    assert not item_of(root, "ada").problem and len(stored_models(StoreSpec(str(root)), ())) == 1
+    kit.put(path, model(BEN))
+    assert [each.verdict for each in verify(root, item_of(root, "ada"), quiet)] == [Verdict.WRONG]
 
 
 def test_a_split_model_comes_whole_whatever_part_is_named(tmp_path: Path) -> None:

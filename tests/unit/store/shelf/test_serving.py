@@ -11,8 +11,9 @@ import pytest
 from corral.domain.errors import Conflict
 from corral.domain.fleet import ModelSpec, Source
 from corral.domain.storage import StoreSpec
-from corral.store.shelf import removing, serving
-from corral.store.shelf.index import Index
+from corral.store.shelf import origin, removing, serving
+from corral.store.shelf.index import CHANGED_LINK, Index
+from corral.store.shelf.origin import Origin
 from corral.store.shelf.serving import SETTLED_S, StoreWatch, stored_models
 from corral.store.shelf.walk import Walked, walk
 from tests.models import ADA, BEN, model
@@ -155,6 +156,51 @@ async def test_what_is_being_fetched_is_no_news(tmp_path: Path) -> None:
         (tmp_path / "import/.b.gguf.part.json").write_text(str(number))
         (tmp_path / "import/.b.gguf.part").write_bytes(model(ADA).read_bytes()[: 100 * number])
         assert await told.look() == 0
+
+
+def linked(root: Path, source: Path) -> Path:
+    """A model of another folder, as `import` links it where a hard link cannot be."""
+    place = root / "import/l.gguf"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(source)
+    status, digest = source.stat(), kit.sha256(source)
+    said = Origin(
+        origin.VERSION, "", "", status.st_size, digest, linked=str(source), linked_mtime_ns=status.st_mtime_ns
+    )
+    origin.write(root, "import/l.gguf", said)
+    return place
+
+
+async def test_a_link_whose_file_is_replaced_by_another_is_told_and_not_served(tmp_path: Path) -> None:
+    outside = kit.put(tmp_path / "outside/l.gguf", model(ADA))
+    os.utime(outside, (1, 1))
+    place = linked(tmp_path / "store", outside)
+    told = Told(tmp_path / "store", known=(str(place),))
+    assert await told.look() == 0
+    other = kit.put(tmp_path / "outside/other.gguf", model(BEN))
+    os.utime(other, (2, 2))
+    other.replace(outside)  # nothing below the store has changed, not even the link
+    assert [await told.look(), await told.look()] == [1, 0]
+    assert stored_models(StoreSpec(str(tmp_path / "store")), ()) == []
+    (item,) = Index(tmp_path / "store").items()
+    assert item.problem == CHANGED_LINK
+
+
+@pytest.mark.parametrize("which", ["link", "file"])
+async def test_a_link_that_goes_and_one_that_leads_nowhere_are_told(tmp_path: Path, which: str) -> None:
+    outside = kit.put(tmp_path / "outside/l.gguf", model(ADA))
+    os.utime(outside, (1, 1))
+    place = linked(tmp_path / "store", outside)
+    told = Told(tmp_path / "store", known=(str(place),))
+    assert await told.look() == 0
+    (place if which == "link" else outside).unlink()
+    assert [await told.look(), await told.look()] == [1, 0]
+    assert stored_models(StoreSpec(str(tmp_path / "store")), ()) == []
+    if which == "file":
+        kit.put(outside, model(ADA))
+        os.utime(outside, (1, 1))
+        assert [await told.look(), await told.look()] == [1, 0], "the very same is back"
+        assert [each.path for each in stored_models(StoreSpec(str(tmp_path / "store")), ())] == [str(place)]
 
 
 async def test_a_store_that_stays_as_it_is_is_walked_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
