@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from corral.cli import bench_models, options, output
+from corral.cli import bench_models, ending, options, output
 from corral.cli.usage import UsageError
 
 
@@ -76,8 +73,8 @@ def gateway(
     wanted = benchmark.Wanted(
         rounds, seconds, names, named, install_peers, os.path.join(paths.cache_dir(os.environ), "bench")
     )
-    _end_like_ctrl_c()
-    result = benchmark.run(wanted, output.note)
+    with ending.like_ctrl_c():
+        result = benchmark.run(wanted, output.note)
     if write:
         report.write(write, report.markdown(result))
     if as_json:
@@ -101,12 +98,3 @@ def _named(words: list[str]) -> dict[str, str]:
             raise UsageError(f"--peer {word!r} must be NAME=PATH.", hint=f"NAME is one of {others}.")
         named[name] = path
     return named
-
-
-def _end_like_ctrl_c() -> None:
-    """SIGTERM ends a benchmark as Ctrl-C does: what it started is ended, its folder removed."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    signal.signal(signal.SIGTERM, interrupt)

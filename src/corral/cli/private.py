@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from corral.cli import connect
+from corral.cli import connect, ending
 from corral.domain.errors import PlaceFailed
 
 START_S: Final = 60.0
@@ -57,7 +57,8 @@ def started(
                 command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=env, start_new_session=True
             )
         try:
-            yield _ready(child, folder, log)
+            with ending.like_ctrl_c():
+                yield _ready(child, folder, log)
         finally:
             _end(child)
     finally:

@@ -97,3 +97,21 @@ def test_a_signal_stops_it_and_says_how_to_go_on(number: signal.Signals, capsys:
     finally:
         signal.signal(number, before)
     assert "the same command goes on with it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_what_does_not_stop(number: signal.Signals) -> None:
+    before = signal.signal(number, mine)
+
+    def work(told: Told, stop: Stop) -> None:
+        os.kill(os.getpid(), number)
+        assert stop()
+        os.kill(os.getpid(), number)
+        raise AssertionError("it went on")
+
+    try:
+        with pytest.raises(SystemExit) as ended:
+            watched("small", work)
+        assert ended.value.code == 128 + number and signal.getsignal(number) is mine
+    finally:
+        signal.signal(number, before)

@@ -52,7 +52,8 @@ def watched(name: str, work: Callable[[Told, Stop], T]) -> T:
     """
     The result of `work` while people watch it on standard error; `name` stands before each line.
 
-    Ctrl-C and SIGTERM end it with what to do next, and what has come stays. A second Ctrl-C ends it at once.
+    Ctrl-C and SIGTERM end it with what to do next, and what has come stays. A second one of them ends it at once. The
+    exit code is 128 and the number of the signal: 130, 143.
     """
     with _stoppable() as stop:
         try:
@@ -78,7 +79,7 @@ def _stoppable() -> Iterator[Callable[[], int]]:
     def hear(number: int, frame: FrameType | None) -> None:
         nonlocal came
         if came:
-            raise KeyboardInterrupt
+            raise SystemExit(128 + number)
         came = number
 
     before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}

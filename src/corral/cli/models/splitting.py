@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
-from corral.cli import output
+from corral.cli import ending, output
 from corral.cli.usage import UsageError
 from corral.domain.units import format_bytes, parse_bytes
 
@@ -37,8 +34,8 @@ def split(
     except ValueError as error:
         raise UsageError(f"--max-size: {error}.") from None
     program = splitting.find_tool(tool, servers=_servers())
-    _end_like_ctrl_c()
-    parts = splitting.split(Path(file).expanduser(), Path(out).expanduser(), most_bytes, program)
+    with ending.like_ctrl_c():
+        parts = splitting.split(Path(file).expanduser(), Path(out).expanduser(), most_bytes, program)
     for part in parts:
         print(part)
     output.note(f"{len(parts)} parts; an engine is given the first.")
@@ -53,19 +50,10 @@ def merge(
     from corral.store import splitting
 
     program = splitting.find_tool(tool, servers=_servers())
-    _end_like_ctrl_c()
-    made = splitting.merge(Path(first).expanduser(), Path(out).expanduser(), program)
+    with ending.like_ctrl_c():
+        made = splitting.merge(Path(first).expanduser(), Path(out).expanduser(), program)
     print(made)
     output.note(f"{format_bytes(made.stat().st_size)} in one file.")
-
-
-def _end_like_ctrl_c() -> None:
-    """SIGTERM ends the tool and removes the hidden folder, as Ctrl-C does."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    signal.signal(signal.SIGTERM, end)
 
 
 def _servers() -> list[str]:
