@@ -21,6 +21,13 @@ __all__ = ["shell"]  # a fixture
 
 REPO, NAME = "hf.co/org/ada-GGUF", "ada-Q4_K_M.gguf"
 HELP = Path(__file__).parents[1] / "recorded/llama-help/b11434.txt"
+PROGRAM = f"""#!/bin/sh
+case "$*" in
+*--help*) cat {HELP} ;;
+*--version*) echo "version: 11434 (0f5b0f0)" ;;
+*) exec sleep 977 ;;
+esac
+"""
 LARGE = model(ADA).read_bytes() + bytes(3_000_000)
 
 
@@ -36,9 +43,7 @@ def home(shell: Shell, hub: HubServer) -> Shell:
     """Where every engine loads for ever."""
     program, temporary = shell.home / "bin/llama-server", shell.home / "t"
     program.parent.mkdir()
-    program.write_text(
-        f'#!/bin/sh\ncase "$*" in *--help*) cat {HELP};; *--version*) echo "version: 11434 (0f5b0f0)" ;; *) exec sleep 977;; esac\n'
-    )
+    program.write_text(PROGRAM)
     program.chmod(0o755)
     temporary.mkdir()
     shell.env |= {

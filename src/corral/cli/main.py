@@ -1,7 +1,8 @@
 """
 The door of the command line: every error leaves here as one sentence and an exit code.
 
-0 done, 1 failed, 2 wrong usage. One of the three places where `except Exception` is meant.
+0 done, 1 failed, 2 wrong usage, 128 and its number for a signal. One of the three places where `except Exception` is
+meant.
 """
 
 from __future__ import annotations
