@@ -24,11 +24,15 @@ _ORDER: Final = (Where.GPU, Where.PART, Where.RAM)
 
 @dataclass(frozen=True, slots=True)
 class Starter:
-    """A model that many begin with. `gigabytes` (of a thousand million bytes) is about what its files have."""
+    """
+    A model that many begin with. `gigabytes` (of a thousand million bytes) is what its files have, `size_source` where
+    that was looked up.
+    """
 
     reference: str
     title: str
     gigabytes: float
+    size_source: str
     parameters: int
     architecture: str
     numbers: dict[str, int]
@@ -37,7 +41,7 @@ class Starter:
 
     @property
     def size_bytes(self) -> int:
-        """About."""
+        """To the megabyte."""
         return int(self.gigabytes * 1e9)
 
     @property

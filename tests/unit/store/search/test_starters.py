@@ -26,6 +26,7 @@ def test_the_starters_are_references_with_sizes_a_date_and_a_source() -> None:
     assert sizes == sorted(sizes) and len({each.reference for each in known.models}) == len(sizes) >= 8
     for each in known.models:
         assert isinstance(each.parsed, HubReference | OllamaReference) and each.title and each.good_for and each.licence
+        assert each.size_source
         assert str(each.parsed) == each.reference
 
 
