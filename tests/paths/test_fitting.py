@@ -103,7 +103,10 @@ def test_of_what_is_in_the_store_by_its_name(shell: Shell) -> None:
     assert shell.run("models", "import", str(architecture("llama")), "--name", "mine").returncode == 0
     alone = json.loads(shell.run("models", "fit", "mine", "--ctx", "4096", "--json").stdout)
     assert (alone["model"], alone["architecture"], alone["asked"]["context_tokens"]) == ("mine", "llama", 4096)
+    elsewhere = ("models", "fit", "mine", "--memory", "ram=8GiB,2GiB,600MiB", "--json")
+    imagined = json.loads(shell.run(*elsewhere).stdout)
     with shell.serving(str(architecture("qwen3"))):
+        assert json.loads(shell.run(*elsewhere).stdout) == imagined, "one answer, whoever is asked"
         asked = json.loads(shell.run("models", "fit", "mine", "--ctx", "4096", "--json").stdout)
         assert asked["asked"]["devices"][0]["weights_bytes"] == alone["asked"]["devices"][0]["weights_bytes"]
         ran = shell.run("models", "fit", "nobody")

@@ -6,7 +6,8 @@ there; where a name does not tell, the smaller figure is taken. GPUs of laptops 
 cards that have twice their bandwidth.
 
 Beside each row stands where its figures were looked up, in November 2026; `known` are those that no published page was
-found for. Where pages differ (RTX 5000 Ada: 800 or 576), it is what bus and clock of the memory make.
+found for. Of canirun.ai it is the table that its page works with. Where pages differ (RTX 5000 Ada: 800 or 576), it is
+what bus and clock of the memory make.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ _TABLE: Final[tuple[tuple[str, float], ...]] = (  # GB/s; the first pattern that
     (r"RTX 4090", 1008), (r"RTX 4080 SUPER", 736), (r"RTX 4080", 717), (r"RTX 4070 Ti SUPER", 672),  # canirun.ai
     (r"RTX 4070", 504), (r"RTX 4060 Ti", 288), (r"RTX 4060", 272),  # canirun.ai
     (r"RTX 3090 Ti", 1008), (r"RTX 3090", 936), (r"RTX 3080 Ti", 912), (r"RTX 3080", 760),  # canirun.ai
-    (r"RTX 3070 Ti", 608), (r"RTX 3070", 448), (r"RTX 3060 Ti", 448), (r"RTX 3060", 240),  # canirun.ai; RTX 3060 8GB: known
+    (r"RTX 3070 Ti", 608), (r"RTX 3070", 448), (r"RTX 3060 Ti", 448),  # canirun.ai
+    (r"RTX 3060", 240),  # the smaller of two: known
     (r"RTX 2080 Ti", 616), (r"RTX 2080 SUPER", 496), (r"RTX 20[78]0", 448), (r"GTX 1080 Ti", 484),  # canirun.ai
     (r"MI355X", 8000), (r"MI325X", 6000), (r"MI300[AX]", 5300),  # rooflinenotes.dev
     (r"MI2[15]0", 1638), (r"MI100", 1229),  # known; of one of the two dies of an MI250
