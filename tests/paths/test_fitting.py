@@ -110,13 +110,13 @@ def test_of_what_is_in_the_store_by_its_name(shell: Shell) -> None:
         asked = json.loads(shell.run("models", "fit", "mine", "--ctx", "4096", "--json").stdout)
         assert asked["asked"]["devices"][0]["weights_bytes"] == alone["asked"]["devices"][0]["weights_bytes"]
         ran = shell.run("models", "fit", "nobody")
-        assert ran.stderr == "corral: No Model is named 'nobody'. `corral ps --all` lists them.\n"
+        what = "`corral models list` shows what is there; hf.co/ORG/REPO would be fetched.\n"
+        assert ran.stderr == f"corral: No Model is named 'nobody'. `corral ps --all` lists them. {what}"
         assert ran.returncode == 1
     ran = shell.run("models", "fit", "nobody")
     assert (ran.returncode, ran.stderr) == (
         1,
-        "corral: No Model is named 'nobody'. `corral config show` has the Models of the config, `corral models list` "
-        "shows the store.\n",
+        f"corral: 'nobody' is no file, and nothing in the store has that name. {what}",
     )
 
 
@@ -231,7 +231,7 @@ def test_a_cache_type_that_a_model_elsewhere_cannot_have(shell: Shell) -> None:
 
 def test_a_reference_that_is_none_is_a_sentence(shell: Shell) -> None:
     ran = shell.run("models", "fit", "hf.co/only-one-part")
-    assert ran.returncode == 1
+    assert ran.returncode == 2
     assert "is no repository of the hub" in ran.stderr
 
 
