@@ -130,7 +130,7 @@ def _exact(files: list[ListedFile], reference: HubReference) -> str:
     found = [each for each in choices(files) if wanted and each.role is Role.MODEL and same(wanted, each.quant)]
     if len({each.name for each in found}) != 1:
         return ""
-    return min(found, key=lambda each: (bool(each.missing), len(each.files))).files[0].path
+    return min(found, key=lambda each: (not each.whole, len(each.files))).files[0].path
 
 
 def _chosen_before(folder: Path, files: list[ListedFile], reference: HubReference) -> str:

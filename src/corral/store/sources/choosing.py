@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from corral.contracts.fetching import Role
@@ -20,6 +21,7 @@ from corral.store.sources.listing import ListedFile, part_of, shown_size, siblin
 from corral.store.sources.quants import normal, quant_of, rank, same
 
 SHOWN: Final = 40  # choices in a message
+LOST_SHOWN: Final = 3  # parts that are not there, of the one that was meant
 _BY_FILE: Final = "Say which: --file NAME, or as Ollama's clients do, hf.co/ORG/REPO:NAME."
 
 _IMATRIX: Final = re.compile(r"(?i)^imatrix|[-_.]imatrix$")
@@ -37,8 +39,19 @@ class Choice:
     name: str  # a path without its numbers
     quant: str
     files: tuple[ListedFile, ...]
-    missing: tuple[str, ...] = ()  # parts that the repository does not have
+    parts: int = 1  # as many as its names say that there are
     role: Role = Role.MODEL
+
+    @property
+    def whole(self) -> bool:
+        """Whether the repository has all parts. Told by their number: anybody may claim to have a hundred thousand."""
+        return len(self.files) == self.parts
+
+    @property
+    def lost(self) -> Iterator[str]:
+        """The names of the parts that it does not have."""
+        first, there = self.files[0].path, {part.number for each in self.files if (part := part_of(each.path))}
+        return (sibling(first, number).rpartition("/")[2] for number in range(1, self.parts + 1) if number not in there)
 
     @property
     def size_bytes(self) -> int | None:
@@ -49,7 +62,7 @@ class Choice:
     def shown(self) -> str:
         """For lists."""
         parts = f", {len(self.files)} parts" if len(self.files) > 1 else ""
-        lost = ", not complete" if self.missing else ""
+        lost = "" if self.whole else ", not complete"
         return f"{self.name} ({shown_size(self.size_bytes)}{parts}{lost})"
 
 
@@ -105,11 +118,11 @@ def choose(files: Sequence[ListedFile], *, quant: str = "", file: str = "", wher
         if not there:
             raise NotThere(f"{where} has no GGUF file.", hint=_instead(files))
         model = _one(_of_quant(there, quant, where) if quant else _usual(there), there, where)
-    if model.missing:
-        lost = ", ".join(model.missing[:3]) + (f" and {len(model.missing) - 3} more" if len(model.missing) > 3 else "")
+    if not model.whole:
+        more = model.parts - len(model.files) - LOST_SHOWN
+        lost = ", ".join(islice(model.lost, LOST_SHOWN)) + (f" and {more} more" if more > 0 else "")
         raise NotThere(
-            f"{where} has {len(model.files)} of the {len(model.files) + len(model.missing)} parts of {model.name}: "
-            f"{lost} not there.",
+            f"{where} has {len(model.files)} of the {model.parts} parts of {model.name}: {lost} not there.",
             hint="Try again when the upload is done, or take another quantisation.",
         )
     return Chosen(model, _projector(files, model) if model.role is Role.MODEL else None, bool(file))
@@ -119,7 +132,7 @@ def quants(files: Iterable[ListedFile]) -> dict[str, int | None]:
     """The sizes of what is whole, by quantisation, for listings and plans; the smallest size first."""
     found: dict[str, int | None] = {}
     for each in choices(files):
-        if each.quant and not each.missing and each.role is Role.MODEL:
+        if each.quant and each.whole and each.role is Role.MODEL:
             found.setdefault(each.quant, each.size_bytes)
     return dict(sorted(found.items(), key=lambda item: item[1] or 0))
 
@@ -130,14 +143,13 @@ def _choice(files: list[ListedFile], role: Role) -> Choice:
     part = part_of(first.path)
     if part is None:
         return Choice(first.path, quant_of(first.path), (first,), role=role)
-    there = {each.path for each in files}
-    wanted = [sibling(first.path, number) for number in range(1, part.count + 1)] if part.count < 10_000 else []
-    lost = tuple(each.rpartition("/")[2] for each in wanted if each not in there)
-    return Choice(f"{part.stem}.gguf", quant_of(first.path), tuple(files), lost, role)
+    end = first.path[-len(".gguf") :]  # an engine looks for the others under the very same ending
+    by_number = {other.number: each for each in files if each.path.endswith(end) and (other := part_of(each.path))}
+    return Choice(f"{part.stem}.gguf", quant_of(first.path), tuple(by_number.values()), part.count, role)
 
 
 def _usual(there: tuple[Choice, ...]) -> list[Choice]:
-    whole = [each for each in there if not each.missing] or list(there)
+    whole = [each for each in there if each.whole] or list(there)
     best = min(rank(each.quant) for each in whole)
     return [each for each in whole if rank(each.quant) == best]
 
@@ -161,7 +173,7 @@ def _ways(wanted: str) -> tuple[Callable[[str], bool], ...]:
 
 def _one(found: list[Choice], there: tuple[Choice, ...], where: str) -> Choice:
     if len({each.name for each in found}) == 1:  # one file, and the same in parts
-        return min(found, key=lambda each: (bool(each.missing), len(each.files)))
+        return min(found, key=lambda each: (not each.whole, len(each.files)))
     several = f"several models of {found[0].quant}" if found[0].quant else "several models"
     shown = found if found[0].quant else there
     raise NotThere(f"{where} has {several}: {_listed(shown)}.", hint=_BY_FILE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from corral.contracts.fetching import Role
@@ -93,6 +95,28 @@ def test_parts_that_are_not_there_are_named() -> None:
         "Try again when the upload is done, or take another quantisation."
     )
     assert "m-Q4_K_M-00001-of-00002.gguf not there" in refused(files, file="m-Q4_K_M-00002-of-00002.gguf")
+
+
+def test_whoever_claims_to_have_very_many_parts_costs_no_more_than_what_there_is() -> None:
+    files = listed(*(f"x{number}-Q4_K_M-00001-of-{count}.gguf" for number in range(300) for count in ("09999", "99999")))
+    tracemalloc.start()
+    assert quants(files) == {}
+    said = refused(files, file="x7-Q4_K_M-00001-of-09999.gguf")
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_bytes < 5_000_000, "a name for every part that is not there takes a gigabyte"
+    assert said.startswith(
+        "hf.co/o/r has 1 of the 9999 parts of x7-Q4_K_M.gguf: x7-Q4_K_M-00002-of-09999.gguf, "
+        "x7-Q4_K_M-00003-of-09999.gguf, x7-Q4_K_M-00004-of-09999.gguf and 9995 more not there."
+    )
+    assert "1 of the 99999 parts" in refused(files, file="x7-Q4_K_M-00001-of-99999.gguf")
+
+
+def test_a_part_that_is_listed_twice_stands_for_no_other() -> None:
+    twice = ["m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00002-of-00002.gguf"]
+    assert "m-Q8_0-00002-of-00002.gguf not there" in refused(listed(*twice[:2]))
+    assert "1 of the 2 parts" in refused(listed(twice[0], "m-Q8_0-00002-of-00002.GGUF"), file=twice[0])
+    assert chosen(listed(*twice)) == twice[1:]
 
 
 def test_an_upload_that_is_not_done_is_not_taken_by_default() -> None:
