@@ -76,6 +76,11 @@ class FileServer:
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
 
     @property
+    def connections(self) -> int:
+        """How many have been made."""
+        return len(self._threads)
+
+    @property
     def origin(self) -> str:
         """`http://127.0.0.1:PORT`."""
         return f"{'https' if self._tls else 'http'}://{self.host}:{self.port}"

@@ -20,49 +20,43 @@ import msgspec
 
 from corral.domain.errors import FetchRefused, WrongContent
 from corral.domain.references import BadReference, HubReference, check_inside
+from corral.store.fetch.answer import Answer
 from corral.store.fetch.rules import joined, origin_of, shown
-from corral.store.fetch.web import MOST_JSON, Web
+from corral.store.fetch.web import Line, Web
 from corral.store.sources.listing import ListedFile
+from corral.store.sources.pages import next_page
 
 logger = logging.getLogger(__name__)
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")
 _REPOSITORY: Final = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}", re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_NEXT: Final = re.compile(r'<([^<>]+)>\s*;\s*rel="?next"?')
 _MOST_PAGES: Final = 100
-
-
-class _Lfs(msgspec.Struct):
-    sha256: str = ""
-    oid: str = ""
-    size: int | None = None
+_MOST_BYTES: Final = 1 << 62  # of a file: what a disk's own numbers can say
 
 
 class _Sibling(msgspec.Struct):
+    """Without its name a file cannot be asked for; whatever else is said may be missing, or nonsense."""
+
     rfilename: str
-    size: int | None = None
-    lfs: _Lfs | None = None
-
-
-class _Card(msgspec.Struct):
-    license: Any = None
+    size: Any = None
+    lfs: Any = None
 
 
 class _Model(msgspec.Struct):
-    id: str = ""
     siblings: list[_Sibling] = []
-    sha: str = ""
-    tags: list[str] = []
-    cardData: _Card | None = None
+    id: Any = ""
+    sha: Any = ""
+    tags: Any = None
+    cardData: Any = None
     gguf: Any = None
 
 
 class _Entry(msgspec.Struct):
     path: str
-    type: str = ""
-    size: int | None = None
-    lfs: _Lfs | None = None
+    type: Any = ""
+    size: Any = None
+    lfs: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +94,12 @@ def repository(web: Web, endpoint: str, reference: HubReference) -> Repository:
     revision = quote(reference.revision, safe="")
     url = f"{endpoint}/api/models/{reference.repo}/revision/{revision}?blobs=true"
     said = _as(_Model, web.json(url), url)
-    commit = said.sha if _COMMIT.fullmatch(said.sha) else ""
+    commit = sha if _COMMIT.fullmatch(sha := _text(said.sha)) else ""
     files = [_listed(each.rfilename, each.size, each.lfs) for each in said.siblings]
     if any(each.size_bytes is None for each in files if each and each.path.lower().endswith(".gguf")):
         files = _tree(web, endpoint, reference, commit)
     return Repository(
-        _as_written(reference, said.id),
+        _as_written(reference, _text(said.id)),
         tuple(each for each in files if each),
         commit,
         _licence(said),
@@ -131,51 +125,68 @@ def _tree(web: Web, endpoint: str, reference: HubReference, commit: str) -> list
     revision = quote(commit or reference.revision, safe="")
     url = f"{endpoint}/api/models/{reference.repo}/tree/{revision}?recursive=true&expand=false"
     found: list[ListedFile | None] = []
-    for _ in range(_MOST_PAGES):
-        with web.open(url, headers={"Accept": "application/json"}) as answer:
-            after = _NEXT.search(answer.headers.get("link", ""))
-            body = answer.read(MOST_JSON)
-        try:
-            entries = msgspec.json.decode(body, type=list[_Entry])
-        except (ValueError, RecursionError):
-            raise _strange(url) from None
-        found += [_listed(each.path, each.size, each.lfs) for each in entries if each.type == "file"]
-        if after is None:
-            return found
-        here, url = url, joined(url, after[1])
-        if origin_of(url) != origin_of(here):
-            raise FetchRefused(f"{shown(here)} has its next page elsewhere: {shown(url)}.")
+    with web.line() as line:
+        for _ in range(_MOST_PAGES):
+            entries, after = _page(web, url, line)
+            found += [_listed(each.path, each.size, each.lfs) for each in entries if each.type == "file"]
+            if not after:
+                return found
+            here, url = url, joined(url, after)
+            if origin_of(url) != origin_of(here):
+                raise FetchRefused(f"{shown(here)} has its next page elsewhere: {shown(url)}.")
     raise WrongContent(f"{shown(url)} has more than {_MOST_PAGES} pages.")
 
 
-def _listed(path: str, size: int | None, lfs: _Lfs | None) -> ListedFile | None:
-    """None for a name that no file here can have."""
+def _page(web: Web, url: str, line: Line) -> tuple[list[_Entry], str]:
+    """What is on it, and where the next one is."""
+    after = ""
+
+    def seen(answer: Answer) -> None:
+        nonlocal after
+        after = next_page(answer.headers.get("link", ""))
+
+    body = web.read(url, headers={"Accept": "application/json"}, line=line, seen=seen)
+    try:
+        return msgspec.json.decode(body, type=list[_Entry]), after
+    except (ValueError, RecursionError):
+        raise _strange(url) from None
+
+
+def _listed(path: str, size: Any, lfs: Any) -> ListedFile | None:
+    """None for a name or a size that no file here can have."""
     try:
         check_inside(path)
     except BadReference:
         return None
-    digest = ((lfs.sha256 or lfs.oid) if lfs else "").lower()
-    size = lfs.size if lfs and lfs.size is not None else size
-    if size is not None and size < 0:
+    lfs = lfs if isinstance(lfs, dict) else {}
+    digest = (_text(lfs.get("sha256")) or _text(lfs.get("oid"))).lower()
+    large = lfs.get("size")
+    size = large if large is not None else size
+    if not isinstance(size, int) or isinstance(size, bool):
+        size = None
+    if size is not None and not 0 <= size < _MOST_BYTES:
         return None
     return ListedFile(path, size, digest if _SHA256.fullmatch(digest) else "")
 
 
 def _licence(said: _Model) -> str:
-    named = said.cardData.license if said.cardData else None
+    named = said.cardData.get("license") if isinstance(said.cardData, dict) else None
     if isinstance(named, list):
         named = ", ".join(str(each) for each in named)
-    tagged = next((tag.removeprefix("license:") for tag in said.tags if tag.startswith("license:")), "")
-    text = named if isinstance(named, str) and named else tagged
-    return "".join(char for char in text if char.isprintable())[:100]
+    tags = [_text(each) for each in said.tags] if isinstance(said.tags, list) else []
+    tagged = next((tag.removeprefix("license:") for tag in tags if tag.startswith("license:")), "")
+    return "".join(char for char in _text(named) or tagged if char.isprintable())[:100]
+
+
+def _text(said: Any) -> str:
+    return said if isinstance(said, str) else ""
 
 
 def _model(said: Any) -> SaidOfModel:
     said = said if isinstance(said, dict) else {}
     sizes = (said.get(key) for key in ("total", "context_length"))
     parameters, context = (size if isinstance(size, int) and 0 < size < 1 << 50 else None for size in sizes)
-    architecture = said.get("architecture")
-    return SaidOfModel(parameters, architecture if isinstance(architecture, str) else "", context)
+    return SaidOfModel(parameters, _text(said.get("architecture")), context)
 
 
 def _as(kind: type[_Model], value: Any, url: str) -> _Model:

@@ -98,7 +98,9 @@ def test_parts_that_are_not_there_are_named() -> None:
 
 
 def test_whoever_claims_to_have_very_many_parts_costs_no_more_than_what_there_is() -> None:
-    files = listed(*(f"x{number}-Q4_K_M-00001-of-{count}.gguf" for number in range(300) for count in ("09999", "99999")))
+    files = listed(
+        *(f"x{number}-Q4_K_M-00001-of-{count}.gguf" for number in range(300) for count in ("09999", "99999"))
+    )
     tracemalloc.start()
     assert quants(files) == {}
     said = refused(files, file="x7-Q4_K_M-00001-of-09999.gguf")
