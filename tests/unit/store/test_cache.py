@@ -168,6 +168,7 @@ def test_a_checkpoint_copies_what_cannot_be_taken_back() -> None:
         ({"ctx_size": 1000, "parallel": 3, "kv_unified": False}, 512, 3),
         ({"ctx_size": 1000, "parallel": 3}, 1024, 1),
         ({"kv_unified_per_slot": 2048, "parallel": 4}, 8192, 1),
+        ({"kv_unified_per_slot": 2048, "parallel": 4, "ctx_size": 0}, 131072, 1),
         ({"ctx_size": "8192", "parallel": True}, 131072, 1),
     ],
 )

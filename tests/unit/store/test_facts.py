@@ -77,6 +77,8 @@ def test_what_a_file_says_of_itself() -> None:
         ({"ctx_size": 40000, "parallel": 2}, 32768),
         ({"ctx_size": 8192, "kv_unified_per_slot": 1000}, 1000),
         ({"kv_unified_per_slot": 1000}, 1000),
+        ({"ctx_size": 131072, "rope_scaling": "linear", "rope_scale": 2.0}, 32768),
+        ({"ctx_size": 131072, "rope_scaling": "yarn", "rope_scale": 2.0}, 65536),
         ({"ctx_size": 5000, "parallel": 3, "kv_unified": False}, 1792),
         ({"ctx_size": 5000, "parallel": 3}, 5120),
     ],

@@ -9,10 +9,10 @@ from corral.domain.units import format_bytes
 from corral.store.fit.rooms import Rooms
 from corral.store.fit.server import builds
 from corral.store.fit.subject import Options, Subject, used_gpus
-from corral.store.gguf.asked import Asked
+from corral.store.gguf.asked import ORIGINAL, Asked, reach
+from corral.store.gguf.cache import padded
 from corral.store.gguf.estimate import DRIVER_BYTES, Estimate
 
-_STRETCHING: Final = ("rope_scale", "rope_freq_scale")
 _TASKS: Final = {"embeddings": "embeddings", "rerank": "reranking"}
 
 
@@ -40,19 +40,20 @@ def _program(subject: Subject, options: Options, found: Estimate, rooms: Rooms) 
 
 def _context(subject: Subject, asked: Asked, found: Estimate) -> Iterator[str]:
     plan, trained = found.context, subject.shape.whole("context_length")
-    if plan is None or not trained or plan.cells <= -(-trained // 256) * 256:
+    most = reach(trained, asked.options, subject.shape.whole(ORIGINAL))
+    if plan is None or not trained:
         return
-    if asked.text("rope_scaling", "none") != "none" or any(name in asked.options for name in _STRETCHING):
+    if plan.cells > padded(most):
+        yield (
+            f"One request gets at most {most} tokens, whatever the context: the model was trained for {trained}. More "
+            "takes RoPE scaling, if its maker says that it can: "
+            f"rope_scaling: yarn, rope_scale: {-(-plan.cells // trained)}."
+        )
+    elif plan.cells > padded(trained):
         yield (
             f"{plan.cells} tokens are more than the {trained} that the model was trained for: its maker says how far "
             "RoPE scaling goes."
         )
-        return
-    yield (
-        f"One request gets at most the {trained} tokens that the model was trained for, whatever the context. More "
-        "takes RoPE scaling, if its maker says that it can: "
-        f"rope_scaling: yarn, rope_scale: {-(-plan.cells // trained)}."
-    )
 
 
 def _purpose(subject: Subject, asked: Asked) -> Iterator[str]:

@@ -16,6 +16,7 @@ from corral.domain.fleet import OptionValue
 from corral.store.fit.rooms import Room, Rooms
 from corral.store.fit.server import PLACING
 from corral.store.fit.subject import Options, Subject
+from corral.store.gguf.asked import ORIGINAL, reach
 from corral.store.gguf.cache import is_encoder
 
 _COMFORTABLE: Final = 32_768  # tokens: what most work needs; more is said, not recommended
@@ -91,8 +92,9 @@ def takes_slots(subject: Subject) -> bool:
 
 
 def trained(subject: Subject) -> int:
-    """Tokens."""
-    return subject.shape.whole("context_length")
+    """Tokens, as far as RoPE scaling that is chosen stretches them."""
+    shape = subject.shape
+    return reach(shape.whole("context_length"), subject.options, shape.whole(ORIGINAL))
 
 
 def _small_cache_works(subject: Subject) -> bool:

@@ -13,6 +13,7 @@ from corral.store.gguf.shape import MAX_LAYERS, ModelShape
 from corral.store.gguf.windows import next_layers
 
 MIB: Final = 1024 * 1024
+ORIGINAL: Final = "rope.scaling.original_context_length"
 MAX_CONTEXT: Final = 1 << 31  # llama.cpp counts tokens in 32 bits
 _CONTEXT: Final = 4096  # where neither the operator nor the file says
 _BATCH: Final = 2048
@@ -33,6 +34,23 @@ _FOR_DRAFT: Final = {
     "n_cpu_moe_draft": "n_cpu_moe",
 }
 _PLACES: Final = ("split_mode", "tensor_split", "main_gpu", "n_cpu_ffn", "cache_ram")
+
+
+def reach(trained: int, options: Mapping[str, OptionValue], original: int = 0) -> int:
+    """
+    How many tokens llama-server gives one request at most: what the model was `trained` for, whatever the context.
+
+    Only YaRN with a factor makes it another, of the `original` context that the file or `yarn_orig_ctx` says.
+    """
+    scale, frequency = (options.get(name) for name in ("rope_scale", "rope_freq_scale"))
+    if options.get("rope_scaling") != "yarn":
+        return trained
+    factor = scale if isinstance(scale, int | float) else 0
+    if not factor and isinstance(frequency, int | float) and frequency > 0:
+        factor = 1 / frequency
+    chosen = options.get("yarn_orig_ctx")
+    whole = chosen if isinstance(chosen, int) and chosen > 0 else original or trained
+    return int(min(whole * factor, MAX_CONTEXT)) if factor > 0 else trained
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Final
 
 from corral.domain.facts import ModelFacts
 from corral.domain.fleet import OptionValue
+from corral.store.gguf.asked import reach
 from corral.store.gguf.cache import padded
 from corral.store.gguf.header import Header, TensorInfo
 
@@ -153,7 +154,8 @@ def _context(trained: int | None, options: Mapping[str, OptionValue], slots: int
     if total is None:
         return None
     one = padded(total if options.get("kv_unified", True) is not False else padded(total) // parallel)
-    return min(bound for bound in (one, each, trained) if bound)
+    most = None if trained is None else reach(trained, options)
+    return min(bound for bound in (one, each, most) if bound)
 
 
 def _more_than_0(options: Mapping[str, OptionValue], name: str) -> int | None:

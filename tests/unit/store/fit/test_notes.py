@@ -12,7 +12,7 @@ from corral.store.fit.subject import Subject
 from tests.unit.store.fit.kit import host, llama, subject
 
 CAPPED = (
-    "One request gets at most the 4096 tokens that the model was trained for, whatever the context. More takes RoPE "
+    "One request gets at most {} tokens, whatever the context: the model was trained for 4096. More takes RoPE "
     "scaling, if its maker says that it can: rope_scaling: yarn, rope_scale: {}."
 )
 STRETCHED = "{} tokens are more than the 4096 that the model was trained for: its maker says how far RoPE scaling goes."
@@ -27,13 +27,17 @@ def asked(model: Subject) -> Load:
     [
         ({"ctx_size": 4096}, ()),
         ({"ctx_size": 0}, ()),
-        ({"ctx_size": 4097}, (CAPPED.format(2),)),
-        ({"ctx_size": 16384}, (CAPPED.format(4),)),
+        ({"ctx_size": 4097}, (CAPPED.format(4096, 2),)),
+        ({"ctx_size": 16384}, (CAPPED.format(4096, 4),)),
         ({"ctx_size": 16384, "kv_unified": False}, ()),  # four slots of their own
-        ({"ctx_size": 16384, "kv_unified": False, "parallel": 2}, (CAPPED.format(2),)),
-        ({"ctx_size": 16384, "rope_scaling": "none"}, (CAPPED.format(4),)),
+        ({"ctx_size": 16384, "kv_unified": False, "parallel": 2}, (CAPPED.format(4096, 2),)),
+        ({"ctx_size": 16384, "rope_scaling": "none"}, (CAPPED.format(4096, 4),)),
         ({"ctx_size": 16384, "rope_scaling": "yarn", "rope_scale": 4.0}, (STRETCHED.format(16384),)),
-        ({"ctx_size": 16384, "rope_freq_scale": 0.25}, (STRETCHED.format(16384),)),
+        ({"ctx_size": 16384, "rope_scaling": "yarn", "rope_freq_scale": 0.25}, (STRETCHED.format(16384),)),
+        ({"ctx_size": 16384, "rope_scaling": "yarn", "rope_scale": 2.0}, (CAPPED.format(8192, 4),)),
+        ({"ctx_size": 16384, "rope_scaling": "yarn"}, (CAPPED.format(4096, 4),)),
+        ({"ctx_size": 16384, "rope_scaling": "linear", "rope_scale": 4.0}, (CAPPED.format(4096, 4),)),
+        ({"ctx_size": 16384, "rope_scale": 4.0}, (CAPPED.format(4096, 4),)),
     ],
 )
 def test_more_context_than_the_model_was_trained_for(chosen: dict[str, Any], notes: tuple[str, ...]) -> None:
