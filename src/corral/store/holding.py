@@ -15,6 +15,7 @@ from corral.domain.references import (
     HubReference,
     OllamaReference,
     Reference,
+    WebReference,
     means_same,
 )
 from corral.store.fetch.linked import NOT_THERE, is_there, unseen
@@ -191,6 +192,14 @@ def _said(folder: Path, path: str) -> Origin | None:
         return origin.read(folder, path)
     except FileMissing:
         return None
+
+
+def insecure(path: Path, reference: Reference) -> bool:
+    """Whether a file came by http, where https is asked for now: anybody on the way may have changed it."""
+    if not isinstance(reference, WebReference) or not reference.url.lower().startswith("https:"):
+        return False
+    said = origin.read(path.parent, path.name)
+    return said is not None and said.url.lower().startswith("http:")
 
 
 def vouched(path: Path, sha256: str) -> bool:

@@ -20,7 +20,7 @@ from corral.domain.storage import StoreSpec
 from corral.store.fetch.denial import TooBusy
 from corral.store.fetch.wire import Interrupted
 from corral.store.fetches import StoreFetches
-from corral.store.holding import Held, held, held_at, vouched
+from corral.store.holding import Held, held, held_at, insecure, vouched
 from corral.store.placing import check_free, placed
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,10 @@ class StoreSupply:
                 found = held_at(Path(source.place), reference)
             else:
                 found = held(self._root, reference)
-            if found is None or (source.sha256 and not vouched(found.model, source.sha256)):
+            if found is None:
+                return None, None
+            model, digest = found.model, source.sha256
+            if (not vouched(model, digest)) if digest else insecure(model, reference):
                 return None, None
         except FileMissing:  # it went while we looked
             return None, None

@@ -162,6 +162,20 @@ def test_at_the_operators_own_place(shelf: Shelf, tmp_path: Path) -> None:
     assert shelf.here("hf.co/org/r-GGUF-2", place=str(place)) == (str(place), ""), "another repository's"
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_what_came_by_http_to_the_operators_place_is_not_what_is_asked_for_by_https(
+    shelf: Shelf, tmp_path: Path, known: bool
+) -> None:
+    place, digest = tmp_path / "model.gguf", hashlib.sha256(DATA).hexdigest()
+    place.write_bytes(DATA)
+    url = "example.org/files/x.gguf"
+    assert shelf.here(f"https://{url}", place=str(place)), "he has put it there himself"
+    origin.write(tmp_path, place.name, origin.Origin(1, f"http://{url}", f"http://{url}", len(DATA), digest))
+    assert shelf.here(f"http://{url}", place=str(place))
+    fields = {"sha256": digest} if known else {}
+    assert bool(shelf.here(f"https://{url}", place=str(place), **fields)) is known
+
+
 def test_what_cannot_be_looked_at_is_that_models_matter_alone(shelf: Shelf, tmp_path: Path) -> None:
     """A folder that this user may not read raises as a name does that is too long."""
     place = tmp_path / ("x" * 300) / "model.gguf"
