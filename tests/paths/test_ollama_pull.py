@@ -382,6 +382,19 @@ async def test_offline_what_another_program_has_is_pulled_from_there(home: Path,
     assert hub.asked == []
 
 
+async def test_offline_a_model_of_the_config_is_pulled_from_there_too(home: Path, hub: HubServer) -> None:
+    asked, put = CACHED["hugging face"]
+    put(home)
+    more = f"models: {{mine: {{source: '{asked}', engine: fake}}, other: {{source: 'hf.co/org/x', engine: fake}}}}\n"
+    async with served(home, hub, more, store="serve: false, offline: true") as corral:
+        assert (await corral.pull("mine"))[-1] == {"status": "success"}
+        body = {"model": "mine", "messages": [{"role": "user", "content": "x"}], "stream": False}
+        assert (await corral.http.post("/api/chat", json=body)).status_code == 200
+        status, error = await corral.refused("other", stream=False)
+        assert status == 503 and "Corral is offline" in error
+    assert hub.asked == []
+
+
 async def test_with_a_hub_that_does_not_answer_too(home: Path, hub: HubServer) -> None:
     asked, put = CACHED["hugging face"]
     put(home)
