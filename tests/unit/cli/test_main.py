@@ -215,3 +215,21 @@ def test_a_log_that_cannot_be_written_is_a_sentence(corral: Command) -> None:
 def test_words_of_other_programs_lead_on(word: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([word]) == 2
     assert told in capsys.readouterr().err
+
+
+ALONE = """
+import importlib, pkgutil, sys
+import corral.cli
+for found in list(pkgutil.walk_packages(corral.cli.__path__, "corral.cli.")):
+    for name in [name for name in sys.modules if name.startswith("corral.cli.")]:
+        del sys.modules[name]
+    importlib.import_module(found.name)
+    print(found.name)
+"""
+
+
+def test_every_file_can_be_imported_first() -> None:
+    """Commands are imported one at a time: a circle of imports breaks some of them and not others."""
+    ran = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "corral.cli.bench_models" in ran.stdout.split() and "corral.cli.models.fit" in ran.stdout.split()

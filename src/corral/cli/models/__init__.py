@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from corral.cli.models import fit, inspect, keeping, listing, preparing, pulling, searching, splitting
-
 _HELP = """Look at model files, and at what others offer.
 
 A NAME means the same in every command, the first of these that there is: a Model (in commands about Models), a name in
@@ -15,7 +13,9 @@ program has here. What begins with / ./ ../ or ~ is a file.
 
 
 def build() -> typer.Typer:
-    """The command group."""
+    """The command group. Whoever wants one of its files alone does not get all of them."""
+    from corral.cli.models import fit, inspect, keeping, listing, preparing, pulling, searching, splitting
+
     app = typer.Typer(help=_HELP, no_args_is_help=True, rich_markup_mode=None)
     app.command("pull")(pulling.pull)
     app.command("list")(listing.list_)
