@@ -181,7 +181,12 @@ class Corral:
         self._fetching = Fetching(self._supply, report=self.scheduler.submit, came=self._files_came, clock=self._clock)
         self.scheduler.fetch, self.scheduler.end_fetch = self._fetching.begin, self._fetching.end
         self.control = SchedulerControl(
-            self.scheduler, self._instances, clock=self._clock, feed=self.bus.feed, facts=self._facts
+            self.scheduler,
+            self._instances,
+            clock=self._clock,
+            feed=self.bus.feed,
+            facts=self._facts,
+            spec=self._spec_of,
         )
         self._details = ShownFiles(self._files, lambda model: self._engines[model.engine].resolved(model))
         self.fits = Fitting(
@@ -224,8 +229,11 @@ class Corral:
         self.bus.subscribe(self.gateway.notice, StateChanged)
         self.control_socket = control_socket(settings.state_dir)
 
+    def _spec_of(self, model: str) -> ModelSpec | None:
+        return self._fleet.models.get(model)
+
     def _engine_of(self, model: str) -> str:
-        spec = self._fleet.models.get(model)
+        spec = self._spec_of(model)
         return spec.engine if spec else "unknown"
 
     def _wished(self, model: ModelSpec, wanted: Mapping[str, OptionValue]) -> Wished:

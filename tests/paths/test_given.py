@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -9,18 +10,21 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from corral.cli import main, reading
+from corral.cli import main, private, reading
+from corral.cli.connect import Corral
 from corral.cli.given import Fetching, Shelf
 from corral.domain.errors import FetchRefused
 from tests.hub_server import HubServer
 from tests.models import ADA, BEN, SPLIT, model
 from tests.paths.shell_kit import WAIT_S, Shell, shell
+from tests.second_files import lora
 
 __all__ = ["shell"]  # a fixture
 
@@ -138,6 +142,26 @@ def test_a_model_of_the_store_beside_a_corral_that_knows_nothing_of_it(home: She
         assert code == 1 and "No Model is named 'adaa'" in said and "The store has 'ada'." in said
 
 
+def test_what_a_chat_of_its_own_has_loaded_is_in_use(home: Shell, say: Say) -> None:
+    """Named by -o alone, in a Corral that nobody else knows of."""
+    assert say("models", "import", str(lora()), "--name", "style")[0] == 0
+    adapter = store(home) / "import/style.gguf"
+    leader, follower = pty.openpty()
+    words = home.argv("run", str(model(ADA)), "-o", f"lora={adapter}")
+    child = subprocess.Popen(words, stdin=follower, stdout=follower, stderr=follower, env=home.env)
+    os.close(follower)
+    try:
+        os.write(leader, b"hello\n")
+        deadline = time.monotonic() + WAIT_S
+        while (found := say("models", "remove", "style"))[0] == 2:  # it would ask
+            assert child.poll() is None and time.monotonic() < deadline, found
+        assert found[0] == 1 and "style is loaded as" in found[1] and "Wait for the command" in found[1], found
+    finally:
+        os.close(leader)  # the terminal is gone
+        child.wait(WAIT_S)
+    assert say("models", "remove", "--yes", "style")[0] == 0 and not adapter.exists()
+
+
 def test_a_name_that_is_nowhere(home: Shell, say: Say) -> None:
     def said(*words: str) -> str:
         code, text = say(*words)
@@ -170,6 +194,38 @@ def test_serve_fetches_first_and_serves_by_the_names_of_the_store(home: Shell, s
     hub.asked.clear()
     with home.serving(REPO):
         assert hub.asked == [], "a second start needs no hub"
+
+
+def test_a_reference_that_the_running_one_serves_is_not_loaded_twice(
+    home: Shell, say: Say, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a config's Model, as one of the store, as one of a command line; what it does not serve comes as always."""
+    hub.model("ben", {"model": model(BEN).read_bytes()})
+    monkeypatch.setenv("CORRAL_STORE__TRUSTED", f"{hub.endpoint},{hub.storage}")
+    assert say("models", "pull", f"ollama:{hub.host}/library/ben")[0] == 0
+    begun: list[object] = []
+    started = private.started
+
+    def counted(arguments: Sequence[str], **more: Any) -> contextlib.AbstractContextManager[Corral]:
+        begun.append(arguments)
+        return started(arguments, **more)
+
+    monkeypatch.setattr(private, "started", counted)
+    config = home.home / "corral.yaml"
+    config.write_text(f"store: {{serve: true}}\nmodels: {{mine: {{source: '{REPO}:Q4_K_M'}}}}\n")
+    with home.serving():
+        for word in (f"{REPO}:Q4_K_M", "hf:org/ada-GGUF:q4_k_m", f"ollama:{hub.host}/library/ben"):
+            code, said = say("run", word, "hello")
+            assert (code, begun) == (0, []), said
+        assert "Downloading" not in said
+        assert {row["model"] for row in json.loads(home.run("ps", "--json").stdout)} == {"mine", "ben"}
+        code, said = say("run", f"{REPO}:Q8_0", "hello")
+        assert (code, len(begun)) == (0, 1), said
+        assert said.splitlines()[-1].startswith("[ada-q8_0] Model downloaded")
+    begun.clear()
+    config.unlink()
+    with home.serving(f"{REPO}:Q8_0"):
+        assert say("run", f"{REPO}/ada-Q8_0.gguf", "hello")[0] == 0 and begun == []
 
 
 def test_the_store_is_that_of_the_config(home: Shell) -> None:

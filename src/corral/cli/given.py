@@ -22,6 +22,7 @@ from corral.domain.fleet import Source
 from corral.domain.names import MODEL_NAME
 from corral.domain.references import (
     BadReference,
+    FileReference,
     Reference,
     WebReference,
     address,
@@ -98,6 +99,24 @@ class Shelf:
             if not isinstance(each, Path)
         ]
         return Given(tuple(files), _once(stored), str(self.names.root) if stored else "")
+
+    def reference(self, word: str) -> Reference | None:
+        """Which one is meant by a word that is one and may be served otherwise: not with options of its own."""
+        if self.options or not is_reference(word):
+            return None
+        found = asking.reference_of(word)
+        return None if isinstance(found, FileReference) else self._narrowed(found)
+
+    def here(self, reference: Reference) -> str:
+        """The file of what it means, "" where that is not here."""
+        return self.file_of(Source(reference=address(reference), pictures=False))
+
+    def file_of(self, source: Source) -> str:
+        """The file of a source that has no path yet, "" where it is not here."""
+        from corral.store.supply import store_supply
+
+        found = store_supply(self.names.settings.store, os.environ).here(source) if source.reference else None
+        return found.path if found is not None else ""
 
     def _meant(self, word: str) -> StoredModel | Reference | Path:
         found = self.names.of(word)

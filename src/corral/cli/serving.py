@@ -17,6 +17,7 @@ from corral.cli.usage import UsageError
 from corral.domain import names as naming
 from corral.domain.errors import ConfigError, CorralError, UnknownModel
 from corral.domain.fleet import ModelSpec
+from corral.domain.references import BadReference, Reference, is_reference, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,32 @@ def _own(given: Given, engine_options: Sequence[str]) -> Iterator[Serving]:
         yield Serving(corral, [*models], models)
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a Model comes from: what it is called by or fetched from, and its file as far as that is known."""
+
+    model: str
+    words: tuple[str, ...]
+    path: str
+
+
+def _serving(reference: Reference, shelf: Shelf, sources: Sequence[_Source]) -> str:
+    """The Model that has this reference for its source, or serves the file that it means; "" where none does."""
+    for each in sources:
+        if any(_parsed(word) == reference for word in each.words):
+            return each.model
+    path = shelf.here(reference)
+    same = (each.model for each in sources if each.path and os.path.realpath(each.path) == os.path.realpath(path))
+    return next(same, "") if path else ""
+
+
+def _parsed(word: str) -> Reference | None:
+    try:
+        return parse(word) if is_reference(word) else None
+    except BadReference:
+        return None
+
+
 class _Place(Protocol):
     """Who knows Models by their names."""
 
@@ -138,8 +165,17 @@ class _Running:
         except connect.Answered as error:
             if error.answer_status != HTTPStatus.NOT_FOUND:
                 raise
-            return error
+            reference = shelf.reference(word)
+            return (_serving(reference, shelf, self._sources()) if reference is not None else "") or error
         return word
+
+    def _sources(self) -> list[_Source]:
+        status = self.corral.ask("GET", "/api/corral/status")
+        rows = status.get("models") if isinstance(status, dict) else None
+        return [
+            _Source(str(row["model"]), (*row.get("aliases", ()), row.get("reference") or ""), row.get("path") or "")
+            for row in rows or ()
+        ]
 
     @contextlib.contextmanager
     def serving(self, names: Sequence[str]) -> Iterator[Serving]:
@@ -155,7 +191,15 @@ class _Configured:
         try:
             return naming.resolve(word, naming.directory(self.models.values()))
         except UnknownModel as error:
-            return error
+            reference = shelf.reference(word)
+            return (_serving(reference, shelf, self._sources(shelf)) if reference is not None else "") or error
+
+    def _sources(self, shelf: Shelf) -> list[_Source]:
+        models = self.models.values()
+        return [
+            _Source(each.name, (*each.aliases, each.source.reference), each.source.path or shelf.file_of(each.source))
+            for each in models
+        ]
 
     @contextlib.contextmanager
     def serving(self, names: Sequence[str]) -> Iterator[Serving]:

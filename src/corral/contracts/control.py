@@ -49,6 +49,7 @@ class Control(Protocol):
         """
         JSON-ready: version, pid, started_at, address, config_file, memory {budget_bytes, used_bytes} of RAM,
         queue, `devices`: one object each, and `models`: one object each as `/running` shows them, plus rss_bytes, pids,
-        context_tokens where known.
+        context_tokens where known; its aliases, the `reference` and `path` of its source (no address, which may be a
+        secret), and all `files` that a loaded one was given.
         """
         ...

@@ -10,7 +10,9 @@ from corral.contracts.clock import Clock
 from corral.contracts.control import Unloading
 from corral.domain import events
 from corral.domain.errors import Conflict, CorralError, UnknownModel
+from corral.domain.fleet import ModelSpec, Source
 from corral.domain.instance import ALIVE, InstanceState, InstanceView
+from corral.domain.references import BadReference, HubReference, OllamaReference, parse
 from corral.domain.serving import Caller
 from corral.scheduler.instances import Instances, Running
 from corral.scheduler.loop import LeaseWaiter, Scheduler
@@ -27,12 +29,15 @@ class SchedulerControl:
         clock: Clock,
         feed: Callable[[], AsyncIterator[events.Notice]],
         facts: Callable[[], Mapping[str, object]],
+        spec: Callable[[str], ModelSpec | None] = lambda model: None,
     ) -> None:
+        """`spec` is a Model as it is wanted now."""
         self._scheduler = scheduler
         self._instances = instances
         self._clock = clock
         self._feed = feed
         self._facts = facts
+        self._spec = spec
 
     async def load(self, model: str, *, timeout_s: float) -> InstanceView:
         """A lease without a slot, asked by hand and given back at once."""
@@ -98,6 +103,10 @@ class SchedulerControl:
 
     async def _model_status(self, view: InstanceView, expected_wait_s: float | None) -> dict[str, object]:
         row = view.row(self._clock.now(), expected_wait_s)
+        spec = self._spec(view.model)
+        if spec is not None:
+            row["aliases"] = list(spec.aliases)
+            row["reference"], row["path"] = _reference(spec.source), spec.source.path
         running = self._instances.get(view.instance) if view.state in ALIVE else None
         if running is not None:
             row["engine"] = running.model.engine
@@ -121,6 +130,15 @@ class SchedulerControl:
         except CorralError:
             return {}
         return {} if usage is None else {"rss_bytes": usage.rss_bytes, "pids": list(usage.pids), "runtime": runtime}
+
+
+def _reference(source: Source) -> str:
+    """Where it comes from; of an address, which may be a secret, nothing."""
+    try:
+        found = parse(source.reference) if source.reference else None
+    except BadReference:
+        return ""
+    return str(found) if isinstance(found, HubReference | OllamaReference) else ""
 
 
 OPERATOR: Final = Caller("operator")

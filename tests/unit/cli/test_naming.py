@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from corral.cli import serving
-from corral.cli.connect import Corral
+from corral.cli.connect import Answered, Corral
 from corral.cli.given import Fetching, Given, Shelf
 from corral.cli.serving import Serving
 from corral.domain.errors import CorralError
@@ -204,3 +204,64 @@ def test_a_file_that_is_nowhere_is_told_with_its_neighbours(corral: Command, sto
         for word in ("mime.gguf", "./mime.gguf", "file:mime.gguf"):
             assert "Did you mean mine.gguf?" in said(corral, means, word), (name, word)
         assert "The store has 'split'." in said(corral, means, "splitt.gguf"), name
+
+
+@pytest.mark.parametrize(
+    ("source", "word", "own"),
+    [
+        (f"{REPO}:Q4_K_M", "hf:org/ada-GGUF:q4_k_m", False),
+        (f"{REPO}:Q4_K_M", REPO, False),
+        (f"{REPO}:Q4_K_M", f"{REPO}/ada-Q4_K_M.gguf", False),
+        ("{store}/" + FETCHED, f"{REPO}:Q4_K_M", False),
+        ("hf.co/org/new-GGUF:Q8_0", "hf.co/org/new-GGUF:q8_0", False),
+        ("https://example.org/a.gguf?a=1", "https://example.org/a.gguf?a=1", False),
+        ("hf.co/org/new-GGUF:Q8_0", f"{REPO}:Q4_K_M", True),
+        ("hf.co/org/two-GGUF:Q8_0", "hf.co/org/two-GGUF:Q4_K_M", True),
+    ],
+)
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_reference_that_a_model_serves_is_that_model(
+    corral: Command, store: Path, monkeypatch: pytest.MonkeyPatch, source: str, word: str, own: bool, runs: bool
+) -> None:
+    source = source.format(store=store)
+    Path("corral.yaml").write_text(f"models: {{mine: {{source: '{source}'}}}}")
+    asked: list[str] = []
+    private(monkeypatch, asked)
+    if runs:
+        path = str(store / FETCHED) if "ada" in source else ""
+        reference = source if source.startswith("hf.co") else ""
+        row: dict[str, object] = {"model": "mine", "aliases": [], "reference": reference, "path": path}
+        monkeypatch.setattr("corral.cli.connect.find", lambda **_: RunningOne(row))
+    if source.startswith("https") and runs:
+        return  # an address may be a secret, and is not told: it counts once its file is there
+    with serving.serving([word], [], server="", key="", state_dir="", config="", fetching=Fetching()) as found:
+        assert (found.names == ["mine"]) is not own
+    assert asked == ([] if runs and not own else ["own"] if own else ["configured"])
+    asked.clear()
+    if not source.startswith("https") and "new" not in word:
+        with serving.serving(
+            [word], ["ctx_size=512"], server="", key="", state_dir="", config="", fetching=Fetching()
+        ) as found:
+            assert asked == ["own"], "with options of its own it is another"
+
+
+def private(monkeypatch: pytest.MonkeyPatch, asked: list[str]) -> None:
+    @contextlib.contextmanager
+    def started(arguments: Sequence[str], **_: object) -> Iterator[Corral]:
+        asked.append("configured" if "--config" in arguments else "own")
+        yield Corral()
+
+    monkeypatch.setattr("corral.cli.private.started", started)
+
+
+class RunningOne(Corral):
+    """It has one Model."""
+
+    def __init__(self, row: dict[str, object]) -> None:
+        super().__init__()
+        self.row = row
+
+    def ask(self, method: str, path: str, *_: object, **__: object) -> object:
+        if path.startswith("/v1/models/"):
+            raise Answered("No Model is named so.", 404)
+        return {"models": [self.row]}

@@ -132,8 +132,10 @@ async def stage(folder: Path, *models: ModelSpec, **scripts: Script) -> AsyncIte
     runtime, engine = FakeRuntime(folder, scripts=scripts), TestEngine()
     instances = Instances({"llamacpp": engine}, {"process": runtime}, clock=clock)
     scheduler = Scheduler(Machine(id_prefix="i"), instances, clock=clock, publisher=bus)
-    control = SchedulerControl(scheduler, instances, clock=clock, feed=bus.feed, facts=lambda: {"version": "x"})
     known = {model.name: model for model in models or (ModelSpec("a"), ModelSpec("b"))}
+    control = SchedulerControl(
+        scheduler, instances, clock=clock, feed=bus.feed, facts=lambda: {"version": "x"}, spec=known.get
+    )
     fleet = Fleet(known, limits=Limits(backoff_first_s=0.01))
     scheduler.submit(FleetChanged(fleet, dict.fromkeys(known, "d"), dict.fromkeys(known, Footprint(1))))
     try:
@@ -382,10 +384,10 @@ async def test_logs_are_of_the_last_engine_also_after_its_end(tmp_path: Path) ->
 
 
 async def test_status_has_a_row_for_every_model(tmp_path: Path) -> None:
-    loaded = ModelSpec(
-        "a", Source("/a.gguf"), options={"mmproj": "/p.gguf", "lora_scaled": ("/l.gguf:0.5",), "port": 1}
-    )
-    async with stage(tmp_path, loaded, ModelSpec("b"), a=Script(rss_bytes=7)) as s:
+    source = Source("/a.gguf", "hf:o/r:q4_0", projector="/p.gguf")
+    loaded = ModelSpec("a", source, options={"lora_scaled": ("/l.gguf:0.5",), "port": 1})
+    idle = ModelSpec("b", Source(reference="https://example.org/b.gguf?key=secret"), aliases=("c",))
+    async with stage(tmp_path, loaded, idle, a=Script(rss_bytes=7)) as s:
         await s.control.load("a", timeout_s=1)
         status = await s.control.status()
         rows = status["models"]
@@ -394,6 +396,8 @@ async def test_status_has_a_row_for_every_model(tmp_path: Path) -> None:
         assert [row["state"] for row in rows] == ["ready", "stopped"]
         assert rows[0]["context_tokens"] == 512
         assert rows[0]["rss_bytes"] == 7
+        assert (rows[0]["reference"], rows[0]["path"]) == ("hf.co/o/r:Q4_0", "/a.gguf")
+        assert (rows[1]["reference"], rows[1]["aliases"]) == ("", ["c"]), "an address may be a secret"
         assert {"/a.gguf", "/p.gguf", "/l.gguf"} <= set(rows[0]["files"]) and "files" not in rows[1]
         assert status["version"] == "x"
 
