@@ -110,7 +110,7 @@ def test_of_what_is_in_the_store_by_its_name(shell: Shell) -> None:
         asked = json.loads(shell.run("models", "fit", "mine", "--ctx", "4096", "--json").stdout)
         assert asked["asked"]["devices"][0]["weights_bytes"] == alone["asked"]["devices"][0]["weights_bytes"]
         ran = shell.run("models", "fit", "nobody")
-        what = "`corral models list` shows what is there; hf.co/ORG/REPO would be fetched.\n"
+        what = "`corral models list` shows what is there; hf.co/ORG/REPO is elsewhere.\n"
         assert ran.stderr == f"corral: No Model is named 'nobody'. `corral ps --all` lists them. {what}"
         assert ran.returncode == 1
     ran = shell.run("models", "fit", "nobody")

@@ -178,7 +178,7 @@ def said(corral: Command, means: Means, word: str) -> str:
         ("ada-q4km", "The store has 'ada-q4_k_m'."),
         ("splitt", "The store has 'split'."),
         ("hf/org/ada-GGUF/ada-Q4_K", "The store has "),
-        ("org/Whatever-GGUF", "Did you mean hf.co/org/Whatever-GGUF? That would be fetched."),
+        ("org/Whatever-GGUF", "Did you mean hf.co/org/Whatever-GGUF?"),
         ("zzz", "`corral models list` shows what is there"),
     ],
 )

@@ -59,8 +59,8 @@ def advice(word: str, items: Sequence[Item]) -> str:
     if is_reference(word):
         return "`corral models pull` fetches what a reference names."
     if _REPOSITORY.fullmatch(word) and not word.startswith(_PLACES) and _parsed(f"hf.co/{word}"):
-        return f"Did you mean hf.co/{word}? That would be fetched."
-    return "`corral models list` shows what is there; hf.co/ORG/REPO would be fetched."
+        return f"Did you mean hf.co/{word}?"
+    return "`corral models list` shows what is there; hf.co/ORG/REPO is elsewhere."
 
 
 def _of_name(word: str, items: Sequence[Item]) -> list[Item]:
