@@ -394,13 +394,14 @@ def _tunnel(listener: socket.socket, port: int, seen: list[bytes]) -> None:
     with client, socket.create_connection(("127.0.0.1", port)) as inner:
         seen.append(client.recv(65536))
         client.sendall(b"HTTP/1.1 200 Go\r\nX: y\r\n\r\n")
-        back = threading.Thread(target=_pump, args=(inner, client))
+        back = threading.Thread(target=pump, args=(inner, client))
         back.start()
-        _pump(client, inner)
+        pump(client, inner)
         back.join(5)
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    """All of one direction of a tunnel."""
     try:
         while data := source.recv(65536):
             sink.sendall(data)

@@ -145,6 +145,15 @@ class Answer:
         return len(piece)
 
 
+def usable(answer: Answer) -> Answer:
+    """The same, where its body is the very bytes that are meant. Raises FetchFailed, and it is closed then."""
+    encoding = answer.headers.get("content-encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        return answer
+    answer.close()
+    raise FetchFailed(f"{answer.target.shown} comes only compressed ({encoding[:20]!r}), not as it is.")
+
+
 def interrupted(target: Target, error: BaseException) -> FetchFailed:
     """A failure of the connection, in our words."""
     if isinstance(error, TimeoutError):

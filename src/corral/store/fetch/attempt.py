@@ -18,11 +18,11 @@ from typing import Final
 
 from corral.domain.errors import FetchFailed, FetchStopped
 from corral.store.fetch.board import Board
+from corral.store.fetch.line import Line
 from corral.store.fetch.part import Part
 from corral.store.fetch.patience import Patience, Stop
 from corral.store.fetch.promise import Promise
 from corral.store.fetch.receiving import Receiving
-from corral.store.fetch.web import Line
 
 HASH_BUFFER: Final = 256 * 1024  # stays in the processor's cache
 SETTLED_AFTER: Final = 64 * 1024 * 1024

@@ -12,11 +12,12 @@ from corral.domain.errors import FetchFailed
 from corral.store.fetch.answer import Answer
 from corral.store.fetch.board import Board, Segment
 from corral.store.fetch.denial import TooBusy, Unranged
+from corral.store.fetch.line import Line
 from corral.store.fetch.patience import Stop
 from corral.store.fetch.promise import SHOWN, Broken, Changed, Promise, Unparted, Worthless, odd
 from corral.store.fetch.rules import target_of
 from corral.store.fetch.spans import Spans
-from corral.store.fetch.web import Line, Web
+from corral.store.fetch.web import Web
 from corral.store.fetch.wire import Interrupted
 
 logger = logging.getLogger(__name__)

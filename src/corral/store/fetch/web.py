@@ -10,23 +10,22 @@ from __future__ import annotations
 import contextlib
 import http.client
 import logging
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
-from corral.domain.errors import FetchFailed, FetchRefused, WrongContent
-from corral.store.fetch.answer import Answer, interrupted
+from corral.domain.errors import FetchFailed, WrongContent
+from corral.store.fetch.answer import Answer, interrupted, usable
+from corral.store.fetch.asking import Ask, next_hop, span_of
 from corral.store.fetch.denial import Denied, TooBusy, denial, may_pass
 from corral.store.fetch.dial import Dial, Resolve, resolve
+from corral.store.fetch.line import Line
 from corral.store.fetch.patience import LONGEST_ASKED_S, Patience, Stop, never
-from corral.store.fetch.proxy import Proxy, basic
-from corral.store.fetch.rules import Target, WebRules, check_target, joined, shown, target_of
+from corral.store.fetch.proxy import Proxy
+from corral.store.fetch.rules import Target, WebRules, check_target, shown, target_of
 from corral.store.fetch.wire import HEAD_S, Interrupted, Wire
-from corral.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -35,72 +34,10 @@ WHOLE_S: Final = 120.0  # for a small body, however slowly it drips
 MOST_JSON: Final = 16 * 1024 * 1024
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _HOPELESS_TRIES: Final = 2
-_EVERYWHERE: Final = ("accept", "if-range")  # headers of a caller that may go on to another origin
-_PLAIN: Final = re.compile(r"[\t\x20-\x7e]*")
 
 
 def _seen(answer: Answer) -> None:
     """Nobody looks at it."""
-
-
-@dataclass(slots=True)
-class Line:
-    """A connection that is kept for the next request of the same thread to the same origin."""
-
-    origin: str = ""
-    connection: http.client.HTTPConnection | None = None
-    proxy: Proxy | None = None
-
-    def take(self, origin: str) -> tuple[http.client.HTTPConnection, Proxy | None] | None:
-        """The kept one, if it leads there and its last answer was read to the end."""
-        connection, self.connection = self.connection, None
-        if connection is None:
-            return None
-        if self.origin == origin and connection.sock is not None:
-            return connection, self.proxy
-        connection.close()
-        return None
-
-    def keep(self, origin: str, connection: http.client.HTTPConnection, proxy: Proxy | None) -> None:
-        """For the next request."""
-        self.close()
-        self.origin, self.connection, self.proxy = origin, connection, proxy
-
-    def close(self) -> None:
-        """The kept connection, if any."""
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """What is asked for, at each hop."""
-
-    method: str
-    headers: Mapping[str, str]
-    span: str  # a Range header, or ""
-    first: str = ""  # the origin that `headers` and the user of the address are meant for
-    user: str = ""
-
-    def head(self, target: Target, token: str) -> dict[str, str]:
-        """All headers for one hop."""
-        at_first = target.origin == self.first
-        found = {"Host": target.authority, "User-Agent": f"corral/{__version__}", "Accept": "*/*"}
-        given = {n: v for n, v in self.headers.items() if at_first or n.lower() in _EVERYWHERE}
-        if target.user or (at_first and self.user):
-            found["Authorization"] = basic(target.user or self.user)
-        if token:
-            found["Authorization"] = f"Bearer {token}"
-        for name, value in given.items():
-            found[next((each for each in found if each.lower() == name.lower()), name)] = value
-        found["Accept-Encoding"] = "identity"  # a file's bytes, not what a server makes of them
-        if self.span:
-            found["Range"] = self.span
-        for name, value in found.items():
-            if not _PLAIN.fullmatch(value):
-                raise FetchRefused(f"What is to be sent to {target.host} as {name} has characters that cannot be sent.")
-        return found
 
 
 class Web:
@@ -148,7 +85,7 @@ class Web:
         """
         stop = stop or self.stop
         first = target_of(url)
-        ask = _Ask(method, headers or {}, _span(start, end), first.origin, first.user)
+        ask = Ask(method, headers or {}, span_of(start, end), first.origin, first.user)
         attempt = 0
         while True:
             attempt += 1
@@ -230,17 +167,17 @@ class Web:
         finally:
             line.close()
 
-    def _follow(self, target: Target, ask: _Ask, stop: Stop, line: Line | None) -> Answer:
+    def _follow(self, target: Target, ask: Ask, stop: Stop, line: Line | None) -> Answer:
         for _ in range(MOST_HOPS + 1):
             check_target(self.rules, target)
             token = self._token(target)
             answer = self._ask(target, ask, ask.head(target, token), stop, line)
             if answer.status in (200, 206):
-                return _usable(answer)
+                return usable(answer)
             with answer:
                 if answer.status not in _REDIRECTS:
                     raise self._refusal(answer, bool(token))
-                target = _next_hop(answer)
+                target = next_hop(answer)
         raise FetchFailed(
             f"{target.shown}: redirected more than {MOST_HOPS} times.", hint="Check the address in a browser."
         )
@@ -262,7 +199,7 @@ class Web:
             return self.rules.tokens.get(target.authority, "")
         return ""
 
-    def _ask(self, target: Target, ask: _Ask, head: Mapping[str, str], stop: Stop, line: Line | None) -> Answer:
+    def _ask(self, target: Target, ask: Ask, head: Mapping[str, str], stop: Stop, line: Line | None) -> Answer:
         kept = line.take(target.origin) if line else None
         if kept is not None:
             try:
@@ -275,7 +212,7 @@ class Web:
     def _exchange(
         self,
         target: Target,
-        ask: _Ask,
+        ask: Ask,
         head: Mapping[str, str],
         stop: Stop,
         line: Line | None,
@@ -316,34 +253,6 @@ class Web:
             if asked_s is not None and asked_s > LONGEST_ASKED_S:
                 error.hint = f"It asks to come back in {asked_s:.0f} s; what has come so far is kept."
         return error
-
-
-def _span(start: int | None, end: int | None) -> str:
-    if start is None and end is None:
-        return ""
-    return f"bytes={start or 0}-{'' if end is None else end - 1}"
-
-
-def _next_hop(answer: Answer) -> Target:
-    where = answer.headers.get("location", "")
-    here = answer.target
-    if not where:
-        raise FetchFailed(f"{here.shown}: redirected to nowhere.", hint="Check the address in a browser.")
-    target = target_of(joined(here.url, where))
-    if here.scheme == "https" and target.scheme == "http":
-        raise FetchRefused(
-            f"{here.shown} leads to {target.shown}: from https to http, where anybody could change it.",
-            hint="Name the address that it leads to, if it is meant.",
-        )
-    return target
-
-
-def _usable(answer: Answer) -> Answer:
-    encoding = answer.headers.get("content-encoding", "").strip().lower()
-    if encoding in ("", "identity"):
-        return answer
-    answer.close()
-    raise FetchFailed(f"{answer.target.shown} comes only compressed ({encoding[:20]!r}), not as it is.")
 
 
 def _body(answer: Answer, start: int, end: int | None, limit: int) -> bytes:

@@ -14,8 +14,9 @@ from corral.domain.errors import BadGguf, FetchFailed, WrongContent
 from corral.domain.units import format_bytes
 from corral.store.fetch.answer import Answer
 from corral.store.fetch.denial import Denied
+from corral.store.fetch.line import Line
 from corral.store.fetch.rules import shown
-from corral.store.fetch.web import Line, Web
+from corral.store.fetch.web import Web
 from corral.store.gguf.header import Header
 from corral.store.gguf.reader import FIRST_READ, read_from, read_header
 from corral.store.sources.cached import local_path
