@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Final
@@ -10,10 +11,12 @@ from typing import Final
 from corral.domain.errors import FetchFailed, WrongContent
 from corral.store.fetch.pace import LEAST_PER_S, Pace
 from corral.store.fetch.patience import Stop
+from corral.store.fetch.proxy import Proxy
 from corral.store.fetch.rules import Target
 from corral.store.fetch.wire import Interrupted, Wire
 
 _PIECE: Final = 64 * 1024
+_TAG: Final = re.compile(r'"[\x20-\x7e]{1,1000}"')
 
 
 class Answer:
@@ -31,10 +34,12 @@ class Answer:
         response: http.client.HTTPResponse,
         wire: Wire,
         *,
+        proxy: Proxy | None = None,
         head: bool = False,
     ) -> None:
         self.target = target
         self.status = response.status
+        self.proxy = proxy  # who was asked for it
         self.headers: Mapping[str, str] = _headers(response)
         self._connection, self._response, self._wire = connection, response, wire
         self.length: int | None = _number(self.headers.get("content-length", "")) if head else response.length
@@ -50,9 +55,9 @@ class Answer:
 
     @property
     def etag(self) -> str:
-        """A strong one, which stands for these very bytes; "" where there is none."""
+        """A strong one, which stands for these very bytes; "" where there is none that can be sent back."""
         tag = self.headers.get("etag", "")
-        return tag if tag.startswith('"') and tag.endswith('"') and len(tag) > 2 else ""
+        return tag if _TAG.fullmatch(tag) else ""
 
     @property
     def whole_bytes(self) -> int | None:
@@ -147,11 +152,17 @@ class Answer:
 
 def usable(answer: Answer) -> Answer:
     """The same, where its body is the very bytes that are meant. Raises FetchFailed, and it is closed then."""
-    encoding = answer.headers.get("content-encoding", "").strip().lower()
-    if encoding in ("", "identity"):
+    fault = ""
+    for name, plain in (("content-encoding", "identity"), ("transfer-encoding", "chunked")):
+        encoding = answer.headers.get(name, "").strip().lower()
+        if encoding not in ("", plain):
+            fault = f"comes only compressed ({encoding[:20]!r}), not as it is"
+    if len({each.strip() for each in answer.headers.get("content-length", "").split(",")}) > 1:
+        fault = "says two lengths of one answer"
+    if not fault:
         return answer
     answer.close()
-    raise FetchFailed(f"{answer.target.shown} comes only compressed ({encoding[:20]!r}), not as it is.")
+    raise FetchFailed(f"{answer.target.shown} {fault}.")
 
 
 def interrupted(target: Target, error: BaseException) -> FetchFailed:

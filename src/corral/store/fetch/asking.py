@@ -56,7 +56,7 @@ def span_of(start: int | None, end: int | None) -> str:
 
 def next_hop(answer: Answer) -> Target:
     """Where a redirect leads. Raises FetchFailed, and FetchRefused where it may not."""
-    where = answer.headers.get("location", "")
+    where = _meant(answer.headers.get("location", ""))
     here = answer.target
     if not where:
         raise FetchFailed(f"{here.shown}: redirected to nowhere.", hint="Check the address in a browser.")
@@ -67,3 +67,11 @@ def next_hop(answer: Answer) -> Target:
             hint="Name the address that it leads to, if it is meant.",
         )
     return target
+
+
+def _meant(location: str) -> str:
+    """Heads are read byte by byte as Latin-1, and servers that escape nothing write UTF-8."""
+    try:
+        return location.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return location

@@ -25,6 +25,7 @@ from typing import Final
 
 from corral.domain.errors import FetchFailed, FetchRefused, FetchStopped
 from corral.store.fetch.addresses import IpAddress
+from corral.store.fetch.head import Response
 from corral.store.fetch.patience import LOOK_S, Patience, Stop
 from corral.store.fetch.proxy import Proxy, proxy_for
 from corral.store.fetch.rules import Target, WebRules, check_address
@@ -65,6 +66,7 @@ class Dial:
             sock.close()
             raise
         connection = http.client.HTTPConnection(target.host, target.port)
+        connection.response_class = Response
         connection.auto_open = 0  # a connection that it opened by itself would be checked by nobody
         connection.sock = Wire(sock, self.rules.timeout_s, stop, self.patience)
         return connection, proxy if target.scheme == "http" else None
@@ -174,6 +176,11 @@ class Dial:
             return sock
         try:
             self._tunnel(sock, target, proxy, stop)
+        except OSError as error:
+            sock.close()
+            raise Interrupted(
+                f"The proxy {proxy.host} does not lead to {target.host}: {_words(error)}.", hint="Check the proxy."
+            ) from error
         except BaseException:
             sock.close()
             raise
@@ -192,28 +199,28 @@ class Dial:
                 if len(head) > 16 * 1024 or not incoming.readinto(byte):
                     raise Interrupted(f"The proxy {proxy.host} closed the connection.", hint="Check the proxy.")
                 head += byte
-        words = head.split(b"\r\n", 1)[0].split(b" ", 2)
-        if len(words) < 2 or not words[1].startswith(b"2"):
-            said = b" ".join(words[1:]).decode("latin-1")[:80]
-            hint = "It wants a user: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT." if words[1:2] == [b"407"] else ""
-            raise FetchFailed(f"The proxy {proxy.host} does not lead to {target.host}: {said!r}.", hint=hint)
+        said = head.split(b"\r\n", 1)[0].partition(b" ")[2].decode("latin-1")
+        if not said.startswith("2"):
+            raise proxy.closed(target, said)
 
     def _secured(self, sock: socket.socket, target: Target, stop: Stop) -> socket.socket:
+        try:
+            return self._wrapped(sock, target, stop)
+        except ssl.SSLCertVerificationError as error:
+            raise FetchFailed(
+                f"{target.host} cannot prove that it is itself: {error.verify_message}.",
+                hint="If your network has a certificate authority of its own, name its file in SSL_CERT_FILE.",
+            ) from error
+        except OSError as error:
+            raise Interrupted(f"No secure connection to {target.host}: {_words(error)}.") from error
+
+    def _wrapped(self, sock: socket.socket, target: Target, stop: Stop) -> socket.socket:
         if not self._contexts:
             self._contexts.append(ssl.create_default_context())  # reads SSL_CERT_FILE and SSL_CERT_DIR
         sock.setblocking(False)
         secured = self._contexts[0].wrap_socket(sock, server_hostname=target.host, do_handshake_on_connect=False)
         try:
             self._shake_hands(secured, stop)
-        except ssl.SSLCertVerificationError as error:
-            secured.close()
-            raise FetchFailed(
-                f"{target.host} cannot prove that it is itself: {error.verify_message}.",
-                hint="If your network has a certificate authority of its own, name its file in SSL_CERT_FILE.",
-            ) from error
-        except OSError as error:
-            secured.close()
-            raise Interrupted(f"No secure connection to {target.host}: {_words(error)}.") from error
         except BaseException:
             secured.close()
             raise

@@ -44,10 +44,10 @@ class Patience:
         if text.isascii() and text.isdecimal():
             return float(text) if len(text) < 10 else float("inf")
         try:
-            then = email.utils.parsedate_to_datetime(text)
-        except ValueError:
+            then = email.utils.parsedate_to_datetime(text).timestamp()
+        except (ValueError, OverflowError):  # of years that no clock has
             return None
-        return max(0.0, then.timestamp() - self.wall())
+        return max(0.0, then - self.wall())
 
     def nap(self, seconds: float, stop: Stop) -> None:
         """Wait. Raises FetchStopped soon after it is stopped."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from corral.domain.errors import FetchRefused
+from corral.domain.errors import FetchFailed, FetchRefused
 from corral.kit.addresses import is_loopback
+from corral.store.fetch.denial import may_pass
 from corral.store.fetch.rules import Target
+from corral.store.fetch.wire import Interrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,16 @@ class Proxy:
     port: int
     head: str = field(default="", repr=False)
     variable: str = "HTTPS_PROXY"
+
+    def closed(self, target: Target, said: str) -> FetchFailed:
+        """For who is not let through. `said` begins with a status; Interrupted where it may pass."""
+        message = f"The proxy {self.host} does not lead to {target.host}: {said[:80]!r}."
+        status = said[:3]
+        if status.isascii() and status.isdecimal() and may_pass(int(status)):
+            return Interrupted(message, hint="Try again later.")
+        if status == "407":
+            return FetchFailed(message, hint=f"It wants a user: {self.variable}=http://USER:PASSWORD@HOST:PORT.")
+        return FetchFailed(message, hint="Ask who runs it, or set NO_PROXY for this host if it can be reached without.")
 
 
 def proxy_for(target: Target) -> Proxy | None:

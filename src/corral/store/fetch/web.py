@@ -129,13 +129,14 @@ class Web:
         attempt = 0
         while True:
             attempt += 1
+            answer = self.open(url, headers=headers, start=start, end=end, stop=stop, line=line)
             try:
-                with self.open(url, headers=headers, start=start, end=end, stop=stop, line=line) as answer:
+                with answer:
                     seen(answer)
                     answer.watch(stop, self.patience.now() + WHOLE_S)
                     return _body(answer, start or 0, end, limit)
-            except Interrupted as error:
-                if attempt > self.rules.retries or error.hopeless:
+            except Interrupted:
+                if attempt > self.rules.retries:
                     raise
                 self.patience.nap(self.patience.pause_s(attempt), stop)
 
@@ -238,7 +239,7 @@ class Web:
             connection.close()
             raise
         wire.deadline = None
-        answer = Answer(target, connection, response, wire, head=ask.method == "HEAD")
+        answer = Answer(target, connection, response, wire, proxy=proxy, head=ask.method == "HEAD")
         if line is not None:
             answer.then = lambda: line.keep(target.origin, connection, proxy)
         return answer
@@ -246,6 +247,8 @@ class Web:
     def _refusal(self, answer: Answer, with_token: bool) -> FetchFailed:
         if answer.status < 400:
             return FetchFailed(f"{answer.target.shown}: the server says {answer.status}, which fits no question.")
+        if answer.proxy and answer.status == 407:
+            return answer.proxy.closed(answer.target, f"407 {http.client.responses[407]}")
         error = denial(answer.target, answer.status, answer.headers, with_token=with_token)
         if may_pass(answer.status):
             asked_s = self.patience.asked_s(answer.headers.get("retry-after", ""))

@@ -47,6 +47,8 @@ def test_what_a_server_asks_for_as_a_date() -> None:
     time = FakeTime()
     assert time.patience().asked_s(email.utils.formatdate(time.at + 90, usegmt=True)) == 90
     assert time.patience().asked_s(email.utils.formatdate(time.at - 90, usegmt=True)) == 0
+    for beyond in ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:00 +999999999999"):
+        assert time.patience().asked_s(beyond) is None
 
 
 def test_a_nap_lasts_as_long_as_it_should_and_ends_soon_when_stopped() -> None:
