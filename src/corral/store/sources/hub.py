@@ -21,8 +21,9 @@ import msgspec
 from corral.domain.errors import FetchRefused, WrongContent
 from corral.domain.references import BadReference, HubReference, check_inside
 from corral.store.fetch.answer import Answer
+from corral.store.fetch.line import Line
 from corral.store.fetch.rules import joined, origin_of, shown
-from corral.store.fetch.web import Line, Web
+from corral.store.fetch.web import Web
 from corral.store.sources.listing import ListedFile
 from corral.store.sources.pages import next_page
 
