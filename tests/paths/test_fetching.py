@@ -239,6 +239,26 @@ def test_a_fetch_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
         assert server.sent_bytes < 1.3 * SIZE
 
 
+def test_the_speed_is_of_what_comes_and_not_of_what_was_here(tmp_path: Path) -> None:
+    """Of five files four are here, one of them with nobody to vouch for it, and half of the fifth is."""
+    stop_at = SIZE // 2
+    with FileServer(lambda ask: of_file(ask, DATA, per_s=4e6 / 2)) as server:
+        plan = plan_for(f"{server.origin}/model.bin")
+        told = Told()
+        with pytest.raises(FetchStopped):
+            puller(tmp_path).fetch(plan, told, stop=lambda: bool(told) and told[-1].done_bytes > stop_at)
+        others = [replace(plan.files[0], path=f"web/{n}/model.bin") for n in range(4)]
+        for each in others:
+            place = tmp_path / each.path
+            place.parent.mkdir()
+            place.write_bytes(DATA)
+        puller(tmp_path).fetch(replace(plan, files=tuple(others[:3])))  # by hashing them
+        told = Told()
+        puller(tmp_path, connections=2).fetch(replace(plan, files=(*plan.files, *others)), told)
+    assert max(progress.done_bytes for progress in told) == 5 * SIZE
+    assert 0 < max(progress.per_s for progress in told) < 8e6
+
+
 def test_many_who_want_the_same_file_get_it_by_one_fetch(tmp_path: Path) -> None:
     told = [Told() for _ in range(5)]
     results: list[bool] = []

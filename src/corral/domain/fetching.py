@@ -87,9 +87,10 @@ class Traffic:
 
     def count(self, progress: Progress) -> None:
         """So far it is now."""
+        file = progress.path or progress.file  # two files of one model may have the same name
         if progress.doing == "fetching":
-            if self._coming == progress.file:
+            if self._coming == file:
                 self.fetched_bytes += max(0, progress.done_bytes - self._done_bytes)
-            self._coming, self._done_bytes = progress.file, progress.done_bytes
+            self._coming, self._done_bytes = file, progress.done_bytes
         elif progress.doing == "waiting":  # somebody else fetches it
             self._coming = ""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import time
 from types import FrameType, SimpleNamespace
 
 import pytest
 import typer
 
+from corral.cli import output
 from corral.cli.models import progress
 from corral.cli.models.progress import EVERY_S, Stop, line, megabytes, watched
 from corral.contracts.fetching import Progress, Told
@@ -74,6 +77,24 @@ def test_elsewhere_than_on_a_terminal_a_line_comes_every_five_seconds(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 12
     assert lines[0] == "[small] Download progress: 8.3% (5.0 MB / 60 MB), 1.0 MB/s, 55s left"
+
+
+def test_the_bar_has_the_speed_that_it_is_told_and_none_where_all_was_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "styled", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+
+    def work(told: Told, stop: Stop) -> None:
+        for done in (0, 50, 60, 70):
+            told(Progress(done * 10**9, 100 * 10**9, 5e6 if done == 70 else 0.0, file="m.gguf"))
+            time.sleep(0.15)
+
+    watched("small", work)
+    seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert "50.0/100.0 GB" in seen and set(re.findall(r"[\d.]+ [kMG]?B/s", seen)) == {"5.0 MB/s"}
+    assert "5.0 MB/s, 1h 40m left" in seen
 
 
 def mine(number: int, frame: FrameType | None) -> None:

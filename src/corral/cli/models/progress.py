@@ -35,10 +35,8 @@ def line(progress: Progress) -> str:
         rest.append(f"file {min(progress.files_done + 1, progress.files)} of {progress.files}")
     if progress.doing != "fetching":
         rest.append({"waiting": "another process fetches it"}.get(progress.doing, progress.doing))
-    elif progress.per_s > 0:
-        rest.append(f"{progress.per_s / MB:.1f} MB/s")
-        if progress.left_s is not None:
-            rest.append(f"{format_duration(max(1.0, progress.left_s))} left")
+    else:
+        rest += pace(progress)
     more = "".join(f", {each}" for each in rest)
     if progress.share is None or progress.total_bytes is None:
         return f"Download progress: {megabytes(progress.done_bytes)} downloaded{more}"
@@ -46,6 +44,14 @@ def line(progress: Progress) -> str:
     return (
         f"Download progress: {share:.1f}% ({megabytes(progress.done_bytes)} / {megabytes(progress.total_bytes)}){more}"
     )
+
+
+def pace(progress: Progress) -> list[str]:
+    """`61.2 MB/s` and `25s left`, as far as it is known."""
+    if progress.per_s <= 0:
+        return []
+    left = [] if progress.left_s is None else [f"{format_duration(max(1.0, progress.left_s))} left"]
+    return [f"{progress.per_s / MB:.1f} MB/s", *left]
 
 
 def watched(name: str, work: Callable[[Told, Stop], T]) -> T:
@@ -106,7 +112,7 @@ def _lines(name: str) -> Iterator[Told]:
 @contextlib.contextmanager
 def _bar() -> Iterator[Told]:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn
     from rich.progress import Progress as Bar
 
     bar = Bar(
@@ -114,14 +120,13 @@ def _bar() -> Iterator[Told]:
         BarColumn(),
         TextColumn("{task.percentage:>5.1f}%"),
         DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[pace]}", markup=False),  # rich's own counts what was here as having come
         TextColumn("{task.fields[parts]}", markup=False),
         console=Console(stderr=True),
         transient=True,
     )
     with bar:
-        task = bar.add_task("", total=None, file="", parts="")
+        task = bar.add_task("", total=None, file="", pace="", parts="")
 
         def told(progress: Progress) -> None:
             parts = f"{progress.files_done}/{progress.files}" if progress.files > 1 else ""
@@ -131,6 +136,7 @@ def _bar() -> Iterator[Told]:
                 completed=progress.done_bytes,
                 total=progress.total_bytes,
                 file=output.printable(progress.file)[:48],
+                pace=", ".join(pace(progress)),
                 parts=parts + doing,
             )
 

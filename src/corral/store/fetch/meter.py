@@ -7,25 +7,34 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from corral.domain.fetching import Progress, Traffic
+
 WINDOW_S: Final = 5.0
 _STEP_S: Final = 0.1
 
 
 @dataclass(slots=True)
 class Meter:
-    """What was there when it began does not count: the first look is the beginning."""
+    """
+    Of what comes over the network: neither what was there, of whatever file, nor what is only hashed, is a speed.
+
+    While nothing comes (it is hashed, or waited for) there is none, and that time is no part of the next.
+    """
 
     now: Callable[[], float]
+    _traffic: Traffic = field(default_factory=Traffic)
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def look(self, done_bytes: int) -> float:
-        """So much has come by now. A count that falls (from the beginning again) begins anew."""
-        at = self.now()
-        if self._seen and done_bytes < self._seen[-1][1]:
+    def look(self, progress: Progress) -> float:
+        """So far it is by now."""
+        self._traffic.count(progress)
+        if progress.doing != "fetching":
             self._seen.clear()
+            return 0.0
+        at, came = self.now(), self._traffic.fetched_bytes
         if not self._seen or at - self._seen[-1][0] >= _STEP_S:
-            self._seen.append((at, done_bytes))
+            self._seen.append((at, came))
         while len(self._seen) > 2 and at - self._seen[1][0] >= WINDOW_S:
             self._seen.popleft()
         began, first = self._seen[0]
-        return (done_bytes - first) / (at - began) if at > began else 0.0
+        return (came - first) / (at - began) if at > began else 0.0

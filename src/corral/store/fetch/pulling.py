@@ -9,6 +9,7 @@ The file that an engine is given comes last: where it is, all of its model is.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -59,9 +60,13 @@ class _Course:
         whole = sum(self.sizes.values()) if len(self.sizes) == len(self.plan.files) else None
         count = sum(self.done.values())
         name = file.path.rpartition("/")[2]
-        speed = self.meter.look(count)
         own = done_bytes, self.sizes.get(file.path)
-        self.told(Progress(count, whole, speed, self.finished, len(self.plan.files), name, doing, file.path, *own))
+        progress = Progress(count, whole, 0.0, self.finished, len(self.plan.files), name, doing, file.path, *own)
+        self.told(dataclasses.replace(progress, per_s=self.meter.look(progress)))
+
+    def lacks(self, file: RemoteFile) -> None:
+        """What was looked at is not what is wanted."""
+        self.done.pop(file.path, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,7 @@ class Pulling:
                     continue
                 have = folder.stat(beside.part) if folder is not None else None
                 need += max(0, (file.size_bytes or 0) - (have.st_blocks * 512 if have else 0))
+            course.lacks(file)
             missing.append(file)
         if missing and need:
             with self.disk.folder(self.root, (), make=True) as root:
