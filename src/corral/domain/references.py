@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
+from corral.domain.hosts import BadAddress, host_of, port_of
+
 HUB_HOSTS: Final = ("hf.co", "huggingface.co", "www.huggingface.co")
 OLLAMA_REGISTRY: Final = "registry.ollama.ai"
 OLLAMA_HOSTS: Final = ("ollama.com", "www.ollama.com", OLLAMA_REGISTRY)
@@ -204,7 +206,17 @@ def _web(text: str) -> Reference:
             return _ollama(_unquoted(path).strip("/").removeprefix("library/"), text)
     if path.endswith("/"):
         raise BadReference(f"{shown(text)!r} names no file.")
+    _check_place(parts["host"], parts["port"] or "", text)
     return WebReference(text)
+
+
+def _check_place(host: str, port: str, text: str) -> None:
+    try:
+        host_of(host)
+        if port:
+            port_of(port.removeprefix(":"))
+    except BadAddress as error:
+        raise BadReference(f"{shown(text)!r} leads nowhere: {error}.") from None
 
 
 def _unquoted(path: str) -> str:
@@ -253,6 +265,7 @@ def _ollama(rest: str, text: str) -> OllamaReference:
             raise BadReference(f"{shown(text)!r} is no model of Ollama's: ollama:[HOST/][NAMESPACE/]NAME[:TAG].")
     if (tag and not _TAG.fullmatch(tag)) or not _HOST.fullmatch(host):
         raise BadReference(f"{shown(text)!r} is no model of Ollama's: ollama:[HOST/][NAMESPACE/]NAME[:TAG].")
+    _check_place(*host.partition(":")[::2], text)
     return OllamaReference(name, tag or "latest", namespace, host)
 
 

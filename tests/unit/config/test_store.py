@@ -102,3 +102,10 @@ def test_by_the_environment(config: Loader) -> None:
 def test_a_mistake_in_a_reference_is_told_without_its_secrets(config: Loader, key: str, text: str) -> None:
     (said,) = config.problems(f"models: {{m: {{source: {{{key}: '{text}'}}}}}}")
     assert "h.example" in said and "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    "text", ["https://[1:2]/x.gguf", "https://evil\u2100.com/x.gguf", "https://a:99999/x.gguf", "ollama:h:0/me/x"]
+)
+def test_an_address_that_leads_nowhere_is_told_before_anything_is_served(config: Loader, text: str) -> None:
+    assert "leads nowhere" in config.problems(f"models: {{m: {{source: '{text}'}}}}")[0]

@@ -19,6 +19,7 @@ from corral.domain.references import (
     parse,
     suggested_name,
 )
+from corral.store.fetch.rules import target_of
 
 REPO = "unsloth/Qwen3-4B-GGUF"
 NAMED: dict[str, tuple[Reference, str]] = {
@@ -130,6 +131,18 @@ def test_what_is_wrong_is_still_shown() -> None:
         ("https://example.org/", "names no file"),
         ("https:///a.gguf", "no address"),
         ("https://[::1/a.gguf", "no address"),
+        ("https://[1:2]/a.gguf", "leads nowhere: its host cannot be one"),
+        ("https://evil\u2100.com/a.gguf", "leads nowhere: its host cannot be one"),
+        ("https://" + "a" * 64 + ".com/a.gguf", "leads nowhere: its host"),
+        ("https://a b.com/a.gguf", "leads nowhere: its host"),
+        ("https://%41.com/a.gguf", "leads nowhere: its host"),
+        ("https://a..b/a.gguf", "leads nowhere: its host"),
+        ("https://./a.gguf", "leads nowhere: its host"),
+        ("https://a:99999/a.gguf", "leads nowhere: its port is not between 1 and 65535"),
+        ("https://a:0/a.gguf", "leads nowhere: its port"),
+        ("ollama:h:65536/me/mine", "leads nowhere: its port"),
+        ("ollama:h:0/me/mine", "leads nowhere: its port"),
+        ("ollama:" + "h" * 64 + "/me/mine", "leads nowhere: its host"),
         ("file:", "needs a path"),
         ("ftp://example.org/a", "no reference"),
         ("hf:a/b:c\x07d", "A reference is"),
@@ -140,12 +153,18 @@ def test_what_names_nothing_says_what_would(text: str, says: str) -> None:
         parse(text)
 
 
-@given(st.text(max_size=80) | st.from_regex(r"(hf:|ollama:|https://|hf\.co/)[a-z./:@%\\-]{0,40}", fullmatch=True))
+@given(
+    st.text(max_size=80)
+    | st.from_regex(r"(hf:|ollama:|https://|hf\.co/)[a-z./:@%\\-]{0,40}", fullmatch=True)
+    | st.from_regex(r"https?://(.{1,12}|\[[0-9a-f:.]{1,20}\])(:[0-9]{1,5})?/x\.gguf", fullmatch=True)
+)
 def test_nothing_leads_out_of_a_store(text: str) -> None:
     try:
         found = parse(text)
     except BadReference:
         return
+    if isinstance(found, WebReference):
+        assert 0 < target_of(found.url).port < 65536, "whatever is a reference can be taken apart"
     if isinstance(found, HubReference) and found.file:
         check_inside(found.file)
     assert "/" not in suggested_name(found) and not suggested_name(found).startswith((".", "-"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+from corral.domain.hosts import IpAddress
 
 _SPECIAL_4: Final = tuple(
     ipaddress.IPv4Network(each)

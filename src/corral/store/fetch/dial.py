@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from corral.domain.errors import FetchFailed, FetchRefused, FetchStopped
-from corral.store.fetch.addresses import IpAddress
+from corral.domain.hosts import IpAddress
 from corral.store.fetch.head import Response
 from corral.store.fetch.patience import LOOK_S, Patience, Stop
 from corral.store.fetch.proxy import Proxy, proxy_for

@@ -8,12 +8,10 @@ speaks of other bytes than those that lie there.
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import unquote
 
 import msgspec
 
 from corral.contracts.fetching import RemoteFile
-from corral.domain.errors import FetchRefused
 from corral.domain.references import BadReference, Reference, WebReference, parse
 from corral.store.fetch import notes
 from corral.store.fetch.disk import Beside, Folder
@@ -72,19 +70,15 @@ def from_elsewhere(said: Origin, reference: Reference, file: RemoteFile) -> bool
 
 
 def is_of_address(said: Origin, reference: WebReference) -> bool:
-    """Whether a file came from this very address, scheme and port included; one of which nobody knows may have."""
+    """
+    Whether a file came from this very address, however it is spelled; one of which nobody knows may have.
+
+    What is behind a `?` is not compared: it may be signed anew each time, and else is a part of the file's name.
+    """
     if not said.reference:
         return True
     try:
         came = parse(said.reference)
     except BadReference:
         return False
-    return isinstance(came, WebReference) and _plain(came) == _plain(reference)
-
-
-def _plain(reference: WebReference) -> str:
-    """However it is spelled; what is behind a `?` is part of the file's name."""
-    try:
-        return unquote(target_of(str(reference)).url)
-    except FetchRefused:
-        return str(reference)
+    return isinstance(came, WebReference) and target_of(str(came)).spelled == target_of(str(reference)).spelled

@@ -13,10 +13,11 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
 from corral.domain.errors import FetchRefused
-from corral.store.fetch.addresses import IpAddress, is_public
+from corral.domain.hosts import BadAddress, IpAddress, host_of, port_of
+from corral.store.fetch.addresses import is_public
 
 PORTS: Final = {"http": 80, "https": 443}
 LONGEST_URL: Final = 16 * 1024  # signed addresses have two kilobytes of it
@@ -74,6 +75,12 @@ class Target:
         return self.origin + self.path.partition("?")[0]
 
     @property
+    def spelled(self) -> str:
+        """The same for all spellings of one address, and without its query."""
+        parts = self.path.partition("?")[0].split("/")
+        return self.origin + "/".join(quote(unquote_to_bytes(part), safe="") for part in parts)
+
+    @property
     def address(self) -> IpAddress | None:
         """Where the host is no name."""
         try:
@@ -94,16 +101,25 @@ class Target:
 def target_of(url: str) -> Target:
     """Take an address apart. Raises FetchRefused for what is none."""
     try:
-        parts = urlsplit(url.strip())
-        host = _host(parts)
-        port = parts.port or PORTS.get(parts.scheme, 0)
-    except (ValueError, UnicodeError):
-        raise FetchRefused(f"{shown(url)} is no address that can be asked.") from None
-    if parts.scheme not in PORTS or not host or len(url) > LONGEST_URL:
-        raise FetchRefused(f"{shown(url)} is no address of http or https.")
+        return _taken_apart(url.strip())
+    except BadAddress as error:
+        raise FetchRefused(f"{shown(url)} is no address that can be asked: {error}.") from None
+
+
+def _taken_apart(url: str) -> Target:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise BadAddress("its host cannot be one") from None
+    if parts.scheme not in PORTS:
+        raise BadAddress("it does not begin with http:// or https://")
+    if len(url) > LONGEST_URL:
+        raise BadAddress(f"it is longer than {LONGEST_URL:,} characters")
+    said = parts.netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]
+    port = port_of(said) if said else PORTS[parts.scheme]
     path = quote(parts.path or "/", safe=_PATH) + (f"?{quote(parts.query, safe=_QUERY)}" if parts.query else "")
     user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
-    return Target(parts.scheme, host, port, path, user)
+    return Target(parts.scheme, host_of(parts.hostname or ""), port, path, user)
 
 
 def joined(url: str, where: str) -> str:
@@ -112,11 +128,6 @@ def joined(url: str, where: str) -> str:
         return urljoin(url, where)
     except ValueError:
         raise FetchRefused(f"{shown(url)} leads to {shown(where)}, which is no address.") from None
-
-
-def _host(parts: SplitResult) -> str:
-    host = (parts.hostname or "").rstrip(".")
-    return host if ":" in host else host.encode("idna").decode() if host else ""
 
 
 def shown(url: str) -> str:

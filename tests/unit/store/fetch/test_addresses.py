@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from corral.store.fetch import addresses
+from corral.domain.hosts import IpAddress
 from corral.store.fetch.addresses import is_public
 
 SPECIAL = [
@@ -28,7 +28,7 @@ PUBLIC = [
 ]  # fmt: skip
 
 
-def ends(network: str) -> list[addresses.IpAddress]:
+def ends(network: str) -> list[IpAddress]:
     address, _, length = network.partition("/")
     if "%" in address:
         return [ipaddress.ip_address(address)]
