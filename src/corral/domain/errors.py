@@ -29,6 +29,7 @@ CorralError
 ├── PlaceFailed          the host can help: no process, no port, no disk, no keeper
 └── StoreFailed          the model files are at fault
     ├── FileMissing
+    ├── Unreadable           its bytes could not be looked at: nothing is known of them
     ├── BadGguf
     ├── FetchFailed          they could not be had from elsewhere
     │   ├── NotThere
@@ -308,6 +309,13 @@ class FileMissing(StoreFailed):
     """The model file does not exist."""
 
     code = "file_missing"
+    status = 503
+
+
+class Unreadable(StoreFailed):
+    """The model file could not be read: a mode, a disk, a link that is closed. It says nothing about its bytes."""
+
+    code = "file_unreadable"
     status = 503
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from corral.contracts.fitting import Fits, FitWanted
-from corral.domain.errors import BadGguf, BadRequest, FileMissing, UnknownRoute
+from corral.domain.errors import BadGguf, BadRequest, FileMissing, UnknownRoute, Unreadable
 from corral.domain.references import is_reference
 from corral.domain.serving import Scope
 from corral.gateway.directory import ModelDirectory
@@ -49,6 +49,8 @@ class FitRoutes:
             return answer(await self._fits.fit(question))
         except FileMissing as error:
             raise _NoSuchFile(error.message, hint=error.hint) from error
+        except Unreadable as error:
+            raise _NotToBeRead(error.message, hint=error.hint) from error
         except BadGguf as error:
             raise _NoModel(error.message, hint=error.hint) from error
 
@@ -57,6 +59,12 @@ class _NoSuchFile(BadRequest):
     """Of a file that is asked about, not needed: it is the question's fault, and clients send a 503 again."""
 
     code = FileMissing.code
+
+
+class _NotToBeRead(BadRequest):
+    """The same of one that does not let itself be read."""
+
+    code = Unreadable.code
 
 
 class _NoModel(BadRequest):

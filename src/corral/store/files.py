@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from corral.domain.errors import BadGguf, FileMissing
+from corral.store.fetch.linked import unseen
 from corral.store.gguf.header import Header, SplitInfo, TensorInfo
 from corral.store.gguf.reader import read_header
 
@@ -58,11 +59,11 @@ def resolve(path: str | os.PathLike[str]) -> ModelFiles:
     """
     The model that a path names: a GGUF file, or any part of a split one. Blocks on the disk: call it in a thread.
 
-    Raises FileMissing with near names of the folder, or with the parts that are missing, and BadGguf for a file that is
-    damaged, cut short, or a part of another model.
+    Raises FileMissing with near names of the folder, or with the parts that are missing, Unreadable for a file that
+    cannot be looked at, and BadGguf for one that is damaged, cut short, or a part of another model.
     """
     given = Path(path).expanduser()
-    if not given.exists():
+    if not is_there(given):
         raise missing(given)
     header = read_header(given)
     if header.split is None:
@@ -71,12 +72,25 @@ def resolve(path: str | os.PathLike[str]) -> ModelFiles:
 
 
 def stamp(path: Path) -> FileStamp:
-    """The file as it is now. Raises FileMissing."""
+    """The file as it is now. Raises FileMissing and Unreadable."""
     try:
         status = path.stat()
+    except FileNotFoundError as error:
+        raise FileMissing(f"There is no file {path}.") from error
     except OSError as error:
-        raise FileMissing(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise unseen(path, error) from error
     return FileStamp(path, status.st_size, status.st_mtime_ns)
+
+
+def is_there(path: Path) -> bool:
+    """Whether something is there, behind links too. Raises Unreadable where nobody can tell."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise unseen(path, error) from error
+    return True
 
 
 def part_paths(path: Path) -> tuple[Path, ...]:
@@ -108,7 +122,7 @@ def _resolve_split(given: Path, header: Header) -> ModelFiles:
     split = header.split
     assert split is not None
     paths = [given.with_name(name) for name in names_of_parts(given.name, split)]
-    absent = [each.name for each in paths if not each.exists()]
+    absent = [each.name for each in paths if not is_there(each)]
     if absent:
         shown = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
         raise FileMissing(

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 MOST: Final = 20_000  # files that are remembered
 SAVED_AFTER: Final = 4_000  # readings: who ends a long start loses no more than these
 _LARGEST_FILE: Final = 128 * 1024 * 1024
+_FRAME_BYTES: Final = 5  # what msgpack puts before a map or a text, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +156,20 @@ def _write(path: Path, known: dict[str, Kept]) -> None:
             for name, each in known.items()
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sealed(path).write(_encoder.encode(plain))
+        _sealed(path).write(_encoder.encode(_that_fit(_sealed(path), plain)))
     except (OSError, ValueError) as error:  # ValueError: a path that is no UTF-8
         logger.info("what model files say cannot be kept in %s: %s", path, error)
+
+
+def _that_fit(sealed: Sealed, plain: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    """All of them, or the newest: a file that is too large is read by nobody, and would be written at every start."""
+    kept, n_bytes = 0, _FRAME_BYTES
+    for name, each in reversed(plain.items()):
+        n_bytes += _FRAME_BYTES + 4 * len(name) + len(each)  # four for a letter, at most
+        if not sealed.fits(n_bytes):
+            break
+        kept += 1
+    return dict(list(plain.items())[len(plain) - kept :])
 
 
 def _sealed(path: Path) -> Sealed:

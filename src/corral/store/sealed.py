@@ -49,7 +49,9 @@ class Sealed:
             return None
 
     def write(self, body: bytes) -> None:
-        """It appears whole or not at all. Raises OSError."""
+        """It appears whole or not at all. Raises OSError, and ValueError for more than a reader would take."""
+        if not self.fits(len(body)):
+            raise ValueError(f"it would have {len(body)} bytes, of {self.largest_bytes} at most")
         part = self.path.with_name(f".{self.path.name.lstrip('.')}.{os.getpid()}-{threading.get_ident()}.tmp")
         try:
             part.write_bytes(self._sum(body) + body)
@@ -58,6 +60,10 @@ class Sealed:
             with contextlib.suppress(OSError):
                 part.unlink()
             raise
+
+    def fits(self, body_bytes: int) -> bool:
+        """Whether a body of that length can be written and read again."""
+        return body_bytes + _DIGEST_BYTES <= self.largest_bytes
 
     def _sum(self, body: bytes | memoryview) -> bytes:
         key = f"corral {__version__} {self.kind}".encode()

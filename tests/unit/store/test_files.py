@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from corral.domain.errors import BadGguf, FileMissing
+from corral.domain.errors import BadGguf, FileMissing, Unreadable
 from corral.store.files import part_paths, resolve
 from corral.store.gguf.demo import Damage, DemoSpec, broken
 from corral.store.gguf.reader import read_header
@@ -106,3 +107,16 @@ def test_a_numbered_name_alone_makes_no_split(tmp_path: Path) -> None:
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadGguf, match="bytes early"):
         resolve(broken(tmp_path / "m.gguf", Damage.DATA_CUT, ADA))
+
+
+def test_what_cannot_be_looked_at_is_not_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Path.stat
+
+    def refuse(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if self.name == "closed.gguf":
+            raise PermissionError(13, "Permission denied")
+        return own(self, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(Unreadable, match=r"closed.gguf cannot be looked at: Permission denied"):
+        resolve(tmp_path / "closed.gguf")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from corral.domain.errors import BadGguf, FileMissing
+from corral.domain.errors import BadGguf, FileMissing, Unreadable
 from corral.store.gguf import reader
 from corral.store.gguf.demo import Damage, DemoSpec, Task, damaged
 from corral.store.gguf.ggml import GGML_TYPES
@@ -183,6 +185,16 @@ def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
         read_header(tmp_path / "pipe.gguf")
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_a_file_that_cannot_be_read_is_not_said_to_be_bad(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def fail(fd: int, count: int, at: int) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(Unreadable, match=f"ada.*.gguf cannot be read: {os.strerror(number)}"):
+        read_header(model(ADA))
+
+
 def _raw(*entries: bytes, tensors: tuple[bytes, ...] = ()) -> bytes:
     return b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(entries)) + b"".join(entries) + b"".join(tensors)
 
@@ -195,15 +207,14 @@ def _tensor(name: str, shape: tuple[int, ...], kind: int = 0, offset: int = 0) -
     return _text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
 
 
-_NESTED = struct.pack("<IQ", 9, 400)
 HOSTILE = {
     "nested arrays": (
         _raw(_text("a") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 2000),
         "arrays are nested too deep",
     ),
-    "arrays of arrays of arrays": (
-        _raw(_text("a") + struct.pack("<IIQ", 9, 9, 400) + (_NESTED + struct.pack("<IQ", 0, 0) * 400) * 400),
-        "claims 100400 arrays in arrays",
+    "arrays of arrays without measure": (
+        _raw(*[_text(key) + struct.pack("<IIQ", 9, 9, 60_000) + struct.pack("<IQ", 0, 0) * 60_000 for key in "ab"]),
+        "claims 120000 arrays in arrays",
     ),
     "a huge array": (_raw(_text("a") + struct.pack("<IIQ", 9, 10, 1 << 61)), "ends in the middle of its header"),
     "a huge array of strings": (_raw(_text("a") + struct.pack("<IIQ", 9, 8, 1 << 60)), "more than it can hold"),
@@ -266,6 +277,39 @@ def test_many_texts_without_measure_are_refused(tmp_path: Path, monkeypatch: pyt
     path.write_bytes(_raw(*[_text(f"k{n}") + struct.pack("<I", 8) + _text("x" * 1000) for n in range(9)]))
     with pytest.raises(BadGguf, match=r"its texts are longer than 4.9 KiB together"):
         read_header(path)
+
+
+def _numbers(key: str, count: int) -> bytes:
+    return _text(key) + struct.pack(f"<IIQ{count}H", 9, 2, count, *range(300, 300 + count))
+
+
+MANY_ARRAYS = {
+    "of numbers": lambda n: _numbers(f"k{n}", 512),
+    "of texts": lambda n: _text(f"k{n}") + struct.pack("<IIQ", 9, 8, 512) + _text("") * 512,
+    "of arrays": lambda n: _text(f"k{n}") + struct.pack("<IIQ", 9, 9, 512) + struct.pack("<IQ", 0, 0) * 512,
+}
+
+
+@pytest.mark.parametrize("kind", MANY_ARRAYS)
+def test_many_arrays_are_refused_before_they_fill_the_memory(tmp_path: Path, kind: str) -> None:
+    """Each is short, and a byte of the file would be twenty in memory: 105 MB of file were 2 GB."""
+    path = tmp_path / "arrays.gguf"
+    path.write_bytes(_raw(*[MANY_ARRAYS[kind](n) for n in range(129)]))
+    with pytest.raises(BadGguf, match=r"its arrays have more than the 65,536 values allowed"):
+        read_header(path)
+    path.write_bytes(_raw(*[MANY_ARRAYS[kind](n) for n in range(128)]))
+    assert len(read_header(path).metadata) == 128
+
+
+def test_the_largest_arrays_within_the_bound_are_small(tmp_path: Path) -> None:
+    path = tmp_path / "arrays.gguf"
+    path.write_bytes(_raw(*[_numbers(f"k{n}", 512) for n in range(128)]))
+    tracemalloc.start()
+    header = read_header(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert header.metadata["k127"] == tuple(range(300, 812))
+    assert peak < 8_000_000
 
 
 def test_the_most_tensors_take_a_few_seconds_at_most(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,3 +100,11 @@ def test_a_number_or_bad_gguf(
         total = found.by_device()
         assert all(0 <= size <= 1 << 60 for size in total.values()), total
         assert set(total) <= {"ram", *(device.name for device in devices)}
+
+
+def test_a_shape_has_the_numbers_that_somebody_asks_for() -> None:
+    metadata: dict[str, Value] = {"general.architecture": "a", "a.block_count": 2, f"a.{'k' * 60_000}": 1}
+    assert shape_of(Header(3, False, metadata, (), 0, 0, 32), []).numbers == {"block_count": 2}
+    metadata |= {f"a.k{number}": number for number in range(1_000)}
+    with pytest.raises(BadGguf, match="has 1001 numbers of its own"):
+        shape_of(Header(3, False, metadata, (), 0, 0, 32), [])

@@ -154,3 +154,17 @@ def test_what_was_never_wanted_is_kept_without_being_looked_at(tmp_path: Path, m
     for each in (ADA, BEN, THINKER):
         files.of(str(model(each)))
     assert reads == []
+
+
+def test_a_cache_never_grows_beyond_what_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"m{number}.gguf" for number in range(3)]
+    for each in paths:
+        shutil.copy(model(ADA), each)
+    kept(tmp_path / "headers", *paths)
+    monkeypatch.setattr(known, "_LARGEST_FILE", (tmp_path / "headers").stat().st_size - 1)
+    kept(tmp_path / "fewer", *paths)
+    reads = Reads()
+    again = KnownFiles(tmp_path / "fewer", read=reads)
+    for each in reversed(paths):
+        again.of(str(each))
+    assert reads == [str(paths[0])]  # the oldest was left out, and the others are known

@@ -41,6 +41,7 @@ STATUS: Final[dict[type[e.CorralError], int]] = {
     e.PlaceFailed: 503,
     e.StoreFailed: 500,
     e.FileMissing: 503,
+    e.Unreadable: 503,
     e.BadGguf: 503,
     e.NotThere: 404,
     e.FetchFailed: 503,

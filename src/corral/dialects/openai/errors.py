@@ -49,6 +49,7 @@ TABLE: Final[dict[type[e.CorralError], Shape]] = {
     e.PlaceFailed: Shape(503, "server_error"),
     e.StoreFailed: Shape(500, "server_error"),
     e.FileMissing: Shape(503, "server_error"),
+    e.Unreadable: Shape(503, "server_error"),
     e.BadGguf: Shape(503, "server_error"),
     e.NotThere: Shape(404, "not_found_error"),
     e.FetchFailed: Shape(503, "server_error"),

@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from corral.domain.errors import StoreFailed
+from corral.domain.errors import Unreadable
 from corral.store.fetch import origin
 from corral.store.fetch.disk import Beside, Folder
 from corral.store.fetch.origin import Origin
@@ -30,7 +30,7 @@ def is_there(path: Path) -> bool:
     """
     Whether a model file of a store is there; what Corral made a link of has to be unchanged.
 
-    Raises StoreFailed where it cannot be looked at: that is said of this file, and nobody else's.
+    Raises Unreadable where it cannot be looked at: that is said of this file, and nobody else's.
     """
     try:
         return _is_there(path)
@@ -38,9 +38,9 @@ def is_there(path: Path) -> bool:
         raise unseen(path, error) from error
 
 
-def unseen(path: Path, error: OSError) -> StoreFailed:
+def unseen(path: Path, error: OSError) -> Unreadable:
     """Whether it is there cannot be said."""
-    return StoreFailed(
+    return Unreadable(
         f"{path} cannot be looked at: {error.strerror or error}.",
         hint="Let the user that Corral runs as read it and its folders, or name another path.",
     )

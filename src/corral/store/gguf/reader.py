@@ -2,7 +2,8 @@
 Reads the header of a GGUF file: bounded in time and memory, whatever the bytes say.
 
 The file may come from anywhere, so nothing in it is believed before it is checked: every length against what is left
-of the file, every count against the bytes that so many entries would need, every tensor against the end of the file.
+of the file, every count against the bytes that so many entries would need, every tensor against the end of the file,
+and what is kept of all of it against what models need: a byte of the file may take twenty in memory.
 It is read, not mapped: a mapped file that another program cuts short kills the process with SIGBUS. It is read through
 a window that moves forward and grows, so that a vocabulary of 16 MB takes one of 1 MB, and a file on another machine
 is asked for little and few times (`Readable`). Of long arrays (a vocabulary has 150,000 strings) only the length is
@@ -18,7 +19,7 @@ import struct
 from pathlib import Path
 from typing import Final, Protocol
 
-from corral.domain.errors import BadGguf, FileMissing
+from corral.domain.errors import BadGguf, FileMissing, Unreadable
 from corral.domain.units import format_bytes
 from corral.store.gguf.ggml import GGML_TYPES, GgmlType
 from corral.store.gguf.header import Header, LongArray, TensorInfo, Value
@@ -32,6 +33,7 @@ MAX_TENSORS: Final = 100_000  # a second's work; the largest models of today hav
 MAX_DIMENSIONS: Final = 4
 MAX_NESTING: Final = 3  # arrays of arrays: allowed by the format, used by nobody
 MAX_KEPT: Final = 512  # longer arrays keep only their length
+MAX_ITEMS: Final = 65_536  # of all arrays that are kept; 512 layers with ten numbers each need 5,000
 MAX_NESTED: Final = 100_000  # arrays within arrays, in the whole file
 MAX_ELEMENTS: Final = 1 << 63
 FIRST_READ: Final = 64 * 1024
@@ -56,8 +58,9 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     """
     Read and check the header of one GGUF file (one part of a split model).
 
-    Raises FileMissing when there is no such file, and BadGguf with the reason and the offset for anything that is not
-    a whole GGUF file. Reads a few MB at most; call it off the serving loop.
+    Raises FileMissing when there is no such file, Unreadable when it does not let itself be read, and BadGguf with the
+    reason and the offset for anything that is not a whole GGUF file. Reads a few MB at most; call it off the serving
+    loop.
     """
     where = Path(path)
     try:
@@ -70,7 +73,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     except FileNotFoundError as error:
         raise FileMissing(f"There is no file {where}.") from error
     except OSError as error:
-        raise BadGguf(f"{where} cannot be read: {error.strerror or error}.") from error
+        raise Unreadable(f"{where} cannot be read: {error.strerror or error}.") from error
 
 
 def read_from(source: Readable, name: str, *, most_read: int = MOST_READ) -> Header:
@@ -109,6 +112,7 @@ class _Reader:
         self.order = "<"
         self.next_read, self.most_read = min(FIRST_READ, most_read), most_read
         self.nested = 0
+        self.items = 0
         self.texts_bytes = 0
 
     def header(self) -> Header:
@@ -168,8 +172,12 @@ class _Reader:
         if kind == _ARRAY:
             self.nested += count
             self.check_count(self.nested, MAX_NESTED, 12, "arrays in arrays", at=at)
-            nested = [self.array(depth + 1) for _ in range(count)]
-            return tuple(nested) if count <= MAX_KEPT else LongArray(count)
+            if count <= MAX_KEPT:
+                self.keep_items(count, at)
+                return tuple(self.array(depth + 1) for _ in range(count))
+            for _ in range(count):
+                self.array(depth + 1)
+            return LongArray(count)
         code = _SCALARS.get(kind)
         if code is None:
             raise self.bad(f"there is no value type {kind}", at=at)
@@ -178,6 +186,7 @@ class _Reader:
             self.check_end(self.at + n_bytes)
             self.at += n_bytes
             return LongArray(count)
+        self.keep_items(count, at)
         self.need(n_bytes)
         values = struct.unpack_from(f"{self.order}{count}{code}", self.data, self.at - self.base)
         self.at += n_bytes
@@ -187,6 +196,7 @@ class _Reader:
         """Walk over an array of strings. This loop is what reading a large vocabulary costs."""
         self.check_count(count, self.size, 8, "strings", at=at)
         if count <= MAX_KEPT:
+            self.keep_items(count, at)
             return tuple(self.string(MAX_STRING_BYTES) for _ in range(count))
         length = struct.Struct(self.order + "Q").unpack_from
         left = count
@@ -267,6 +277,11 @@ class _Reader:
     def check_count(self, count: int, limit: int, least_bytes: int, what: str, *, at: int) -> None:
         if count > limit or count * least_bytes > self.size:
             raise self.bad(f"it claims {count} {what}, more than it can hold", at=at)
+
+    def keep_items(self, count: int, at: int) -> None:
+        self.items += count
+        if self.items > MAX_ITEMS:
+            raise self.bad(f"its arrays have more than the {MAX_ITEMS:,} values allowed", at=at)
 
     def need(self, count: int) -> None:
         """Make sure that the next `count` bytes are in the window."""

@@ -17,6 +17,8 @@ from corral.store.gguf.weights import Weights
 
 MAX_LAYERS: Final = 4096  # llama.cpp itself takes 512
 MAX_NUMBER: Final = 1 << 32  # of anything that is counted or measured: GGUF writes them as u32
+MAX_KEYS: Final = 1_000  # of an architecture's own; the largest have sixty
+MAX_KEY: Final = 100  # letters; longer ones nobody asks for
 Number = int | bool | tuple[int, ...]
 
 
@@ -57,8 +59,10 @@ def shape_of(header: Header, tensors: Iterable[TensorInfo]) -> ModelShape:
     numbers = {
         key[len(prefix) :]: number
         for key, value in header.metadata.items()
-        if key.startswith(prefix) and (number := _number(key, value)) is not None
+        if key.startswith(prefix) and len(key) <= MAX_KEY and (number := _number(key, value)) is not None
     }
+    if len(numbers) > MAX_KEYS:
+        raise BadGguf(f"The model has {len(numbers)} numbers of its own; {MAX_KEYS} are the most that are kept.")
     layers = numbers.get("block_count", 0)
     if isinstance(layers, tuple) or layers > MAX_LAYERS:
         raise BadGguf(f"The model claims {layers} layers; {MAX_LAYERS} is the most that is believed.")

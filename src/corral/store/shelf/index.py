@@ -2,9 +2,12 @@
 What was read of the store's files: kept in the store, so that a list of ten thousand is a walk and one small file.
 
 It follows from the files alone, so it may be lost, damaged or old at any time: whatever has changed since by size or
-time is read anew. That is why it is one msgpack file that is replaced as a whole, and no database: readers take no
-lock, two writers have each written the whole truth of their own walk, a store on a network disk or one that cannot be
-written needs nothing else, and its sum tells when it is damaged. SQLite would add what nobody asks for here, queries
+time is read anew, and a file that could not be read is not in it: that says something of a mode or a disk, to one user
+at one time, and nothing of the file.
+
+That is why it is one msgpack file that is replaced as a whole, and no database: readers take no lock, two writers have
+each written the whole truth of their own walk, a store on a network disk or one that cannot be written needs nothing
+else, and its sum tells when it is damaged. SQLite would add what nobody asks for here, queries
 and small writes, and its locks are not to be relied on over NFS.
 """
 
@@ -18,7 +21,7 @@ from typing import Final
 import msgspec
 
 from corral.contracts.fetching import Role
-from corral.domain.errors import StoreFailed
+from corral.domain.errors import StoreFailed, Unreadable
 from corral.store.fetch.linked import is_there
 from corral.store.files import ModelFiles, resolve
 from corral.store.gguf.facts import says
@@ -73,29 +76,41 @@ class Index:
 
     def items_of(self, walked: Walked) -> list[Item]:
         """The same of a walk that was made already."""
-        known, entries, changed = _load(self.root / INDEX), {}, False
+        known = _load(self.root / INDEX)
+        entries: dict[str, Entry] = {}
+        passing: set[str] = set()  # what could not be read this time
+        changed = False
         seen = {each.path: each for each in walked.models}
         for key, paths in grouped(seen).items():
             stamps = tuple(_stamp(seen[path], walked) for path in paths)
             entry = known.get(key)
             if entry is None or entry.stamps != stamps:
-                entry, changed = self._entry(key, stamps, entry), True
+                entry, sure = self._entry(key, stamps, entry)
+                passing |= set() if sure else {key}
+                changed = changed or sure
             entries[key] = entry
-        if changed or len(entries) != len(known):
-            _write(self.root / INDEX, entries)
+        kept = {key: entry for key, entry in entries.items() if key not in passing}
+        if changed or len(kept) != len(known):
+            _write(self.root / INDEX, kept)
         return named(with_companions([self._item(key, entry) for key, entry in entries.items()]))
 
-    def _entry(self, key: str, stamps: tuple[Stamp, ...], before: Entry | None) -> Entry:
+    def _entry(self, key: str, stamps: tuple[Stamp, ...], before: Entry | None) -> tuple[Entry, bool]:
+        """What is known of it now, and whether that holds for as long as nothing changes."""
         fresh = before is None or [stamp[:3] for stamp in before.stamps] != [stamp[:3] for stamp in stamps]
-        if before is None or fresh or before.problem == CHANGED_LINK:
-            before = self._read_anew(stamps)  # else only the origins are new
         own = tuple(self._origin(stamp[0]) if stamp[3] else None for stamp in stamps)
-        changed = any(
-            said and said.linked and not is_there(self.root / stamp[0]) for said, stamp in zip(own, stamps, strict=True)
-        )
+        changed, sure = False, True
+        try:
+            if before is None or fresh or before.problem == CHANGED_LINK:
+                before = self._read_anew(stamps)  # else only the origins are new
+            changed = any(
+                said and said.linked and not is_there(self.root / stamp[0])
+                for said, stamp in zip(own, stamps, strict=True)
+            )
+        except Unreadable as error:
+            before, sure = Entry(stamps, problem=error.sentence()), False
         reference = reference_of(key, stamps[0][0], own[0])
         role = Role.ADAPTER if own[0] is not None and own[0].role == Role.ADAPTER else before.role
-        return msgspec.structs.replace(
+        entry = msgspec.structs.replace(
             before,
             stamps=stamps,
             role=role,
@@ -105,12 +120,15 @@ class Index:
             reference=reference,
             wanted=wanted_name(role, stamps[0][0].rpartition("/")[2], reference),
         )
+        return entry, sure
 
     def _read_anew(self, stamps: tuple[Stamp, ...]) -> Entry:
         try:
             if any(stamp[1] < 0 for stamp in stamps):
                 raise StoreFailed("It is a link to a file that is not there.")
             files = self._read(str(self.root / stamps[0][0]))
+        except Unreadable:
+            raise
         except StoreFailed as error:
             return Entry(stamps, problem=error.sentence())
         base = says(files.header, files.tensors, size_bytes=files.total_bytes).base
@@ -173,4 +191,4 @@ def _write(path: Path, entries: dict[str, Entry]) -> None:
 
 
 def _sealed(path: Path) -> Sealed:
-    return Sealed(path, "shelf 4", _LARGEST)
+    return Sealed(path, "shelf 5", _LARGEST)

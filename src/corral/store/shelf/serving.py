@@ -28,8 +28,8 @@ POLL_S: Final = 2.0
 COST_FACTOR: Final = 50.0  # a look that took long is not made often
 SETTLED_S: Final = 2.0  # a folder that changed so lately may change again without another time of change
 
-Stamp = tuple[int, int]
-"""Size and mtime in ns."""
+Stamp = tuple[int, int, int]
+"""Size, and mtime and ctime in ns: a mode that is changed may make a file readable."""
 
 
 def stored_models(spec: StoreSpec, models: Collection[ModelSpec]) -> list[StoredModel]:
@@ -148,9 +148,9 @@ class StoreWatch:
         try:
             status = (self._root / path).stat()
         except OSError:
-            return -1, -1
+            return -1, -1, -1
         fresh = 0 <= self._now() - status.st_mtime < SETTLED_S
-        return status.st_size, -2 if fresh else status.st_mtime_ns
+        return status.st_size, -2 if fresh else status.st_mtime_ns, status.st_ctime_ns
 
 
 def _watched(walked: Walked, found: Sequence[StoredModel], root: Path) -> list[str]:

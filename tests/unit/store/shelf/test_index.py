@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from corral.contracts.fetching import Role
+from corral.domain.errors import Unreadable
 from corral.domain.references import FileReference, suggested_name
 from corral.domain.storage import StoreSpec
 from corral.store.files import ModelFiles, resolve
@@ -164,6 +165,53 @@ def test_what_is_damaged_is_listed_with_the_reason(tmp_path: Path) -> None:
     found = listed(tmp_path)
     assert "GGUF" in found["bad"].problem
     assert "a link to a file that is not there" in found["gone"].problem
+
+
+class Closed:
+    """Reads files, where they let themselves be read: what modes do is not to be shown to root, who runs tests too."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = set(names)
+
+    def __call__(self, path: str) -> ModelFiles:
+        if os.path.basename(path) in self.names:
+            raise Unreadable(f"{path} cannot be read: Permission denied.")
+        return resolve(path)
+
+
+def test_a_file_that_cannot_be_read_is_one_as_soon_as_it_can(tmp_path: Path) -> None:
+    """To one user at one time: nothing of it is kept, and what was known of others is."""
+    put(tmp_path, "import/a.gguf")
+    put(tmp_path, "import/b.gguf")
+    kit.describe(tmp_path, "import/a.gguf", reference="hf.co/org/tiny")
+    closed = Closed("a.gguf")
+    found = {item.name: item for item in Index(tmp_path, read=closed).items()}
+    assert found["tiny"].problem.endswith("import/a.gguf cannot be read: Permission denied.")
+    assert (found["tiny"].reference, found["b"].problem) == ("hf.co/org/tiny", "")
+    reads = Counting()
+    found = {item.name: item for item in Index(tmp_path, read=reads).items()}
+    assert (found["tiny"].problem, found["tiny"].title) == ("", "Ada")
+    assert reads.read == ["a.gguf"]
+    Index(tmp_path, read=reads).items()
+    assert reads.read == ["a.gguf"]
+
+
+def test_a_file_that_cannot_be_read_is_no_reason_to_write_the_index(tmp_path: Path) -> None:
+    put(tmp_path, "import/a.gguf")
+    put(tmp_path, "import/b.gguf")
+    Index(tmp_path, read=Closed("a.gguf")).items()
+    written = (tmp_path / INDEX).stat().st_ino
+    Index(tmp_path, read=Closed("a.gguf")).items()
+    assert (tmp_path / INDEX).stat().st_ino == written
+
+
+def test_a_damaged_file_is_not_read_again(tmp_path: Path) -> None:
+    (tmp_path / "import").mkdir()
+    (tmp_path / "import/bad.gguf").write_bytes(b"<html>" * 100)
+    Index(tmp_path).items()
+    reads = Counting()
+    assert "GGUF" in Index(tmp_path, read=reads).items()[0].problem
+    assert reads.read == []
 
 
 def test_links_to_folders_are_not_entered(tmp_path: Path) -> None:

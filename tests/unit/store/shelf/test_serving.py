@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from corral.domain.errors import Conflict
+from corral.domain.errors import Conflict, Unreadable
 from corral.domain.fleet import ModelSpec, Source
 from corral.domain.storage import StoreSpec
+from corral.store.gguf.header import Header
+from corral.store.gguf.reader import read_header
 from corral.store.shelf import origin, removing, serving
 from corral.store.shelf.index import CHANGED_LINK, Index
 from corral.store.shelf.origin import Origin
@@ -50,6 +52,27 @@ def test_only_whole_models_are_served(tmp_path: Path) -> None:
     assert (found.name, found.path, found.projector) == ("ada", str(ada), "")
     assert found.aliases == ("hf/o/R/ada", "hf.co/o/R", "hf.co/o/R:ada.gguf") and found.pulled == "hf.co/o/R"
     assert stored_models(StoreSpec(str(tmp_path / "none")), ()) == []
+
+
+async def test_a_model_that_could_not_be_read_is_served_once_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mode is changed, or that of the folder that a link leads into: neither size nor time of change say so."""
+    path = kit.put(tmp_path / "import/ada.gguf", model(ADA))
+    closed, own = True, read_header
+
+    def read(each: Path) -> Header:
+        if closed:
+            raise Unreadable(f"{each} cannot be read: Permission denied.")
+        return own(each)
+
+    monkeypatch.setattr("corral.store.files.read_header", read)
+    told = Told(tmp_path)
+    assert await told.look() == 0
+    closed = False
+    path.chmod(0o640)
+    assert await told.look() == 1
+    assert [each.name for each in stored_models(StoreSpec(str(tmp_path)), ())] == ["ada"]
 
 
 PLACES = {
