@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from corral.cli import connect, private
-from corral.domain.errors import CorralError
+from corral.domain.errors import Conflict, CorralError
 
 if TYPE_CHECKING:
     from corral.config.settings import Settings
@@ -29,12 +29,16 @@ class Loaded:
     passing: frozenset[str] = frozenset()
 
     @classmethod
-    def now(cls, settings: Settings) -> Loaded:
-        """As every Corral of this user says that answers: of this state directory, or of a command."""
+    def now(cls, settings: Settings, *, otherwise: str) -> Loaded:
+        """
+        As every Corral of this user says: of this state directory, or of a command.
+
+        Raises Conflict where one is there and does not say it; `otherwise` is what to do then.
+        """
         files: dict[str, tuple[str, ...]] = {}
         passing = set()
         for corral in (connect.find(state_dir=settings.state_dir), *private.all_running()):
-            for row in _rows(corral):
+            for row in _rows(corral, otherwise):
                 name = str(row.get("model"))
                 if corral.ends_with_us:
                     passing.add(name)
@@ -58,11 +62,16 @@ class Loaded:
         return f"corral unload {name}, or say --force."
 
 
-def _rows(corral: connect.Corral) -> list[Mapping[str, Any]]:
+def _rows(corral: connect.Corral, otherwise: str) -> list[Mapping[str, Any]]:
     try:
         found = corral.ask("GET", "/api/corral/status", timeout_s=connect.CONNECT_S)
-    except CorralError:  # none runs
+    except connect.NotRunning:
         return []
+    except CorralError as error:
+        whose = "of a command" if corral.ends_with_us else "that runs here"
+        raise Conflict(
+            f"What the Corral {whose} has loaded cannot be known: {error.message}", hint=otherwise
+        ) from error
     rows = found.get("models") if isinstance(found, dict) else None
     return [row for row in rows or () if row.get("state") not in _GONE]
 

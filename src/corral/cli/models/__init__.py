@@ -14,15 +14,15 @@ program has here. What begins with / ./ ../ or ~ is a file.
 
 def build() -> typer.Typer:
     """The command group. Whoever wants one of its files alone does not get all of them."""
-    from corral.cli.models import fit, inspect, keeping, listing, preparing, pulling, searching, splitting
+    from corral.cli.models import fit, inspect, keeping, listing, preparing, pulling, searching, splitting, vouching
 
     app = typer.Typer(help=_HELP, no_args_is_help=True, rich_markup_mode=None)
     app.command("pull")(pulling.pull)
     app.command("list")(listing.list_)
     app.command("show")(listing.show)
     app.command("remove")(keeping.remove)
-    app.command("import")(keeping.import_)
-    app.command("verify")(keeping.verify)
+    app.command("import")(vouching.import_)
+    app.command("verify")(vouching.verify)
     app.command("gc")(keeping.gc)
     app.command("search")(searching.search)
     app.command("suggest")(searching.suggest)

@@ -61,7 +61,7 @@ def watched(name: str, work: Callable[[Told, Stop], T]) -> T:
     Ctrl-C and SIGTERM end it with what to do next, and what has come stays. A second one of them ends it at once. The
     exit code is 128 and the number of the signal: 130, 143.
     """
-    with _stoppable() as stop:
+    with stoppable() as stop:
         try:
             with shown(name) as told:
                 return work(told, lambda: stop() != 0)
@@ -78,7 +78,7 @@ def shown(name: str) -> contextlib.AbstractContextManager[Told]:
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[Callable[[], int]]:
+def stoppable() -> Iterator[Callable[[], int]]:
     """Gives the signal that has come, or 0."""
     came = 0
 

@@ -8,9 +8,10 @@ store's folder: a hidden file goes only where its name and place, or what is in 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from corral.store.shelf.removing import remove_empty
 from corral.store.shelf.walk import DEEPEST, INDEX_UNFINISHED, Seen, walk
 
 UNFINISHED_S: Final = 60.0  # what Corral writes beside a file is there for a moment only
+AHEAD_S: Final = 86400.0  # what is dated later than that was written while a clock was wrong
 _ENDINGS: Final = (".part.json", ".origin.json", ".part", ".lock")
 _DEPTHS: Final = {"hf": 3, "ollama": 5, "web": 2, "import": 1}  # folders, at least, above a file of ours
 _MODEL: Final = re.compile(r"(?i).+\.gguf|.{40,}-[0-9a-f]{16}")  # or what stands for a very long name
@@ -43,10 +45,16 @@ def find(root: Path, *, older_s: float, now: float) -> list[Litter]:
     files = {_origin_of(seen.path) for seen in (*walked.models, *walked.others)}
     parts = {seen.path: seen for seen in walked.ours if seen.path.endswith(".part")}
     for seen in walked.ours:
-        why = _why(seen, now - seen.mtime_ns / 1e9, files, parts, older_s, now)
+        why = _why(seen, _age_s(seen, now), files, parts, older_s, now)
         if why and _is_ours(root, seen):
             found.append(Litter(seen.path, seen.size_bytes, why))
     return found
+
+
+def _age_s(seen: Seen, now: float) -> float:
+    """How old it is; a date far in the future says nothing and would never pass."""
+    age = now - seen.mtime_ns / 1e9
+    return age if age >= -AHEAD_S else math.inf
 
 
 def _why(seen: Seen, age: float, files: set[str], parts: dict[str, Seen], older_s: float, now: float) -> str:
@@ -59,7 +67,7 @@ def _why(seen: Seen, age: float, files: set[str], parts: dict[str, Seen], older_
         return "left from writing"
     if seen.path.endswith(".part.json"):
         part = parts.get(seen.path.removesuffix(".json"))
-        gone = part is None or now - part.mtime_ns / 1e9 > older_s
+        gone = part is None or _age_s(part, now) > older_s
         return "the journal of such a fetch" if gone else ""
     if seen.path.endswith(".origin.json"):
         return "the origin of a file that is gone" if seen.path not in files else ""
@@ -98,8 +106,18 @@ def _origin_of(path: str) -> str:
     return f"{folder}{slash}{Beside.of(name).origin}"
 
 
-def sweep(root: Path, litter: list[Litter], disk: Disk | None = None) -> Iterator[Litter]:
-    """Remove it; yields what is gone. What somebody fetches meanwhile stays. Raises StoreFailed."""
+def _raised(error: StoreFailed) -> None:
+    raise error
+
+
+def sweep(
+    root: Path, litter: list[Litter], disk: Disk | None = None, *, failed: Callable[[StoreFailed], None] = _raised
+) -> Iterator[Litter]:
+    """
+    Remove it; yields what is gone. What somebody fetches meanwhile stays.
+
+    `failed` is told of each file that cannot be removed; without it that is raised.
+    """
     disk = disk or Disk()
     for each in litter:
         head, _, name = each.path.rpartition("/")
@@ -108,24 +126,37 @@ def sweep(root: Path, litter: list[Litter], disk: Disk | None = None) -> Iterato
             folder = disk.folder(root, folders, make=False)
         except StoreFailed:  # gone, or a link by now
             continue
+        gone = False
         with folder:
-            gone = _remove(folder, name)
+            try:
+                gone = _remove(folder, name)
+            except StoreFailed as error:
+                failed(error)
         if gone:
             remove_empty(root, folders, disk)
             yield each
 
 
 def _remove(folder: Folder, name: str) -> bool:
+    with disk_errors(f"{folder.path / name} cannot be removed"):
+        try:
+            return _removed(folder, name)
+        except StoreFailed as error:  # of the lock: it speaks of the file that is not there yet
+            if isinstance(error.__cause__, OSError):
+                raise error.__cause__ from None
+            raise
+
+
+def _removed(folder: Folder, name: str) -> bool:
+    """Raises OSError and StoreFailed."""
     stem = _stem(name)
     if not stem:  # the index's: it has no lock
-        with disk_errors(f"{folder.path / name} cannot be removed"):
-            folder.remove(name)
+        folder.remove(name)
         return True
     beside = Beside(stem, f".{stem}.part", f".{stem}.part.json", f".{stem}.lock", f".{stem}.origin.json")
     with lock(folder, beside) as mine:  # its lock goes with it
         if mine and not name.endswith(".lock"):
-            with disk_errors(f"{folder.path / name} cannot be removed"):
-                folder.remove(name)
+            folder.remove(name)
         return mine
 
 
@@ -142,10 +173,11 @@ def empty_folders(root: Path) -> list[str]:
     return found
 
 
-def remove_folders(root: Path, folders: list[str], disk: Disk | None = None) -> None:
-    """Remove them, as far as they are still empty."""
+def remove_folders(root: Path, folders: list[str], disk: Disk | None = None) -> list[str]:
+    """Remove them, as far as they are still empty; those that are gone."""
     disk = disk or Disk()
     for below in folders:
         with contextlib.suppress(StoreFailed):
             parents, name = place(below.replace(os.sep, "/"))
             remove_empty(root, (*parents, name), disk)
+    return [below for below in folders if not os.path.lexists(root / below)]

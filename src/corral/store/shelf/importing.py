@@ -22,7 +22,7 @@ from corral.contracts.fetching import Progress, Role, Told
 from corral.domain.errors import Conflict, FetchStopped, FileMissing, NoSpace, NotThere, StoreFailed
 from corral.domain.units import format_bytes
 from corral.store.fetch import origin
-from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, place
+from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, is_same, place
 from corral.store.fetch.lock import lock
 from corral.store.fetch.origin import VERSION, Origin
 from corral.store.files import ModelFiles, part_paths, resolve
@@ -177,23 +177,51 @@ def _one(
 def _brought(
     folder: Folder, beside: Beside, source: Path, how: How, told: Told, stop: Callable[[], bool], *, alone: bool
 ) -> tuple[str, str]:
-    """Bring it to its place and return what was done, and the hash. The source stays. Raises OSError."""
-    if how is not How.COPY:
-        digest = hashed(source, told, stop)[0]
-        try:
-            os.link(source, beside.name, dst_dir_fd=folder.fd)
-            return "linked", digest
-        except OSError as error:
-            if error.errno not in _NO_LINK:
-                raise
-            unlike_disks = error.errno == errno.EXDEV
-        if how is How.LINK:
-            os.symlink(source, beside.name, dir_fd=folder.fd)
-            return "symlinked", digest
-        if alone and not unlike_disks:  # a disk without hard links: one file can be moved at once, and needs no room
-            os.rename(source, beside.name, dst_dir_fd=folder.fd)
-            return "moved", digest
-    return "copied", _copied(folder, beside, source, told, stop)
+    """
+    Bring it to its place and return what was done, and the hash. The source stays, but for a move at once.
+
+    Raises OSError, and Conflict where somebody writes to it meanwhile: the hash would be of other bytes.
+    """
+    if how is How.COPY:
+        return "copied", _copied(folder, beside, source, told, stop)
+    looked_at = os.stat(source)
+    digest = hashed(source, told, stop)[0]
+    _check_same(looked_at, os.stat(source), source)
+    done = _named(folder, beside.name, source, how, alone=alone)
+    if not done:
+        return "copied", _copied(folder, beside, source, told, stop)
+    try:
+        _check_same(looked_at, os.stat(beside.name, dir_fd=folder.fd), source)
+    except Conflict:
+        if done != "moved":
+            folder.remove(beside.name)
+        elif not os.path.lexists(source):  # else it stays in the store: somebody has put another in its place
+            os.rename(beside.name, source, src_dir_fd=folder.fd)
+        raise
+    return done, digest
+
+
+def _named(folder: Folder, name: str, source: Path, how: How, *, alone: bool) -> str:
+    """Give the file itself its name in the store; what was done, "" where it must be copied. Raises OSError."""
+    try:
+        os.link(source, name, dst_dir_fd=folder.fd)
+        return "linked"
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        unlike_disks = error.errno == errno.EXDEV
+    if how is How.LINK:
+        os.symlink(source, name, dir_fd=folder.fd)
+        return "symlinked"
+    if alone and not unlike_disks:  # a disk without hard links: one file can be moved at once, and needs no room
+        os.rename(source, name, dst_dir_fd=folder.fd)
+        return "moved"
+    return ""
+
+
+def _check_same(looked_at: os.stat_result, now: os.stat_result, source: Path) -> None:
+    if not is_same(looked_at, now):
+        raise Conflict(f"{source} is being written.", hint="Wait until that is done, then import it.")
 
 
 def _copied(folder: Folder, beside: Beside, source: Path, told: Told, stop: Callable[[], bool]) -> str:
@@ -206,6 +234,7 @@ def _copied(folder: Folder, beside: Beside, source: Path, told: Told, stop: Call
         )
     try:
         with open(source, "rb", buffering=0) as reader:
+            looked_at = os.fstat(reader.fileno())
             part = folder.open(beside.part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, "part.open")
             with open(part, "wb", buffering=0) as writer:
                 buffer = memoryview(bytearray(_PIECE))
@@ -219,8 +248,9 @@ def _copied(folder: Folder, beside: Beside, source: Path, told: Told, stop: Call
                     done += count
                     told(Progress(done, size, file=beside.name, doing="copying"))
                 os.fsync(writer.fileno())
+            _check_same(looked_at, os.fstat(reader.fileno()), source)
         folder.rename(beside.part, beside.name, "part.rename")
-    except (OSError, StoreFailed):
+    except BaseException:  # Ctrl-C as well: nobody goes on with it
         folder.remove(beside.part)
         raise
     return digest.hexdigest()

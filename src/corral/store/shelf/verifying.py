@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """One file. `why` is a sentence where it is wrong."""
+    """One file. `why` is a sentence where it is wrong, or new and not remembered."""
 
     item: Item
     path: Path
@@ -56,14 +58,16 @@ def verify(
         elif item.problem:
             yield Verified(item, path, Verdict.WRONG, found, item.problem)
         else:
-            _remember(root, item, path, Origin(VERSION, item.reference, "", size, found, fetched_at=now or time.time()))
-            yield Verified(item, path, Verdict.NEW, found)
+            said = Origin(VERSION, item.reference, "", size, found, fetched_at=now or time.time())
+            yield Verified(item, path, Verdict.NEW, found, _remember(root, item, path, said))
 
 
 def hashed(path: Path, told: Told, stop: Callable[[], bool] = lambda: False) -> tuple[str, int]:
-    """SHA-256 and size of a file. Raises OSError, FetchStopped."""
+    """SHA-256 and size of a file; a device or a pipe, which may never end, is none. Raises OSError, FetchStopped."""
     done = 0
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.stat(path).st_mode):  # to open some devices does something already
+        raise OSError(errno.EINVAL, "it is no regular file")
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         size = os.fstat(fd).st_size
 
@@ -86,10 +90,12 @@ def _why(known: Origin, size: int) -> str:
     return "Its content has changed: the SHA-256 is another."
 
 
-def _remember(root: Path, item: Item, path: Path, said: Origin) -> None:
+def _remember(root: Path, item: Item, path: Path, said: Origin) -> str:
+    """A sentence where it is not: a store that is read-only can be verified all the same."""
     if item.place != STORE:
-        return
+        return f"Its hash is not remembered: {item.place} keeps it."
     try:
         origin.write(root, path.relative_to(root).as_posix(), said)
-    except StoreFailed:  # a store that is read-only can be verified all the same
-        pass
+    except StoreFailed as error:
+        return f"Its hash is not remembered. {error.message}"
+    return ""
