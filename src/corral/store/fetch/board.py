@@ -35,6 +35,7 @@ class Board:
         self.halted = False
         self._there, self._settled = there, settled
         self._connections, self._workers = connections, 0
+        self._retired: list[Exception] = []
         self._flying: list[Segment] = []
         self._hash_wants = HASHED_AT_ONCE
         self._reverted = False
@@ -70,11 +71,17 @@ class Board:
         with self._changed:
             self._workers += 1
 
-    def retire(self) -> bool:
-        """A worker gives up. True when others go on."""
+    def served(self) -> None:
+        """An answer was good: what workers have retired for does not stand in everybody's way."""
+        with self._changed:
+            self._retired.clear()
+
+    def retire(self, why: Exception) -> list[Exception]:
+        """A worker gives up. Empty when others go on; else why they all did, since the last good answer."""
         with self._changed:
             self._workers -= 1
-            return self._workers > 0
+            self._retired.append(why)
+            return [] if self._workers else list(self._retired)
 
     def take(self) -> Segment | None:
         """

@@ -11,6 +11,10 @@ What an answer to a question for a part costs, where some of the file is here al
     a page, or something of another length  nothing: asked again, and refused in the end
     a part or all of another version        what has come: from the beginning
     the same under another tag              nothing, where a hash is known: it judges all of it in the end
+    a part under no tag, and no hash known  nothing: asked again, and the second time in a row taken as one stream
+
+Where no hash is known and the tags of a server change time and again, they say nothing: it comes as one stream then,
+by one answer, so that nothing can be mixed.
 """
 
 from __future__ import annotations
@@ -32,6 +36,10 @@ class Changed(Exception):
     """The server has another file now: from the beginning."""
 
 
+class Retagged(Changed):
+    """It has another ETag, and that is all that tells it."""
+
+
 class Broken(Exception):
     """
     An answer broke off, or is of something else: what has come is kept, and the rest is asked for again.
@@ -45,7 +53,11 @@ class Broken(Exception):
 
 
 class Unparted(Broken):
-    """The server gives all of the file where a part of it was asked for."""
+    """The server gives all of the file where a part of it was asked for: it may come as one stream."""
+
+
+class Untagged(Unparted):
+    """A part of a file that only an ETag tells from others came without one: it might be of another."""
 
 
 class Worthless(WrongContent):
@@ -80,11 +92,12 @@ class Said(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """`wholes`: how often in a row all of it came, not a part."""
+    """`wholes`: how often in a row all of it came, not a part. `tagless`: ETags mean nothing, so there is none."""
 
     file: RemoteFile
     identity: Identity
     wholes: int = 0
+    tagless: bool = False
 
     @staticmethod
     def of(file: RemoteFile) -> Promise:
@@ -116,6 +129,11 @@ class Promise:
         """What to ask with, so that no part of another file comes."""
         return {"If-Range": self.identity.etag} if self.identity.etag and self.by_tag else {}
 
+    def as_one(self) -> Promise:
+        """For a file whose parts nothing can tell from those of another: one answer brings all of it."""
+        known = self.identity
+        return replace(self, identity=Identity(known.url, known.size, known.sha256), tagless=True)
+
     def resumed(self, found: Identity) -> Promise | None:
         """With what an earlier fetch knew, where that was of this very file; the server is asked, by If-Range."""
         mine = self.identity
@@ -130,40 +148,41 @@ class Promise:
 
         Raises Changed, Broken, Worthless, and WrongContent for a page that stands in the file's place.
         """
-        self._check_page(answer)
+        self._check_page(answer, begun=begun)
         self._check_size(answer, begun=begun)
         if answer.status == 200 and begun:
             self._check_tag(answer)
         known = self.identity
         size = answer.whole_bytes if known.size is None else known.size
-        told = Identity(known.url, size, known.sha256, known.etag or answer.etag)
+        etag = "" if self.tagless else known.etag or answer.etag
+        told = Identity(known.url, size, known.sha256, etag)
         return replace(self, identity=told, wholes=self.wholes + 1 if answer.status == 200 else 0)
 
     def check_part(self, answer: Said, at: int) -> None:
         """See that this is the part of the same file that begins there. Raises Changed, Broken."""
-        try:
-            self._check_page(answer)
-        except WrongContent as page:  # of one server of several, or of something in between
-            raise Broken(page) from None
+        self._check_page(answer, begun=True)
         self._check_size(answer, begun=True)
         if answer.status != 206:
             self._check_tag(answer)
             raise Unparted(FetchFailed(f"{answer.target.shown} gives all of the file instead of a part of it."))
         if answer.first_byte != at:
             raise odd(answer, "sent another part than was asked for")
-        if self.by_tag and answer.etag != self.identity.etag:
-            raise Changed("its ETag is another one")
+        self._check_tag(answer)
+        if self.by_tag and not answer.etag:
+            raise Untagged(FetchFailed(f"{answer.target.shown} does not say of which version a part is (no ETag)."))
 
     def other_tag(self, answer: Said) -> bool:
         """Whether it says that it is of another version; saying nothing is no such word."""
         return "" not in (answer.etag, self.identity.etag) and answer.etag != self.identity.etag
 
-    def _check_page(self, answer: Said) -> None:
-        if answer.is_page and not self.file.path.endswith((".html", ".htm")):
-            raise WrongContent(
-                f"{answer.target.shown} is a page for people, not a file.",
-                hint="Name the address of the file itself; if the page asks for a login, give a token.",
-            )
+    def _check_page(self, answer: Said, *, begun: bool) -> None:
+        if not answer.is_page or self.file.path.endswith((".html", ".htm")):
+            return
+        page = WrongContent(
+            f"{answer.target.shown} is a page for people, not a file.",
+            hint="Name the address of the file itself; if the page asks for a login, give a token.",
+        )
+        raise Broken(page) if begun else page  # of one server of several, or of something in between
 
     def _check_size(self, answer: Said, *, begun: bool) -> None:
         size = answer.whole_bytes
@@ -177,7 +196,7 @@ class Promise:
 
     def _check_tag(self, answer: Said) -> None:
         if self.by_tag and self.other_tag(answer):
-            raise Changed("its ETag is another one")
+            raise Retagged("its ETag is another one")
 
     def check_stream(self, answer: Said) -> None:
         """See that its end will be noticed, by somebody. Raises Worthless."""

@@ -6,9 +6,9 @@ import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeGuard
+from typing import Final
 
-from corral.domain.errors import FetchFailed
+from corral.domain.errors import FetchFailed, FetchRefused
 from corral.store.fetch.answer import Answer
 from corral.store.fetch.board import Board, Segment
 from corral.store.fetch.denial import TooBusy, Unranged
@@ -92,28 +92,40 @@ class Receiving:
         return whole
 
     def segments(self, segment: Segment | None, answer: Answer | None, line: Line | None) -> None:
-        """One connection: segment after segment, until none is left or it fails too often while others do not."""
-        failures = wholes = 0
+        """
+        One connection: segment after segment, until none is left or it is refused one, or fails too often.
+
+        What one node of many refuses another may give: the others go on then, and the last one's end is the end.
+        Raises Unparted, and FetchFailed at once where Corral does not go, or what came cannot be of the file.
+        """
+        failures = unparted = 0
         buffer = memoryview(bytearray(BUFFER))
         with self.web.line() if line is None else contextlib.nullcontext(line) as mine:
             while segment is not None or (segment := self.board.take()) is not None:
                 began = segment.at
                 try:
                     self._segment(segment, answer, mine, buffer)
-                    failures = wholes = 0
-                except (Broken, Interrupted, TooBusy) as error:
+                    failures = unparted = 0
+                except (FetchRefused, Worthless):
+                    raise
+                except (Broken, FetchFailed) as error:
                     logger.info("%s", error)
                     failures = 1 if segment.at - began >= WORTH_A_TRY else failures + 1
-                    wholes = wholes + 1 if isinstance(error, Unparted) else 0
-                    if wholes == SHOWN or failures > self.web.rules.retries or not isinstance(error, Broken):
-                        self.board.give_back(segment)
-                        if self.board.retire():
-                            return
-                        raise (error.error if _is_final(error) else error) from None
+                    unparted = unparted + 1 if isinstance(error, Unparted) else 0
+                    if unparted == SHOWN or failures > self.web.rules.retries or not isinstance(error, Broken):
+                        self._retire(segment, error)
+                        return
                 self.board.give_back(segment)
                 segment = answer = None
                 if failures:
                     self.web.patience.nap(self.web.patience.pause_s(failures), self._stopped)
+
+    def _retire(self, segment: Segment, why: Broken | FetchFailed) -> None:
+        """Raises what ended the last one, or the others before it."""
+        self.board.give_back(segment)
+        reasons = self.board.retire(why)
+        if reasons:
+            raise _decisive(reasons) from None
 
     def stream(self, answer: Answer, segment: Segment) -> None:
         """
@@ -165,6 +177,7 @@ class Receiving:
             self.promise.check_part(answer, segment.at)
             if self.promise.other_tag(answer):
                 self.mixed = True
+            self.board.served()
             assert segment.end is not None
             while segment.at < segment.end:
                 try:
@@ -220,6 +233,10 @@ class Receiving:
         return self.promise.file.url
 
 
-def _is_final(error: Exception) -> TypeGuard[Broken]:
-    """One that does without parts may still go well."""
-    return isinstance(error, Broken) and not isinstance(error, Unparted)
+def _decisive(reasons: list[Exception]) -> Exception:
+    """What may go well without parts; else what was refused, for that a bad day must not hide; else the first."""
+    for each in reasons:
+        if isinstance(each, Unparted):
+            return each
+    errors = [each.error if isinstance(each, Broken) else each for each in reasons]
+    return next((each for each in errors if not isinstance(each, (Interrupted, TooBusy))), errors[0])

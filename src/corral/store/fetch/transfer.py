@@ -18,7 +18,7 @@ from corral.store.fetch.board import Board
 from corral.store.fetch.disk import Beside, Disk, Folder
 from corral.store.fetch.part import Part, opened
 from corral.store.fetch.patience import Stop, never
-from corral.store.fetch.promise import Broken, Changed, Promise, Worthless
+from corral.store.fetch.promise import SHOWN, Broken, Changed, Promise, Retagged, Untagged, Worthless
 from corral.store.fetch.receiving import WORTH_A_TRY, Receiving
 from corral.store.fetch.rules import shown
 from corral.store.fetch.spans import Spans
@@ -54,6 +54,7 @@ class Transfer:
     _promise: Promise = field(init=False)
     _board: Board = field(init=False)  # what of it is there
     _restarts: int = 0
+    _retagged: int = 0
     _mixed: bool = False  # whether what has come since the beginning may be of several files
 
     def __post_init__(self) -> None:
@@ -129,7 +130,9 @@ class Transfer:
                     raise self._never_whole(self._restarts, str(error)) from None
                 logger.info("%s: %s; from the beginning", self.file.path, error)
                 part.clear()
-                self._begin(Promise.of(self.file))
+                self._retagged += isinstance(error, Retagged)
+                fresh = Promise.of(self.file)
+                self._begin(fresh.as_one() if self._retagged >= SHOWN else fresh)
                 pause_s = self.web.patience.pause_s(self._restarts)
             except Broken as error:
                 fruitless = 1 if self._board.done_bytes - before >= WORTH_A_TRY else fruitless + 1
@@ -137,7 +140,8 @@ class Transfer:
                     raise self._given_up(error.error, fruitless) from None
                 logger.info("%s: %s It goes on.", self.file.path, error)
                 written, settled = self._board.spans()
-                self._begin(receiving.promise, Spans(written), Spans(settled))
+                known = receiving.promise
+                self._begin(known.as_one() if isinstance(error, Untagged) else known, Spans(written), Spans(settled))
                 pause_s = self.web.patience.pause_s(fruitless)
             finally:
                 self._mixed |= receiving.mixed

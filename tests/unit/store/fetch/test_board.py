@@ -64,8 +64,12 @@ def test_the_last_worker_that_gives_up_is_not_one_of_many() -> None:
     on = board(GB)
     on.join()
     on.join()
-    assert on.retire() is True
-    assert on.retire() is False
+    on.join()
+    passed, refused, busy = OSError("1"), OSError("2"), OSError("3")
+    assert on.retire(passed) == []
+    on.served()  # so it was not for everybody
+    assert on.retire(refused) == []
+    assert on.retire(busy) == [refused, busy]
 
 
 def test_the_size_may_be_learned_later() -> None:

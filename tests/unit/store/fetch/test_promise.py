@@ -10,7 +10,7 @@ import pytest
 from corral.contracts.fetching import RemoteFile
 from corral.domain.errors import WrongContent
 from corral.store.fetch.journal import Identity
-from corral.store.fetch.promise import Broken, Changed, Promise, Unparted, Worthless
+from corral.store.fetch.promise import Broken, Changed, Promise, Unparted, Untagged, Worthless
 from corral.store.fetch.rules import target_of
 
 URL = "https://a.example/m.gguf?secret=1"
@@ -103,8 +103,10 @@ def test_a_stream_that_begins_otherwise() -> None:
 
 def test_a_page_to_log_in_is_no_reason_to_throw_away_what_has_come() -> None:
     with pytest.raises(WrongContent, match="a page for people") as caught:
-        HASHED.opened(Heard(is_page=True), begun=True)
+        HASHED.opened(Heard(is_page=True), begun=False)
     assert not isinstance(caught.value, Worthless)
+    with pytest.raises(Broken, match="a page for people"):
+        HASHED.opened(Heard(is_page=True), begun=True)
     with pytest.raises(Broken, match="a page for people"):
         HASHED.check_part(Heard(200, is_page=True, whole_bytes=9), 10)
     page = Promise.of(RemoteFile(URL, "web/a/readme.html"))
@@ -122,6 +124,21 @@ def test_a_part_of_another_file_is_a_new_beginning(heard: Heard) -> None:
     known = BARE.opened(Heard(), begun=False)
     with pytest.raises(Changed, match="ETag"):
         known.check_part(heard, 10)
+
+
+def test_a_part_without_a_tag_may_be_of_another_file_where_only_tags_tell() -> None:
+    silent = Heard(etag="", first_byte=10)
+    with pytest.raises(Untagged, match="which version"):
+        BARE.opened(Heard(), begun=False).check_part(silent, 10)
+    HASHED.opened(Heard(), begun=False).check_part(silent, 10)
+
+
+def test_a_file_whose_tags_say_nothing_comes_as_one() -> None:
+    one = BARE.opened(Heard(), begun=False).as_one()
+    assert one.identity == Identity("https://a.example/m.gguf", 100) and not one.headers
+    for tag in ('"u"', '"v"', ""):
+        one = one.opened(Heard(etag=tag), begun=True)
+        assert not one.in_parts and not one.identity.told, "what stands in its journal is nothing to go on with"
 
 
 def test_a_part_of_a_file_of_another_size() -> None:
