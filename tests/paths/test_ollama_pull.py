@@ -21,7 +21,9 @@ from corral.config.files import read_file
 from corral.config.load import load_document
 from corral.config.settings import Settings
 from corral.fakes.engine import FakeProgramEngine
+from corral.store.pulls import AT_ONCE
 from corral.store.shelf.serving import stored_models
+from tests.file_server import FileServer, Reply
 from tests.hub_server import HubServer, sha256
 from tests.models import ADA, BEN, model
 from tests.unit.store.shelf import kit
@@ -81,10 +83,10 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def served(
-    home: Path, hub: HubServer, more: str = "", *, store: str = "serve: true", endpoint: str = ""
+    home: Path, hub: HubServer, more: str = "", *, store: str = "serve: true", endpoint: str = "", also: str = ""
 ) -> AsyncIterator[Served]:
     """A Corral over a store of its own."""
-    origins = json.dumps([*hub.trusted, *([endpoint] if endpoint else [])])
+    origins = json.dumps([*hub.trusted, *(each for each in (endpoint, also) if each)])
     (home / "corral.yaml").write_text(
         f"store: {{path: store, endpoint: '{endpoint or hub.endpoint}', trusted: {origins}, {store}}}\n{more}"
     )
@@ -257,6 +259,21 @@ async def test_who_comes_while_it_is_being_ended_gets_all_of_it(home: Path, hub:
             task.cancel()
         hub.pause_s = 0.01
         assert (await corral.pull(name(hub)))[-1] == {"status": "success"}
+
+
+async def test_registries_that_hang_keep_no_pull_from_another_waiting(home: Path, hub: HubServer) -> None:
+    with FileServer(lambda ask: Reply(200, {}, bytes(200), cut=100, hang=True)) as deaf:
+        async with served(home, hub, also=deaf.origin) as corral:
+            address = deaf.origin.partition("//")[2]
+            hanging = [asyncio.ensure_future(corral.pull(f"{address}/x/m{n}")) for n in range(AT_ONCE)]
+            await until(lambda: len(deaf.asked) >= AT_ONCE)
+            async with asyncio.timeout(15):
+                assert (await corral.pull(name(hub)))[-1] == {"status": "success"}
+            assert not any(each.done() for each in hanging)
+            for each in hanging:
+                each.cancel()
+            await asyncio.gather(*hanging, return_exceptions=True)
+            await until(lambda: threads_done(corral))
 
 
 async def test_corral_that_ends_tells_who_follows(home: Path, hub: HubServer) -> None:

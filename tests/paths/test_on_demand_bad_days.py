@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from corral.config.settings import Settings
+from corral.scheduler.fetching import AT_ONCE
 from tests.corrals import Running, corral, fleet
+from tests.file_server import FileServer, Reply
 from tests.hub_server import HubServer, sha256
 from tests.models import ADA, model
 from tests.paths.shell_kit import WAIT_S, Shell, shell
@@ -102,6 +104,22 @@ async def test_a_disk_that_gets_full_meanwhile_is_told_and_the_rest_comes_later(
         ranges = [each.headers.get("range", "") for each in hub.asked if each.where == "storage"]
         assert ranges and not any(each.startswith("bytes=0-") for each in ranges), "what fitted is not fetched again"
         assert (tmp_path / FOLDER / "tiny-Q4_K_M.gguf").read_bytes() == LARGE
+
+
+async def test_servers_that_hang_keep_no_model_of_another_server_waiting(hub: HubServer, tmp_path: Path) -> None:
+    with FileServer(lambda ask: Reply(200, {}, DATA, cut=1000, hang=True)) as deaf:
+        spec = dataclasses.replace(store(hub, tmp_path), trusted=frozenset({*hub.trusted, deaf.origin}))
+        models = {f"h{number}": wanting(f"{deaf.origin}/m{number}.gguf") for number in range(AT_ONCE)}
+        async with corral({**models, "good": wanting()}, store=spec) as running:
+            waiting = [asyncio.ensure_future(running.chat(name)) for name in models]
+            async with asyncio.timeout(20):
+                while len({ask.path for ask in deaf.asked}) < AT_ONCE:
+                    await asyncio.sleep(0.01)
+                assert await running.text("good")
+            assert not any(each.done() for each in waiting)
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_the_back_off_of_a_failed_fetch_bothers_no_hub(hub: HubServer, tmp_path: Path) -> None:

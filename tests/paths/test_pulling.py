@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.file_server import FileServer, Reply
 from tests.hub_server import HubServer, sha256
 from tests.models import ADA, BEN, model
 from tests.paths.shell_kit import WAIT_S, Shell, shell
@@ -21,6 +22,7 @@ from tests.paths.shell_kit import WAIT_S, Shell, shell
 __all__ = ["shell"]  # a fixture
 
 REPO = "hf.co/org/ada-GGUF"
+pytestmark = pytest.mark.timeout(120)  # a command starts a process of its own, slowly where a machine is busy
 
 
 @pytest.fixture
@@ -227,6 +229,26 @@ def test_ctrl_c_keeps_what_came_and_says_how_to_go_on(home: Shell, server: HubSe
     assert (store(home) / "hf/org/slow/slow.gguf").read_bytes() == data
     begins = [each.headers.get("range", "") for each in server.asked if each.where == "storage"]
     assert begins and not any(each.startswith("bytes=0-") for each in begins), "it went on"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("words", [("pull", REPO), ("fetch", "--repo", "org/ada-GGUF", "--link", "model.gguf")])
+def test_a_signal_while_it_is_looked_what_there_is(home: Shell, words: tuple[str, ...], number: signal.Signals) -> None:
+    with FileServer(lambda ask: Reply(429, {"Retry-After": "60"})) as busy:
+        home.env["HF_ENDPOINT"] = busy.origin
+        argv = home.argv("models", *words)
+        child = subprocess.Popen(argv, env=home.env, cwd=home.home, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + WAIT_S
+        while not busy.asked:
+            assert time.monotonic() < deadline and child.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.2)
+        child.send_signal(number)
+        _, said = child.communicate(timeout=5)
+    assert (child.returncode, said) == (
+        128 + number,
+        "corral: Stopped. What has come so far is kept: the same command goes on with it.\n",
+    )
 
 
 def test_a_bar_on_a_terminal(home: Shell, server: HubServer) -> None:

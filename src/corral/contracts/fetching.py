@@ -109,7 +109,10 @@ class Fetched:
 
 
 Told = Callable[[Progress], None]
-"""Called a few times a second, from any thread."""
+"""
+Called a few times a second, from any thread. Before each file it hears that it is `queued`, while nothing is locked:
+who has other fetches to think of returns when it may go on.
+"""
 
 
 class Fetches(Protocol):

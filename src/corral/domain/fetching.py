@@ -11,7 +11,12 @@ from corral.domain.units import format_bytes, format_duration, to_millisecond
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a fetch is. `per_s` bytes a second over the last few seconds; `done_bytes` counts what was there."""
+    """
+    How far a fetch is. `per_s` bytes a second over the last few seconds; `done_bytes` counts what was there.
+
+    `doing`: looking what there is; queued, for its turn among others; fetching; stalled, while the server sends nothing
+    or wants to be left alone; waiting for another process that fetches the same; verifying.
+    """
 
     done_bytes: int
     total_bytes: int | None
@@ -19,10 +24,24 @@ class Progress:
     files_done: int = 0
     files: int = 1
     file: str = ""  # its name, of the one that is coming
-    doing: str = "fetching"  # looking (what there is), waiting (for another process), fetching, verifying
+    doing: str = "fetching"  # looking, queued, fetching, stalled, waiting or verifying
     path: str = ""  # of that file, below the store's folder
     file_done_bytes: int = 0
     file_bytes: int | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is somebody else's turn to do something."""
+        return self.doing in ("stalled", "waiting")
+
+    @property
+    def held_up(self) -> str:
+        """Why nothing comes, for people; "" while something does."""
+        return {
+            "queued": "others come first",
+            "stalled": "nothing comes for now",
+            "waiting": "another process fetches it",
+        }.get(self.doing, "")
 
     @property
     def share(self) -> float | None:
@@ -47,6 +66,8 @@ class Progress:
             parts.append(f"{format_bytes(round(self.per_s))}/s")
         if self.left_s is not None:
             parts.append(f"about {format_duration(max(1, round(self.left_s)))} more")
+        if parts and self.held_up:
+            parts.append(self.held_up)
         return ", ".join(parts)
 
     def row(self) -> dict[str, object]:

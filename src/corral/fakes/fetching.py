@@ -79,6 +79,8 @@ class FakeFetches:
             raise StoreFailed(f"{plan.reference} has no files.", hint="Name one file of it.")
         course = _Course(plan, told)
         for file in (*plan.files[1:], plan.files[0]):
+            left = self._part(file)
+            course.tell(file, left.stat().st_size if left.exists() else 0, "queued")
             with self._lock:
                 lock = self._locks.setdefault(file.path, threading.Lock())
             while not lock.acquire(timeout=0.02):
@@ -98,7 +100,7 @@ class FakeFetches:
         if place.exists():
             return
         data = self._data(file)
-        part = place.with_name(f".{place.name}.part")
+        part = self._part(file)
         part.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
         while (done := part.stat().st_size) < len(data):
@@ -113,6 +115,10 @@ class FakeFetches:
             self.fetched_bytes += len(piece)
             course.tell(file, done + len(piece), "fetching")
         part.rename(place)
+
+    def _part(self, file: RemoteFile) -> Path:
+        place = self.root / file.path
+        return place.with_name(f".{place.name}.part")
 
     def _data(self, file: RemoteFile) -> bytes:
         """By its hash: the plan may have been changed as to where it goes."""

@@ -24,11 +24,15 @@ from corral.domain.fleet import ModelSpec, Source
 from corral.domain.references import WebReference, parse
 from corral.kit.daemons import in_daemon
 from corral.kit.tasks import Tasks
+from corral.kit.turns import Turn, Turns
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE: Final = 4
-"""Models whose files come at the same time. Each file has connections of its own."""
+"""Models whose files come at the same time. Each file has connections of its own. Who only waits does not count."""
+
+MOST: Final = 32
+"""Threads. With so many who all look or wait, the next one waits too."""
 
 TOLD_S: Final = 0.25
 """The machine hears of progress this often."""
@@ -72,7 +76,8 @@ class Fetching:
         self._came = came
         self._clock = clock
         self._tasks = Tasks("fetching")
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._most = asyncio.Semaphore(MOST)
+        self._turns = Turns(AT_ONCE)
         self._threads: set[asyncio.Future[Source]] = set()
         self._running: dict[str, Running] = {}
         self._refused: dict[str, str] = {}  # by Model: what was said last of one that nobody was asked for
@@ -105,11 +110,12 @@ class Fetching:
     # --- inside ---------------------------------------------------------------------------------------------------
 
     async def _fetch(self, running: Running) -> None:
-        async with self._places:
+        async with self._most:
             if running.stop.is_set():  # before it began
                 return
+            turn = self._turns.turn()
             try:
-                source = await self._brought(running)
+                source = await self._brought(running, turn)
             except FetchStopped as error:
                 if not running.stop.is_set():
                     self._failed(running, error)
@@ -117,20 +123,24 @@ class Fetching:
             except CorralError as error:
                 self._failed(running, error)
                 return
+            finally:
+                turn.end()
         if running.stop.is_set():
             return
         await self._came(running.model, source)
         self._done(running, source)
 
-    def _brought(self, running: Running) -> asyncio.Future[Source]:
+    def _brought(self, running: Running, turn: Turn) -> asyncio.Future[Source]:
         loop = asyncio.get_running_loop()
 
         def told(progress: Progress) -> None:
             running.traffic.count(progress)
             now = self._clock.now()
-            if now - running.told_at >= TOLD_S and not running.stop.is_set():
+            begins = progress.doing == "queued"
+            if (begins or now - running.told_at >= TOLD_S) and not running.stop.is_set():
                 running.told_at = now
                 loop.call_soon_threadsafe(self._progressed, running, progress)
+            turn.follow(begins=begins, waits=progress.waits, stop=running.stop.is_set)
 
         model = running.model
         thread = in_daemon(
@@ -194,7 +204,9 @@ def megabytes(count: int) -> str:
 def line(progress: Progress) -> str:
     """`Download progress: 25.3% (518 MB / 2048 MB)`."""
     share = progress.share
+    more = f", {progress.held_up}" if progress.held_up else ""
     if share is None or progress.total_bytes is None:
-        return f"Download progress: {megabytes(progress.done_bytes)} downloaded"
+        return f"Download progress: {megabytes(progress.done_bytes)} downloaded{more}"
     percent = int(share * 1000) / 10  # cut, not rounded: 100.0% is all of it
-    return f"Download progress: {percent:.1f}% ({megabytes(progress.done_bytes)} / {megabytes(progress.total_bytes)})"
+    of_all = f"{megabytes(progress.done_bytes)} / {megabytes(progress.total_bytes)}"
+    return f"Download progress: {percent:.1f}% ({of_all}){more}"

@@ -48,6 +48,7 @@ from corral.domain.references import (
 from corral.domain.storage import StoreSpec
 from corral.kit.daemons import in_daemon
 from corral.kit.tasks import Tasks
+from corral.kit.turns import Turn, Turns
 from corral.store.fetch.denial import TooBusy
 from corral.store.fetch.wire import Interrupted
 from corral.store.fetches import StoreFetches
@@ -59,7 +60,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 AT_ONCE: Final = 4
-"""Pulls that fetch at the same time; others wait for them. Each file has connections of its own."""
+"""Pulls that fetch at the same time; who only waits for its server or another process does not count."""
+
+MOST: Final = 32
+"""Threads. With so many who all look or wait, the next pull waits too."""
 
 LOOK_S: Final = 0.1
 """How often a follower hears of what has come."""
@@ -83,6 +87,7 @@ class _Pull:
     error: CorralError | None = None
     traffic: Traffic = field(default_factory=Traffic)
     task: asyncio.Task[object] | None = None
+    turn: Turn | None = None
 
     def planned(self, plan: Plan) -> None:
         """What will come."""
@@ -98,6 +103,9 @@ class _Pull:
             else each
             for each in self.coming
         )
+        if self.turn is not None:
+            begins = progress.doing == "queued"
+            self.turn.follow(begins=begins, waits=progress.waits, stop=self.stop.is_set)
 
 
 class StorePulls:
@@ -121,7 +129,8 @@ class StorePulls:
         self._came, self._taken_up = came, taken_up
         self._publisher, self._clock = publisher, clock
         self._tasks = Tasks("pulls")
-        self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._most = asyncio.Semaphore(MOST)
+        self._turns = Turns(AT_ONCE)
         self._running: dict[Hashable, _Pull] = {}
         self._closed = False
 
@@ -210,8 +219,12 @@ class StorePulls:
             self._publisher.publish(FetchFinished(_counted(pull), outcome, pull.traffic.fetched_bytes, seconds))
 
     async def _in_turn(self, pull: _Pull, work: Callable[[], T]) -> T:
-        async with self._at_once:
-            return await in_daemon(work, name=f"pull {pull.label}")
+        async with self._most:
+            turn = pull.turn = self._turns.turn()
+            try:
+                return await in_daemon(work, name=f"pull {pull.label}")
+            finally:
+                turn.end()
 
     def _bring(self, pull: _Pull, source: Source) -> Source:
         """What a Model of the config is served from. Who asks for it by hand may, whatever `auto_download` says."""

@@ -17,7 +17,7 @@ from corral.domain.errors import FetchStopped, NotThere, PlaceFailed
 from corral.domain.events import FetchProgressed, FilesCame, FilesFailed
 from corral.domain.fetching import Progress
 from corral.domain.fleet import ModelSpec, Source
-from corral.scheduler.fetching import AT_ONCE, LINE_S, STOP_S, TOLD_S, Fetching, line, megabytes, where
+from corral.scheduler.fetching import AT_ONCE, LINE_S, MOST, STOP_S, TOLD_S, Fetching, line, megabytes, where
 
 MB = 1_000_000
 
@@ -39,6 +39,12 @@ class Brought:
         self.source, self.told, self.stop = source, told, stop
         self.outcome: Source | BaseException | None = None
         self.over = threading.Event()
+        self.begun = threading.Event()  # it had its turn
+
+    def begin(self) -> None:
+        """It knows what there is, and would fetch it."""
+        self.told(progress(0, doing="queued"))
+        self.begun.set()
 
     def end(self, outcome: Source | BaseException) -> None:
         self.outcome = outcome
@@ -96,6 +102,17 @@ class Stage:
         (await self.call(number)).end(outcome)
         await until(lambda: len(self.events) > count)
         return self.events[-1]
+
+
+async def as_many_begin_as_may(stage: Stage) -> None:
+    """All want to, the first ones first."""
+    for number, call in enumerate(stage.supply.calls):
+        threading.Thread(target=call.begin, daemon=True).start()
+        if number < AT_ONCE:
+            await until(call.begun.is_set)
+        else:
+            await asyncio.sleep(0.02)
+            assert not call.begun.is_set()
 
 
 async def until(done: Callable[[], bool]) -> None:
@@ -227,14 +244,36 @@ async def test_a_stop_that_nobody_asked_for_is_a_failure(stage: Stage) -> None:
 async def test_a_few_come_at_the_same_time_and_the_others_have_their_turn(stage: Stage) -> None:
     for number in range(AT_ONCE + 2):
         stage.begin(str(number))
-    await until(lambda: len(stage.supply.calls) == AT_ONCE)
-    await asyncio.sleep(0.02)
-    assert len(stage.supply.calls) == AT_ONCE
+    await until(lambda: len(stage.supply.calls) == AT_ONCE + 2)  # all look what there is
+    await as_many_begin_as_may(stage)
+    assert {event.progress.doing for event in stage.events} == {"queued"}, "who waits for a place says so"
     stage.fetching.end(f"f-{AT_ONCE}")
+    await until(stage.supply.calls[AT_ONCE].begun.is_set)  # to learn that it was ended
+    assert not stage.supply.calls[AT_ONCE + 1].begun.is_set()
     await stage.end(HERE)
+    await until(stage.supply.calls[AT_ONCE + 1].begun.is_set)
+
+
+@pytest.mark.parametrize("doing", ["stalled", "waiting"])
+async def test_who_waits_for_a_server_or_another_process_leaves_his_place(stage: Stage, doing: str) -> None:
+    for number in range(AT_ONCE + 1):
+        stage.begin(str(number))
     await until(lambda: len(stage.supply.calls) == AT_ONCE + 1)
-    await stage.end(HERE, AT_ONCE)
-    assert stage.events[-1].fetch == f"f-{AT_ONCE + 1}", "one that was ended before it began never does"
+    await as_many_begin_as_may(stage)
+    await stage.tell(progress(1, doing=doing))
+    await until(stage.supply.calls[-1].begun.is_set)
+    await stage.tell(progress(2))  # what goes on goes on, with or without a place
+    assert await stage.end(HERE, AT_ONCE)
+
+
+async def test_however_many_look_at_once_there_is_an_end_to_threads(stage: Stage) -> None:
+    for number in range(MOST + 1):
+        stage.begin(str(number))
+    await until(lambda: len(stage.supply.calls) == MOST)
+    await asyncio.sleep(0.02)
+    assert len(stage.supply.calls) == MOST
+    await stage.end(HERE)
+    await until(lambda: len(stage.supply.calls) == MOST + 1)
 
 
 async def test_the_end_waits_a_moment_and_not_for_a_server_that_says_nothing(

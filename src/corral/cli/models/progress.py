@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -18,6 +19,7 @@ from corral.domain.errors import FetchStopped
 from corral.domain.units import format_duration
 
 EVERY_S: Final = 5.0
+_REMIND_S: Final = 0.5
 MB: Final = 1_000_000
 T = TypeVar("T")
 Stop = Callable[[], bool]
@@ -30,11 +32,13 @@ def megabytes(count: int) -> str:
 
 def line(progress: Progress) -> str:
     """`Download progress: 25.3% (518 MB / 2048 MB)`, and how fast it is."""
+    if progress.doing == "looking":
+        return "Looking what there is to download"
     rest = []
     if progress.files > 1:
         rest.append(f"file {min(progress.files_done + 1, progress.files)} of {progress.files}")
     if progress.doing != "fetching":
-        rest.append({"waiting": "another process fetches it"}.get(progress.doing, progress.doing))
+        rest.append(progress.held_up or progress.doing)
     else:
         rest += pace(progress)
     more = "".join(f", {each}" for each in rest)
@@ -64,6 +68,7 @@ def watched(name: str, work: Callable[[Told, Stop], T]) -> T:
     with stoppable() as stop:
         try:
             with shown(name) as told:
+                told(Progress(0, None, doing="looking"))
                 return work(told, lambda: stop() != 0)
         except FetchStopped:
             if not stop():
@@ -98,15 +103,33 @@ def stoppable() -> Iterator[Callable[[], int]]:
 
 @contextlib.contextmanager
 def _lines(name: str) -> Iterator[Told]:
-    last = time.monotonic()
+    """A thread says the last one once more where nothing is told for long: who waits may not be able to tell."""
+    said_at = told_at = time.monotonic()
+    last = Progress(0, None, doing="looking")
+    over = threading.Event()
 
     def told(progress: Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= EVERY_S:
-            last = time.monotonic()
+        nonlocal last, said_at, told_at
+        last, told_at = progress, time.monotonic()
+        if told_at - said_at >= EVERY_S:
+            said_at = told_at
             output.note(f"[{name}] {line(progress)}")
 
-    yield told
+    def remind() -> None:
+        nonlocal said_at
+        while not over.wait(_REMIND_S):
+            now = time.monotonic()
+            if now - told_at >= _REMIND_S and now - said_at >= EVERY_S:
+                said_at = now
+                output.note(f"[{name}] {line(last)}")
+
+    thread = threading.Thread(target=remind, name=f"lines of {name}", daemon=True)
+    thread.start()
+    try:
+        yield told
+    finally:
+        over.set()
+        thread.join()
 
 
 @contextlib.contextmanager
@@ -130,7 +153,7 @@ def _bar() -> Iterator[Told]:
 
         def told(progress: Progress) -> None:
             parts = f"{progress.files_done}/{progress.files}" if progress.files > 1 else ""
-            doing = "" if progress.doing == "fetching" else f"{parts and ' '}{progress.doing}"
+            doing = "" if progress.doing == "fetching" else f"{parts and ' '}{progress.held_up or progress.doing}"
             bar.update(
                 task,
                 completed=progress.done_bytes,

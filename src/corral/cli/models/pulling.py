@@ -117,7 +117,7 @@ def planned(fetches: StoreFetches, reference: Reference, **wanted: Any) -> Plan:
     Where nobody can be asked, what is here of it already is taken, else what other programs have.
     """
     try:
-        plan, unasked = fetches.plan_or_kept(reference, **wanted)
+        plan, unasked = watched(str(reference), lambda told, stop: fetches.plan_or_kept(reference, stop=stop, **wanted))
     except BadRequest as error:
         raise UsageError(error.message, hint=error.hint) from None
     if unasked:

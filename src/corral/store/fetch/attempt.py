@@ -11,12 +11,13 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from corral.domain.errors import FetchFailed, FetchStopped
+from corral.store.fetch.answer import Answer
 from corral.store.fetch.board import Board
 from corral.store.fetch.line import Line
 from corral.store.fetch.part import Part
@@ -29,6 +30,7 @@ SETTLED_AFTER: Final = 64 * 1024 * 1024
 SAVED_SHARE: Final = 0.1  # of the time that it runs: what a kill costs, at most
 SAVED_S: Final = (0.005, 0.1)
 TOLD_AFTER_S: Final = 0.2
+STALLED_S: Final = 3.0  # after which it is said that nothing comes
 
 Tell = Callable[[int, int | None, str], None]
 _Crew = list[Future[None]]
@@ -45,6 +47,9 @@ class Attempt:
     told: Tell
     stop: Stop
     _digest: str = ""
+    _count: int = -1  # that was seen last, and when it was another one
+    _moved_at: float = 0.0
+    _told_at: float = float("-inf")
 
     @property
     def promise(self) -> Promise:
@@ -62,7 +67,13 @@ class Attempt:
 
     def _receive(self, crew: _Crew, pool: ThreadPoolExecutor, line: Line) -> None:
         segment = self.board.first()
-        answer = self.receiving.begin(segment, line)
+        begun = pool.submit(self.receiving.begin, segment, line)
+        try:
+            self._watch([begun])
+        except BaseException:
+            begun.add_done_callback(_unused)
+            raise
+        answer = begun.result()
         if answer.status == 200:
             crew.append(pool.submit(self.receiving.stream, answer, segment))
             return
@@ -85,10 +96,10 @@ class Attempt:
         finally:
             self._save()
 
-    def _watch(self, crew: _Crew) -> None:
+    def _watch(self, crew: Iterable[Future[Any]]) -> None:
         """Until all have done their part; the first failure is everybody's."""
         waiting = set(crew)
-        last, told_at, began = -1, 0.0, self._patience.now()
+        began = self._patience.now()
         while waiting:
             pause_s = min(SAVED_S[1], max(SAVED_S[0], SAVED_SHARE * (self._patience.now() - began)))
             done, waiting = concurrent.futures.wait(waiting, pause_s, return_when=concurrent.futures.FIRST_EXCEPTION)
@@ -96,13 +107,12 @@ class Attempt:
                 raise FetchStopped(hint="The same command goes on with it.")
             for each in done:
                 each.result()
-            count = self.board.done_bytes
-            if count != last:
-                last = count
+            count, now = self.board.done_bytes, self._patience.now()
+            if count != self._count:
+                self._count, self._moved_at = count, now
                 self._save()
-            now = self._patience.now()
-            if now - told_at >= TOLD_AFTER_S:
-                told_at = now
+            if now - self._told_at >= TOLD_AFTER_S:
+                self._told_at = now
                 self.told(count, self.board.size, self._doing)
 
     def _save(self) -> None:
@@ -131,8 +141,16 @@ class Attempt:
 
     @property
     def _doing(self) -> str:
-        return "verifying" if self.board.whole else "fetching"
+        if self.board.whole:
+            return "verifying"
+        return "stalled" if self._patience.now() - self._moved_at >= STALLED_S else "fetching"
 
     @property
     def _patience(self) -> Patience:
         return self.receiving.web.patience
+
+
+def _unused(begun: Future[Answer]) -> None:
+    """Nobody waited for it."""
+    if not begun.cancelled() and begun.exception() is None:
+        begun.result().close()

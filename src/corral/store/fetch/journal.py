@@ -86,6 +86,12 @@ def discard(folder: Folder, beside: Beside, *, part: bool) -> None:
         folder.remove(beside.part)
 
 
+def left(folder: Folder, beside: Beside) -> int:
+    """How many bytes an earlier fetch has left, as it says itself."""
+    journal = load(folder, beside) if folder.stat(beside.part) else None
+    return Spans.of(journal.written).count if journal else 0
+
+
 def progress_of(folder: Folder, beside: Beside) -> tuple[int, int | None, str]:
     """What somebody else has fetched: bytes, of how many, and what he does."""
     journal = load(folder, beside)

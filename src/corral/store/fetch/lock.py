@@ -6,10 +6,17 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
 
-from corral.domain.errors import StoreFailed
+from corral.domain.errors import FetchFailed, StoreFailed
 from corral.store.fetch.disk import Beside, Folder, disk_errors
+
+SILENT_S: Final = 300.0
+"""A holder that fetches, hashes or waits for its server says so each second; a disk may hold it up for a while."""
+
+BEAT_S: Final = 1.0
 
 _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
@@ -49,3 +56,44 @@ def _taken(folder: Folder, beside: Beside, fd: int) -> bool:
         ) from error
     mine, there = os.fstat(fd), folder.stat(beside.lock)
     return there is not None and (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
+
+
+@dataclass(slots=True)
+class Beat:
+    """A holder's sign of life, for those who wait."""
+
+    folder: Folder
+    beside: Beside
+    now: Callable[[], float]
+    _last: float = float("-inf")
+
+    def __call__(self) -> None:
+        """As often as you like."""
+        if (now := self.now()) - self._last >= BEAT_S:
+            self._last = now
+            with contextlib.suppress(OSError):
+                os.utime(self.beside.lock, dir_fd=self.folder.fd, follow_symlinks=False)
+
+
+@dataclass(slots=True)
+class Holder:
+    """Who else has the lock, as one who waits sees it. It may be stopped, and would never give the lock back."""
+
+    folder: Folder
+    beside: Beside
+    now: Callable[[], float]
+    _seen: object = ()
+    _since: float = 0.0
+
+    def check(self) -> None:
+        """Raises FetchFailed after a long silence."""
+        status = self.folder.stat(self.beside.lock)
+        sign = (status.st_ino, status.st_mtime_ns) if status else None
+        if sign != self._seen:
+            self._seen, self._since = sign, self.now()
+        elif self.now() - self._since >= SILENT_S:
+            place = self.folder.path / self.beside.lock
+            raise FetchFailed(
+                f"Another process fetches {self.beside.name}, and has given no sign of life for {SILENT_S:.0f} s.",
+                hint=f"It may be stopped, or its disk hangs. `fuser {place}` says which it is: end it, and ask again.",
+            )

@@ -21,7 +21,7 @@ from corral.domain.errors import BadGguf, FetchStopped, FileMissing, NoSpace, St
 from corral.domain.units import format_bytes
 from corral.store.fetch import journal, linked, origin
 from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, is_same, place, sha256_of
-from corral.store.fetch.lock import lock
+from corral.store.fetch.lock import Beat, Holder, lock
 from corral.store.fetch.meter import Meter
 from corral.store.fetch.origin import Origin
 from corral.store.fetch.patience import Patience, Stop, never
@@ -52,8 +52,15 @@ class _Course:
     sizes: dict[str, int]  # of files, as far as they are known
     done: dict[str, int] = field(default_factory=dict)  # bytes that are here
     finished: int = 0
+    beat: Callable[[], None] | None = None  # of the lock that is held
+
+    def queue(self, file: RemoteFile) -> None:
+        """It is the next one; returns when it may begin."""
+        self.tell(file, self.done.get(file.path, 0), None, "queued")
 
     def tell(self, file: RemoteFile, done_bytes: int, size: int | None, doing: str) -> None:
+        if self.beat is not None:
+            self.beat()
         self.done[file.path] = done_bytes
         if size is not None:
             self.sizes[file.path] = size
@@ -64,9 +71,18 @@ class _Course:
         progress = Progress(count, whole, 0.0, self.finished, len(self.plan.files), name, doing, file.path, *own)
         self.told(dataclasses.replace(progress, per_s=self.meter.look(progress)))
 
-    def lacks(self, file: RemoteFile) -> None:
-        """What was looked at is not what is wanted."""
-        self.done.pop(file.path, None)
+    @contextlib.contextmanager
+    def holding(self, beat: Beat) -> Iterator[None]:
+        """Whatever is told inside is a sign of life for those who wait for the lock."""
+        self.beat = beat
+        try:
+            yield
+        finally:
+            self.beat = None
+
+    def lacks(self, file: RemoteFile, left: int) -> None:
+        """It is not here, whatever was looked at; of an earlier fetch so much is left."""
+        self.done[file.path] = left
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +105,9 @@ class Pulling:
         course = _Course(plan, told, Meter(self.patience.now), sizes)
         for file in self._missing(plan, course, stop):
             folders, name = places[file.path]
+            course.queue(file)
+            if stop():
+                raise FetchStopped()
             with self.disk.folder(self.root, folders, make=True) as folder:
                 self._one(folder, Beside.of(name), file, course, stop)
         return Fetched(plan, tuple(self.root / file.path for file in plan.files))
@@ -103,7 +122,7 @@ class Pulling:
                     continue
                 have = folder.stat(beside.part) if folder is not None else None
                 need += max(0, (file.size_bytes or 0) - (have.st_blocks * 512 if have else 0))
-            course.lacks(file)
+                course.lacks(file, journal.left(folder, beside) if folder is not None else 0)
             missing.append(file)
         if missing and need:
             with self.disk.folder(self.root, (), make=True) as root:
@@ -137,11 +156,13 @@ class Pulling:
             )
 
     def _one(self, folder: Folder, beside: Beside, file: RemoteFile, course: _Course, stop: Stop) -> None:
+        holder = Holder(folder, beside, self.patience.now)
         while True:
             with lock(folder, beside) as mine:
                 if mine:
-                    if not self._present(folder, beside, file, course, stop, locked=True):
-                        self._transfer(folder, beside, file, course, stop)
+                    with course.holding(Beat(folder, beside, self.patience.now)):
+                        if not self._present(folder, beside, file, course, stop, locked=True):
+                            self._transfer(folder, beside, file, course, stop)
                     with contextlib.suppress(OSError):
                         journal.discard(folder, beside, part=False)
                     return
@@ -149,6 +170,7 @@ class Pulling:
                 raise FetchStopped()
             done, size, _ = journal.progress_of(folder, beside)
             course.tell(file, done, size, "waiting")
+            holder.check()
             self.patience.sleep(FOLLOW_S)
 
     def _transfer(self, folder: Folder, beside: Beside, file: RemoteFile, course: _Course, stop: Stop) -> None:

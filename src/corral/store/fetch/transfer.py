@@ -146,7 +146,12 @@ class Transfer:
             finally:
                 self._mixed |= receiving.mixed
             answered = receiving.answered
-            self.web.patience.nap(pause_s, self.stop)
+            self.web.patience.nap(pause_s, self._waiting)
+
+    def _waiting(self) -> bool:
+        """A nap is said too, and ends as everything does."""
+        self.told(self._board.done_bytes, self._board.size, "stalled")
+        return self.stop()
 
     def _given_up(self, error: FetchFailed, times: int) -> FetchFailed:
         return self._never_whole(times, error.message.rstrip(".")) if isinstance(error, Interrupted) else error
