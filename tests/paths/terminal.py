@@ -47,10 +47,10 @@ class Terminal:
         """As a person does."""
         os.write(self.leader, text.encode())
 
-    def until(self, text: str) -> None:
+    def until(self, text: str, *, times: int = 1) -> None:
         """Wait until it is seen."""
         deadline = time.monotonic() + WAIT_S
-        while text not in self.seen:
+        while self.seen.count(text) < times:
             assert self._read(deadline), f"it ended before {text!r}: {self.seen}"
 
     def ends(self) -> int:

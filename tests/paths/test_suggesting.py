@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,19 +71,42 @@ def test_nothing_is_an_answer_too(home: Shell, hub: HubServer, nothing: str) -> 
     assert not stored(home) and not hub.asked and "corral:" not in terminal.seen
 
 
-@pytest.mark.parametrize("number", ["0", "99", "two", "-1", "\N{ARABIC-INDIC DIGIT TWO}", "1 2"])
-def test_what_is_no_number_of_the_list_is_wrong_usage(home: Shell, hub: HubServer, number: str) -> None:
+NUMBERS = ["0", "99", "two", "-1", "\N{ARABIC-INDIC DIGIT TWO}", "1 2"]
+
+
+def test_who_sits_there_is_asked_again(home: Shell, hub: HubServer) -> None:
     with Terminal(home, "models", "suggest") as terminal:
-        terminal.until(ASKS)
-        terminal.types(f"{number}\n")
-        assert terminal.ends() == 2
-    assert f"corral: {number!r} is no number from 1 to " in terminal.seen
+        for count, number in enumerate(NUMBERS, 1):
+            terminal.until(ASKS, times=count)
+            terminal.types(f"{number}\n")
+            terminal.until(f"corral: {number!r} is no number from 1 to ")
+        terminal.until(ASKS, times=len(NUMBERS) + 1)
+        terminal.types(CTRL_D)
+        assert terminal.ends() == 0
+    assert terminal.seen.endswith("or nothing: \n"), "the shell's prompt gets a line of its own"
     assert not stored(home) and not hub.asked
+
+
+@pytest.mark.parametrize("number", [*NUMBERS, "1" * 5000])
+def test_a_script_that_errs_is_told(home: Shell, hub: HubServer, number: str) -> None:
+    ran = home.run("models", "suggest", "--pull", stdin=f"{number}\n")
+    assert ran.returncode == 2 and f"corral: {number[:40]!r} is no number from 1 to " in ran.stderr
+    assert not stored(home) and not hub.asked
+
+
+def test_closed_input_is_no_answer(home: Shell) -> None:
+    for words in ("models suggest", "models suggest --pull"):
+        line = f"{sys.executable} -m corral {words} <&-"
+        ran = subprocess.run(
+            ["sh", "-c", line], env=home.env, cwd=home.home, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert ran.returncode == 0 and "corral:" not in ran.stderr, ran.stderr
 
 
 def test_ctrl_c_leaves_at_once(home: Shell, hub: HubServer) -> None:
     with Terminal(home, "models", "suggest") as terminal:
         terminal.until(ASKS)
+        time.sleep(0.2)  # a signal that comes between the question and the wait for the answer is seen after it
         terminal.types(CTRL_C)
         assert terminal.ends() == 130
     assert "Traceback" not in terminal.seen and not stored(home) and not hub.asked

@@ -22,23 +22,62 @@ def dim(text: str, *, stream: Any = None) -> str:
     return f"{DIM}{text}{RESET}" if styled(stream) else text
 
 
+def both_terminals() -> bool:
+    """Whether somebody sits there who can be asked. A stream that was closed before we began is None."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
 def print_json(value: Any) -> None:
-    """One JSON document for programs."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """One JSON document for programs. Where the output is no Unicode, all else is written as JSON's own escapes."""
+    unicode = _encoding(sys.stdout).startswith("utf")
+    print(json.dumps(value, indent=2, ensure_ascii=not unicode, default=str))
+
+
+def _encoding(stream: Any) -> str:
+    return str(getattr(stream, "encoding", None) or "utf-8").lower()
+
+
+def never_fails(stream: Any) -> None:
+    """Make a text stream write what it cannot encode as \\u escapes: a name must not end a command half-way."""
+    if stream is not None and (stream.errors == "strict" or not _encoding(stream).startswith("utf")):
+        stream.reconfigure(errors="backslashreplace")
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
     """Columns aligned by spaces; those named in `right` are numbers and stand at the right."""
     titles = [name.upper() for name in head]
-    columns = zip(titles, *([printable(cell) for cell in row] for row in rows), strict=True)
+    columns = zip(titles, *([line(cell) for cell in row] for row in rows), strict=True)
     padded = [_column(cells, to_the_right=name in right) for name, cells in zip(head, columns, strict=True)]
     first, *lines = ("  ".join(cells).rstrip() for cells in zip(*padded, strict=True))
     print("\n".join((f"{BOLD}{first}{RESET}" if styled() else first, *lines)))
 
 
 def _column(cells: Sequence[str], *, to_the_right: bool) -> list[str]:
-    width = max(map(len, cells))
-    return [cell.rjust(width) for cell in cells] if to_the_right else [cell.ljust(width) for cell in cells]
+    widths = [width_of(cell) for cell in cells]
+    most = max(widths)
+    spaces = [" " * (most - width) for width in widths]
+    if to_the_right:
+        return [space + cell for cell, space in zip(cells, spaces, strict=True)]
+    return [cell + space for cell, space in zip(cells, spaces, strict=True)]
+
+
+def width_of(text: str) -> int:
+    """Columns of a terminal: Chinese, Japanese and Korean letters take two, accents that join a letter none."""
+    if text.isascii():
+        return len(text)
+    import unicodedata  # a megabyte, and mostly not needed
+
+    def width(char: str) -> int:
+        if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+            return 0
+        return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+    return sum(map(width, text))
+
+
+def line(text: str) -> str:
+    """The same as `printable`, of one line: a name that breaks it must not look like the next one."""
+    return printable(text).replace("\n", "\N{REPLACEMENT CHARACTER}").replace("\t", "\N{REPLACEMENT CHARACTER}")
 
 
 def printable(text: str) -> str:

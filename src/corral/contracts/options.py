@@ -37,6 +37,7 @@ class OptionKind(StrEnum):
 PATH_KINDS: Final = frozenset({OptionKind.PATH, OptionKind.PATHS})
 TEXT_KINDS: Final = PATH_KINDS | {OptionKind.STR, OptionKind.LIST, OptionKind.COMMAND, OptionKind.SIZES}
 """Kinds whose values are texts as they stand: `${env.X}` among them is never read as a number."""
+_LONGEST_SHOWN: Final = 60
 _UNITS: Final = {"bytes": 1, "MiB": 1024**2}
 
 
@@ -61,14 +62,16 @@ class OptionSpec:
         """The value in its plain form. Raises ValueError with a sentence that says what is allowed."""
         try:
             ok = self._plain(value)
+        except OverflowError:  # of a number with hundreds of digits
+            ok = None
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from None
         if ok is None:
-            raise ValueError(f"{self.name} must be {self.allowed()}, not {value!r}")
+            raise ValueError(f"{self.name} must be {self.allowed()}, not {_shown(value)}")
         if isinstance(ok, int | float) and not isinstance(ok, bool):
             low, high = self.minimum, self.maximum
             if (low is not None and ok < low) or (high is not None and ok > high):
-                raise ValueError(f"{self.name} must be {self.allowed()}, not {value!r}")
+                raise ValueError(f"{self.name} must be {self.allowed()}, not {_shown(value)}")
         return ok
 
     def _plain(self, value: object) -> OptionValue | None:
@@ -140,6 +143,11 @@ class OptionSpec:
         elif self.minimum is not None:
             text += f", {_number(self.minimum)} or more"
         return f"{text}, or {words}" if words else text
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
 def _command(value: object) -> OptionValue | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 _BYTE_UNITS: Final[dict[str, int]] = {
@@ -16,6 +17,9 @@ _SECOND_UNITS: Final[dict[str, float]] = {"ms": 0.001, "s": 1, "m": 60, "h": 360
 _BYTES = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*$")
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 FOREVER: Final = float("inf")
+_MOST_BYTES: Final = (1 << 63) - 1
+_MOST_SECONDS: Final = 100 * 365.25 * 86400
+_SHOWN: Final = 40
 
 
 def parse_bytes(text: str | int) -> int:
@@ -25,12 +29,21 @@ def parse_bytes(text: str | int) -> int:
     if isinstance(text, int):
         if text < 0:
             raise ValueError("a size cannot be negative")
+        if text > _MOST_BYTES:
+            raise ValueError("a size of so many bytes is more than there can be")
         return text
     match = _BYTES.match(text)
     unit = match[2].lower() if match else ""
     if not match or unit not in _BYTE_UNITS:
-        raise ValueError(f"{text!r} is not a size; write for example 4GiB, 512MiB or a number of bytes")
-    return int(float(match[1]) * _BYTE_UNITS[unit])
+        raise ValueError(f"{_shown(text)} is not a size; write for example 4GiB, 512MiB or a number of bytes")
+    size = float(match[1]) * _BYTE_UNITS[unit]
+    if size > _MOST_BYTES:
+        raise ValueError(f"{_shown(text)} is more than there can be")
+    return int(size)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def format_bytes(count: int) -> str:
@@ -45,11 +58,20 @@ def format_bytes(count: int) -> str:
 
 def format_parameters(count: int | None) -> str:
     """`30.5B`, `494M`, `33.0K`: as models are named. "" where nobody knows."""
-    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6), ("K", 10**3)):
-        if count and count >= size:
+    return (
+        format_count(count, (("T", 10**12), ("B", 10**9), ("M", 10**6), ("K", 10**3)), tenths_below=100)
+        if count
+        else ""
+    )
+
+
+def format_count(count: int, units: Sequence[tuple[str, int]], *, tenths_below: int) -> str:
+    """A number in the largest of the units, largest first, that it reaches once it is rounded: `1.0M`, not `1000K`."""
+    for unit, size in units:
+        if count >= size * 0.9995:
             value = count / size
-            return f"{value:.0f}{unit}" if value >= 100 else f"{value:.1f}{unit}"
-    return str(count or "")
+            return f"{value:.1f}{unit}" if value < tenths_below - 0.05 else f"{value:.0f}{unit}"
+    return str(count)
 
 
 def parse_duration(text: str | int | float) -> float:
@@ -59,16 +81,22 @@ def parse_duration(text: str | int | float) -> float:
     if isinstance(text, int | float):
         if text != text or text < 0:
             raise ValueError("a duration cannot be negative")
-        return float(text)
+        return FOREVER if text == FOREVER else _at_most(text)  # `.inf` is YAML's own word
     word = text.strip().lower()
     if word == "never":
         return FOREVER
     if re.fullmatch(r"\d+(\.\d+)?", word):
-        return float(word)
+        return _at_most(float(word))
     parts = _DURATION_PART.findall(word)
     if not parts or "".join(number + unit for number, unit in parts) != word:
-        raise ValueError(f"{text!r} is not a duration; write for example 30s, 10m, 1h30m or never")
-    return sum(float(number) * _SECOND_UNITS[unit] for number, unit in parts)
+        raise ValueError(f"{_shown(text)} is not a duration; write for example 30s, 10m, 1h30m or never")
+    return _at_most(sum(float(number) * _SECOND_UNITS[unit] for number, unit in parts))
+
+
+def _at_most(seconds: float) -> float:
+    if seconds > _MOST_SECONDS:
+        raise ValueError("a duration of more than a hundred years has no use; write never")
+    return float(seconds)
 
 
 def format_duration(seconds: float) -> str:

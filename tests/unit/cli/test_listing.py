@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
+
 import pytest
 
 from corral.cli.listing import _device, _row, _waiting_row
-from corral.cli.output import print_table, printable
+from corral.cli.output import line, never_fails, print_json, print_table, printable
 
 
 def test_a_row_of_a_loaded_model() -> None:
@@ -58,4 +61,32 @@ def test_columns_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_control_characters_are_replaced() -> None:
+    assert line("a\nb\tc\x1bd") == "a\ufffdb\ufffdc\ufffdd"
     assert printable("a\x1b]0;title\x07b\tc") == "a\N{REPLACEMENT CHARACTER}]0;title\N{REPLACEMENT CHARACTER}b\tc"
+
+
+def test_a_name_fakes_no_row_and_wide_letters_take_two_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("a\nb\tc", "1"), ("模型", "20"), ("e\N{COMBINING ACUTE ACCENT}t", "3"), ("plain", "4")]
+    print_table(("name", "n"), rows, right=("n",))
+    assert capsys.readouterr().out.splitlines() == [
+        "NAME    N", "a\ufffdb\ufffdc   1", "模型   20", "e\N{COMBINING ACUTE ACCENT}t      3", "plain   4",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("encoding", "errors"), [("ascii", "strict"), ("ascii", "surrogateescape"), ("utf-8", "strict")]
+)
+def test_what_the_output_cannot_say_is_written_as_an_escape(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, errors: str
+) -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding, errors=errors)
+    monkeypatch.setattr("sys.stdout", stream)
+    never_fails(stream)
+    never_fails(None)  # one that is closed
+    print_json(["模", "\xe9", "\N{GRINNING FACE}", "\udcff"])
+    stream.flush()
+    assert json.loads(raw.getvalue()) == ["模", "\xe9", "\N{GRINNING FACE}", "\udcff"]
+    print("模 \udcff")
+    stream.flush()
+    assert raw.getvalue().endswith(b"\\u6a21 \\udcff\n" if encoding == "ascii" else "模 ".encode() + b"\\udcff\n")

@@ -58,6 +58,10 @@ def test_a_line_has_the_usual_quantisation_first_with_sizes(rows: Search) -> Non
         (999, "999"),
         (1000, "1.0k"),
         (9_940, "9.9k"),
+        (9_999, "10k"),
+        (99_999, "100k"),
+        (999_499, "999k"),
+        (999_999, "1.0M"),
         (34_000, "34k"),
         (1_000_000, "1.0M"),
         (25_000_000, "25M"),
@@ -101,4 +105,5 @@ def test_programs_are_told_of_every_quantisation(corral: Command, rows: Search) 
             {"quantisation": "F16", "size_bytes": 90 * GIB, "fits": "no"},
             {"quantisation": "Q8_0", "size_bytes": None, "fits": None},
         ],
+        "problem": None,
     }  # fmt: skip

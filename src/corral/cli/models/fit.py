@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from corral.store.shelf.items import Item
 
 
+_LONGEST_NUMBER = 9  # digits
+
+
 def fit(
     model: Annotated[str, NAMED],
     ctx: Annotated[
@@ -95,8 +98,8 @@ def _options(
 ) -> dict[str, Any]:
     count: int | str = layers
     if layers and layers not in ("auto", "all"):
-        if not layers.isdecimal():
-            raise UsageError(f"--n-gpu-layers {layers!r} must be a number, auto or all.")
+        if not layers.isdecimal() or len(layers) > _LONGEST_NUMBER:
+            raise UsageError(f"--n-gpu-layers {layers[:40]!r} must be a number, auto or all.")
         count = int(layers)
     names = [name.strip() for text in device for name in text.split(",") if name.strip()]
     given = {

@@ -10,7 +10,7 @@ import typer
 from corral.cli import options, output
 from corral.cli.models import asking
 from corral.cli.usage import UsageError
-from corral.domain.units import format_bytes
+from corral.domain.units import format_bytes, format_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,6 +64,7 @@ def search(
     output.print_table(
         ("repository", "downloads", "likes", "changed", "quantisations", "fits"), rows, right=("downloads", "likes")
     )
+    _note_problems(hits)
     for hint in (f"corral models pull hf.co/{hits[0].reference.repo}", f"FITS is an estimate; {_BETTER}"):
         output.note(output.dim(hint, stream=sys.stderr))
 
@@ -100,7 +101,7 @@ def suggest(
     _print_starters(found, known.date, judge)
     if not found:
         output.note("corral: nothing of the list fits here; --all shows all of it.")
-    if found and (pull or (sys.stdin.isatty() and sys.stdout.isatty())):
+    if found and (pull or output.both_terminals()):
         _pick([each for each, _ in found], config)
 
 
@@ -117,21 +118,37 @@ def _print_starters(found: list[tuple[Starter, Where]], date: str, judge: Judge)
 
 def _pick(there: list[Starter], config: str) -> None:
     """Ask which one, and pull it."""
-    print(f"Which one shall be pulled? 1 to {len(there)}, or nothing: ", end="", file=sys.stderr, flush=True)
-    text = sys.stdin.readline().strip()
-    if not text:
+    number = _asked(len(there))
+    if number is None:
         return
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= len(there):
-        raise UsageError(f"{text!r} is no number from 1 to {len(there)}.")
     from corral.cli.models.pulling import download, fetch, planned
     from corral.domain.references import suggested_name
     from corral.store.sources.planning import exact
 
-    reference = there[int(text) - 1].parsed
+    reference = there[number - 1].parsed
     fetches = asking.fetches_of(asking.settings_of(config))
     with download(reference):
         plan = planned(fetches, reference)
         print(fetch(fetches, plan, suggested_name(exact(plan))).model)
+
+
+def _asked(most: int) -> int | None:
+    """A number from 1 to `most`; None where nothing is said. A person is asked again, a script is told that it errs."""
+    while sys.stdin is not None:
+        print(f"Which one shall be pulled? 1 to {most}, or nothing: ", end="", file=sys.stderr, flush=True)
+        text = sys.stdin.readline()
+        if not text.endswith("\n"):  # Ctrl-D has left the cursor behind the question
+            print(file=sys.stderr)
+        text = text.strip()
+        if not text:
+            return None
+        if text.isascii() and text.isdecimal() and len(text) < 4 and 1 <= int(text) <= most:
+            return int(text)
+        wrong = f"{text[:40]!r} is no number from 1 to {most}."
+        if not sys.stdin.isatty():
+            raise UsageError(wrong)
+        output.note(f"corral: {wrong}")
+    return None
 
 
 def _judge(settings: Settings) -> Judge:
@@ -176,12 +193,17 @@ def _size(count: int | None) -> str:
     return "?" if count is None else format_bytes(count)
 
 
+def _note_problems(hits: list[Hit]) -> None:
+    """Of how many the sizes are not known, and why of the first."""
+    failed = [hit for hit in hits if hit.problem]
+    if failed:
+        named = failed[0].reference.repo if len(failed) == 1 else f"{len(failed)} of {len(hits)} repositories"
+        output.note(output.line(f"corral: the hub did not tell the sizes of {named}: {failed[0].problem}"))
+
+
 def _short(count: int) -> str:
     """`1.2M`, `34k`."""
-    for size, unit in ((1_000_000, "M"), (1000, "k")):
-        if count >= size:
-            return f"{count / size:.1f}{unit}" if count < 10 * size else f"{count / size:.0f}{unit}"
-    return str(count)
+    return format_count(count, (("M", 10**6), ("k", 10**3)), tenths_below=10)
 
 
 def _row(hit: Hit, judge: Judge) -> dict[str, object]:
@@ -193,5 +215,5 @@ def _row(hit: Hit, judge: Judge) -> dict[str, object]:
         "changed": hit.changed or None, "licence": hit.licence or None, "default": hit.usual or None,
         "parameters": hit.model.parameters, "architecture": hit.model.architecture or None,
         "trained_context_tokens": hit.model.context_tokens,
-        "quantisations": quants,
+        "quantisations": quants, "problem": hit.problem or None,
     }  # fmt: skip

@@ -13,7 +13,6 @@ from corral.domain.errors import FetchStopped
 
 FIRST_S: Final = 0.5
 LONGEST_S: Final = 30.0
-LONGEST_ASKED_S: Final = 120.0  # a server that wants us to wait for longer is told of instead
 LOOK_S: Final = 0.25  # how often a wait looks whether it was stopped
 
 Stop = Callable[[], bool]

@@ -41,6 +41,7 @@ class WebRules:
     trusted: frozenset[str] = frozenset()
     timeout_s: float = 30.0  # without a byte
     retries: int = 5
+    longest_asked_s: float = 120.0  # a server that wants us to wait for longer is told of instead
 
 
 @dataclass(frozen=True, slots=True)

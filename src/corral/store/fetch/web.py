@@ -12,6 +12,7 @@ import http.client
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +23,7 @@ from corral.store.fetch.asking import Ask, next_hop, span_of
 from corral.store.fetch.denial import Denied, TooBusy, denial, may_pass
 from corral.store.fetch.dial import Dial, Resolve, resolve
 from corral.store.fetch.line import Line
-from corral.store.fetch.patience import LONGEST_ASKED_S, Patience, Stop, never
+from corral.store.fetch.patience import Patience, Stop, never
 from corral.store.fetch.proxy import Proxy
 from corral.store.fetch.rules import Target, WebRules, check_target, shown, target_of
 from corral.store.fetch.wire import HEAD_S, Interrupted, Wire
@@ -34,6 +35,7 @@ WHOLE_S: Final = 120.0  # for a small body, however slowly it drips
 MOST_JSON: Final = 16 * 1024 * 1024
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _HOPELESS_TRIES: Final = 2
+_HASTY_ASKED_S: Final = 2.0
 
 
 def _seen(answer: Answer) -> None:
@@ -61,7 +63,12 @@ class Web:
         self._admit, self._was_let_in, self._admitting = admit, False, threading.Lock()
         self.stop = stop
         self.patience = patience or Patience()
-        self._dial = Dial(rules, self.patience, resolve)
+        self._resolve, self._dial = resolve, Dial(rules, self.patience, resolve)
+
+    def hasty(self, stop: Stop) -> Web:
+        """For questions whose answer is only good to have: asked again once, and soon."""
+        rules = replace(self.rules, retries=min(self.rules.retries, 1), longest_asked_s=_HASTY_ASKED_S)
+        return Web(rules, patience=self.patience, resolve=self._resolve, stop=stop)
 
     def open(
         self,
@@ -101,7 +108,7 @@ class Web:
                 most = self.rules.retries
                 if isinstance(error, Interrupted) and error.hopeless and not patient:
                     most = min(most, _HOPELESS_TRIES)
-                if attempt > most or (error.retry_after_s or 0) > LONGEST_ASKED_S:
+                if attempt > most or (error.retry_after_s or 0) > self.rules.longest_asked_s:
                     raise
                 pause_s = max(self.patience.pause_s(attempt), error.retry_after_s or 0)
                 logger.info("%s Again in %.1f s.", error.message, pause_s)
@@ -253,7 +260,7 @@ class Web:
         if may_pass(answer.status):
             asked_s = self.patience.asked_s(answer.headers.get("retry-after", ""))
             error.retry_after_s = asked_s
-            if asked_s is not None and asked_s > LONGEST_ASKED_S:
+            if asked_s is not None and asked_s > self.rules.longest_asked_s:
                 error.hint = f"It asks to come back in {asked_s:.0f} s; what has come so far is kept."
         return error
 

@@ -3,11 +3,14 @@ The hub's search, narrowed to repositories with GGUF files, and the sizes of wha
 
     GET {endpoint}/api/models?search=WORDS&filter=gguf&sort=downloads&direction=-1&limit=N
 
-The list has no sizes, so each repository that it names is asked too, a few at a time.
+The list has no sizes, so each repository that it names is asked too, a few at a time. What one of them does not tell
+soon is left open: the others are no worse for it.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -16,7 +19,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from corral.domain.errors import NotThere, WrongContent
+from corral.domain.errors import FetchFailed, FetchStopped, NotThere, WrongContent
 from corral.domain.references import BadReference, HubReference, parse
 from corral.store.fit.rough import RoughModel
 from corral.store.sources.choosing import quants
@@ -26,6 +29,7 @@ from corral.store.sources.quants import rank
 
 MOST: Final = 50
 _AT_ONCE: Final = 4
+_DETAILS_S: Final = 20.0  # for all of them
 
 
 class _Row(msgspec.Struct):
@@ -38,7 +42,10 @@ class _Row(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A repository. `sizes` are those of its quantisations; none where it does not show its files to us."""
+    """
+    A repository. `sizes` are those of its quantisations; none where it does not show its files to us, or where the hub
+    failed to tell them: then `problem` is why.
+    """
 
     reference: HubReference
     downloads: int
@@ -48,6 +55,7 @@ class Hit:
     licence: str = ""
     sizes: Mapping[str, int | None] = field(default_factory=dict)
     model: SaidOfModel = field(default_factory=SaidOfModel)
+    problem: str = ""
 
     def rough(self, quant: str) -> RoughModel | None:
         """One quantisation, for a judgement; None where its size is not known."""
@@ -72,9 +80,19 @@ def search(sources: Sources, words: str, *, limit: int = 10) -> list[Hit]:
         raise WrongContent(
             f"{sources.access.endpoint} did not answer as the hub does.", hint="Check store.endpoint or HF_ENDPOINT."
         ) from None
-    hits = [hit for hit in map(_hit, rows) if hit is not None]
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="search") as pool:
-        return list(pool.map(lambda hit: _with_sizes(sources, hit), hits))
+    return _all_with_sizes(sources, [hit for hit in map(_hit, rows) if hit is not None])
+
+
+def _all_with_sizes(sources: Sources, hits: list[Hit]) -> list[Hit]:
+    """Whoever is interrupted here (Ctrl-C) does not wait for what is under way: that ends by itself, soon."""
+    left, end = threading.Event(), time.monotonic() + _DETAILS_S
+    hasty = Sources(sources.access, sources.web.hasty(lambda: left.is_set() or time.monotonic() > end))
+    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="search")
+    try:
+        return list(pool.map(lambda hit: _with_sizes(hasty, hit), hits))
+    finally:
+        left.set()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _hit(row: _Row) -> Hit | None:
@@ -93,4 +111,8 @@ def _with_sizes(sources: Sources, hit: Hit) -> Hit:
         there = sources.repository(hit.reference)
     except NotThere:
         return hit
+    except FetchFailed as error:
+        return replace(hit, problem=error.message)
+    except FetchStopped:
+        return replace(hit, problem=f"It did not answer within {_DETAILS_S:.0f} s.")
     return replace(hit, licence=there.licence, sizes=dict(quants(there.files)), model=there.model)

@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from corral.domain.errors import NotThere, WrongContent
+from corral.domain.errors import FetchFailed, FetchStopped, NotThere, WrongContent
 from corral.domain.references import HubReference
+from corral.store.fetch.patience import Stop
 from corral.store.fetch.rules import WebRules
 from corral.store.fetch.web import Web
 from corral.store.fit.rough import RoughModel
@@ -24,6 +25,9 @@ class Said:
     def __init__(self, listing: Any, **repos: Any) -> None:
         self.listing, self.repos, self.asked = listing, repos, list[str]()
 
+    def hasty(self, stop: Stop) -> Said:
+        return self
+
     def json(self, url: str) -> Any:
         self.asked.append(url)
         if "/api/models?" in url:
@@ -31,6 +35,8 @@ class Said:
         name = url.split("/")[6]
         if name not in self.repos:
             raise NotThere("it is closed")
+        if isinstance(self.repos[name], Exception):
+            raise self.repos[name]
         return self.repos[name]
 
 
@@ -58,6 +64,15 @@ def test_sizes_by_quantisation_come_from_each_repository() -> None:
     repo = {"siblings": [{"rfilename": "a-Q8_0.gguf", "size": 8}, {"rfilename": "a-Q4_K_M.gguf", "size": 4}]}
     (hit,) = found(Said([{"id": "o/a"}], a=repo))
     assert (hit.sizes, hit.usual) == ({"Q4_K_M": 4, "Q8_0": 8}, "Q4_K_M")
+
+
+def test_a_repository_that_cannot_be_asked_is_shown_without_sizes() -> None:
+    repo = {"siblings": [{"rfilename": "a-Q4_K_M.gguf", "size": 4}]}
+    rows = [{"id": f"o/{name}"} for name in "abcde"]
+    hits = found(Said(rows, a=repo, b=FetchFailed("It broke."), c=FetchStopped(), d=[3]))
+    assert [bool(hit.sizes) for hit in hits] == [True, False, False, False, False]
+    assert hits[0].problem == "" and hits[1].problem == "It broke." and hits[2].problem and hits[3].problem
+    assert hits[4].problem == "", "a closed one is no failure"
 
 
 def test_what_the_hub_has_read_of_a_header_is_taken_where_it_can_be() -> None:
