@@ -66,7 +66,7 @@ def store(home: Shell) -> Path:
 
 
 def files(home: Shell) -> set[str]:
-    return {path.name for path in store(home).rglob("*") if path.is_file()} - {".index"}
+    return {path.name for path in store(home).rglob("*") if path.is_file()} - {".index", ".names"}
 
 
 def loads(home: Shell) -> bool:

@@ -2,8 +2,8 @@
 What a NAME on a command line means: the same in every command.
 
 The first of these that there is: a Model, for commands about Models; a name in the store; a place below it; a
-reference; a file; and last what another program has here, by the name that `corral models list --all` gives it. What
-begins as only paths do is a file.
+reference; a file; the name of a file of the store, as it is written; and last what another program has here, by the
+name that `corral models list --all` gives it. What begins as only paths do is a file.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Names:
 
         Raises UsageError for a reference that is none, FileMissing or `why` for what is nowhere.
         """
-        from corral.store.shelf.naming import called
+        from corral.store.shelf.naming import by_file, called, only
 
         if is_path(word):
             return _there(Path(word).expanduser())
@@ -126,8 +126,9 @@ class Names:
             return _there(Path(reference.path).expanduser()) if isinstance(reference, FileReference) else reference
         if "\0" not in word and os.path.exists(word):
             return Path(word)
-        if other := called(word, self.elsewhere):
-            return other[0]
+        found = by_file(word, self.items) or called(word, self.elsewhere) or by_file(word, self.elsewhere)
+        if found:
+            return only(word, found)
         raise self.nowhere(word, why)
 
     def nowhere(self, word: str, why: CorralError | None = None) -> CorralError:

@@ -10,7 +10,9 @@ References: how a model that is somewhere else is named, by people, configs and 
 
 from __future__ import annotations
 
+import hashlib
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -37,6 +39,7 @@ _PAGES: Final = ("resolve", "blob", "raw", "tree")
 _FULL_REF: Final = re.compile(r"refs/[^/]+/[^/]+")  # all three are the revision, no file is meant by the last two
 _BEFORE_HOST: Final = re.compile(r"(?i)(?:[a-z][a-z0-9+.-]*://|(?:https?|hf|ollama|file):/*)?")
 _SHOWN: Final = 200
+_MARKED: Final = 180  # the longest name with a mark after it is one yet
 
 
 class BadReference(ValueError):
@@ -278,7 +281,11 @@ def check_inside(path: str) -> None:
 
 
 def suggested_name(reference: Reference) -> str:
-    """A Model's name for it: what people would call it, in small letters."""
+    """
+    A Model's name for it: what people would call it, in small letters.
+
+    What has letters that no such name may have ends in a mark, by which it is told from all others.
+    """
     if isinstance(reference, HubReference):
         base = reference.repo.partition("/")[2]
         text = reference.file.rpartition("/")[2] or base
@@ -290,4 +297,20 @@ def suggested_name(reference: Reference) -> str:
         whole = str(reference) if isinstance(reference, WebReference) else reference.path
         text = re.sub(r"(?i)\.gguf$", "", _unquoted(whole).rstrip("/").rpartition("/")[2])
     text = re.sub(r"-0*1-of-\d{5}$", "", text)
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or "model"
+    plain, apart = told_apart(text)
+    name = re.sub(r"[^a-z0-9._-]+", "-", plain.lower()).strip("-._") or "model"
+    return f"{name[:_MARKED]}-{mark_of(text)}" if apart else name
+
+
+def told_apart(text: str) -> tuple[str, bool]:
+    """The text without accents, and whether it has more that ASCII cannot write: letters, figures, symbols."""
+    if text.isascii():
+        return text, False
+    plain = "".join(each for each in unicodedata.normalize("NFD", text) if not unicodedata.combining(each))
+    return plain, any(not each.isascii() and unicodedata.category(each)[0] in "LMNS" for each in plain)
+
+
+def mark_of(text: str) -> str:
+    """Eight characters that stand for a text, in whichever of Unicode's forms it is written."""
+    plain = unicodedata.normalize("NFC", text).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(plain).hexdigest()[:8]

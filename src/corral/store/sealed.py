@@ -27,11 +27,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """`kind` names what is in it and its version. Blocks on the disk; readers and writers take no lock."""
+    """
+    `kind` names what is in it and its version; what is `lasting` is read by every Corral that knows that.
+
+    Blocks on the disk; readers and writers take no lock.
+    """
 
     path: Path
     kind: str
     largest_bytes: int
+    lasting: bool = False
 
     def read(self, decode: Callable[[memoryview], T]) -> T | None:
         """What is in it; None where there is nothing that can be used. `decode` raises ValueError."""
@@ -66,5 +71,5 @@ class Sealed:
         return body_bytes + _DIGEST_BYTES <= self.largest_bytes
 
     def _sum(self, body: bytes | memoryview) -> bytes:
-        key = f"corral {__version__} {self.kind}".encode()
+        key = f"corral {'' if self.lasting else __version__} {self.kind}".encode()
         return hashlib.blake2b(body, digest_size=_DIGEST_BYTES, key=key).digest()

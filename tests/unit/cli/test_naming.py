@@ -24,6 +24,7 @@ from tests.unit.store.shelf import kit
 REPO = "hf.co/org/ada-GGUF"
 FETCHED = "hf/org/ada-GGUF/ada-Q4_K_M.gguf"
 SPLIT = "import/split/split-00001-of-00003.gguf"
+OTHER = "import/模型é.gguf"
 Means = Callable[[Command, str], str]
 
 
@@ -38,6 +39,7 @@ def store(tmp_path: Path, corral: Command) -> Path:
     origin.write(root, FETCHED, msgspec.structs.replace(asked, asked=(REPO,)))
     for number, part in enumerate(kit.parts_of_split(), 1):
         kit.put(root / f"import/split/split-0000{number}-of-00003.gguf", part)
+    kit.put(root / OTHER, model(OBEY))
     for quant in ("Q4_K_M", "Q8_0"):
         kit.put(root / f"hf/org/two-GGUF/two-{quant}.gguf", model(OBEY))
         kit.describe(root, f"hf/org/two-GGUF/two-{quant}.gguf", reference=f"hf.co/org/two-GGUF:{quant}", url="x")
@@ -120,6 +122,10 @@ SAME = {
     "of a later part": (SPLIT.replace("00001-", "00002-"), SPLIT),
     "without a number": ("import/split/split", SPLIT),
     "one of several": ("hf.co/org/two-GGUF:Q8_0", "hf/org/two-GGUF/two-Q8_0.gguf"),
+    "its file as it is written": ("ada-Q4_K_M.gguf", FETCHED),
+    "its file without the ending": ("ADA-Q4_K_M", FETCHED),
+    "letters that no name may have": ("模型é", OTHER),
+    "in the other form of Unicode": ("模型e\u0301.gguf", OTHER),
 }
 
 
@@ -130,6 +136,27 @@ def test_a_word_means_one_file_in_every_command(corral: Command, store: Path, wo
     assert {name: means(corral, text) for name, means in FILES.items()} == dict.fromkeys(FILES, str(store / place))
     assert inspect(corral, text) == inspect(corral, str(store / place))
     assert fit(corral, text) == fit(corral, str(store / place))
+
+
+def test_a_store_behind_a_link_is_found_by_either_path(corral: Command, store: Path) -> None:
+    (real := store.with_name("real")).parent.mkdir(exist_ok=True)
+    store.rename(real)
+    store.symlink_to(real)
+    for means in (show, verify, remove):
+        assert means(corral, str(real / FETCHED)) == means(corral, str(store / FETCHED)) == str(store / FETCHED)
+        assert means(corral, str(real / SPLIT.replace("00001-", "00003-"))) == str(store / SPLIT)
+    (elsewhere := store.with_name("other.gguf")).symlink_to(real / FETCHED)
+    assert "There is no" in said(corral, remove, str(elsewhere)), "whose link that is, nobody knows"
+
+
+def test_a_file_of_this_folder_goes_before_the_file_of_a_name(corral: Command, store: Path) -> None:
+    kit.put(store / "import/more/Mine.gguf", model(OBEY))
+    kit.put(store / "import/other/Mine.gguf", model(OBEY))
+    here = kit.put(Path("Mine.gguf").absolute(), model(BEN))
+    assert serve(corral, "Mine.gguf") == run(corral, "Mine.gguf") == str(here)
+    here.unlink()
+    for means in (*FILES.values(), *HEADERS.values()):
+        assert "may be any of " in said(corral, means, "Mine.gguf"), "one of them would be a guess"
 
 
 def test_another_programs_model_has_its_name_everywhere(corral: Command, store: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corral.domain.names import MODEL_NAME
 from corral.domain.references import (
     BadReference,
     FileReference,
@@ -66,6 +67,21 @@ def test_what_is_meant(text: str) -> None:
     assert is_reference(text) and suggested_name(reference) == name
     if not isinstance(reference, WebReference):
         assert parse(str(reference)) == reference, "it reads what it writes"
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("ü.gguf", "u"), ("Modèle 7B.gguf", "modele-7b"), ("a – b.gguf", "a-b"), ("模型一.gguf", "model-1eadccb2"),
+        ("模型二.gguf", "model-15a58ccb"),
+        ("模型一-00001-of-00002.gguf", "model-1eadccb2"), ("🦙.gguf", "model-0dfc3e20"),
+        ("Größe.gguf", "gro-e-aedc3f80"), ("Gro\u0308ße.gguf", "gro-e-aedc3f80"), ("／.gguf", "model"),
+    ],
+)  # fmt: skip
+def test_letters_that_a_name_cannot_have_leave_a_mark(file: str, name: str) -> None:
+    """Accents go; whatever else is lost tells the names apart, in whichever form a system writes it."""
+    assert suggested_name(FileReference(file)) == name
+    assert MODEL_NAME.fullmatch(suggested_name(FileReference("x" * 240 + "模.gguf")))
 
 
 def test_secrets_are_not_shown() -> None:

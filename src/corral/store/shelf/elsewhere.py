@@ -13,7 +13,8 @@ from corral.domain.references import BadReference, HubReference, parse
 from corral.store.files import part_paths
 from corral.store.known import KnownFiles
 from corral.store.shelf.caches.cached import Cached
-from corral.store.shelf.items import Item, grouped, named, with_companions
+from corral.store.shelf.items import Item, grouped, with_companions
+from corral.store.shelf.names import named
 from corral.store.shelf.origin import VERSION, Origin
 
 

@@ -14,11 +14,12 @@ and small writes, and its locks are not to be relied on over NFS.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from corral.contracts.fetching import Role
 from corral.domain.errors import StoreFailed, Unreadable
@@ -26,8 +27,9 @@ from corral.store.fetch.linked import is_there
 from corral.store.files import ModelFiles, resolve
 from corral.store.gguf.facts import says
 from corral.store.sealed import Sealed
+from corral.store.shelf import names
 from corral.store.shelf import origin as origins
-from corral.store.shelf.items import Item, grouped, named, reference_of, wanted_name, with_companions
+from corral.store.shelf.items import Item, grouped, reference_of, with_companions
 from corral.store.shelf.origin import Origin
 from corral.store.shelf.roles import projected_widths, role_by_header
 from corral.store.shelf.walk import Seen, Walked, walk
@@ -92,7 +94,17 @@ class Index:
         kept = {key: entry for key, entry in entries.items() if key not in passing}
         if changed or len(kept) != len(known):
             _write(self.root / INDEX, kept)
-        return named(with_companions([self._item(key, entry) for key, entry in entries.items()]))
+        items = [self._item(key, entry, seen) for key, entry in entries.items()]
+        return self._named(with_companions(items), passing)
+
+    def _named(self, items: list[Item], passing: Collection[str]) -> list[Item]:
+        before = names.load(self.root)
+        unsure = {key: before[key].wanted for key in passing if key in before}
+        items = [replace(item, wanted=unsure.get(item.key, item.wanted)) for item in items] if unsure else items
+        found = names.named(items, before)
+        if (now := names.given(found)) != before:
+            names.save(self.root, now)
+        return found
 
     def _entry(self, key: str, stamps: tuple[Stamp, ...], before: Entry | None) -> tuple[Entry, bool]:
         """What is known of it now, and whether that holds for as long as nothing changes."""
@@ -110,7 +122,7 @@ class Index:
             before, sure = Entry(stamps, problem=error.sentence()), False
         reference = reference_of(key, stamps[0][0], own[0])
         role = Role.ADAPTER if own[0] is not None and own[0].role == Role.ADAPTER else before.role
-        entry = msgspec.structs.replace(
+        entry = replace(
             before,
             stamps=stamps,
             role=role,
@@ -118,7 +130,7 @@ class Index:
             licence=next((each.licence for each in own if each and each.licence), before.licence),
             origins=own,
             reference=reference,
-            wanted=wanted_name(role, stamps[0][0].rpartition("/")[2], reference),
+            wanted=names.wanted_name(role, stamps[0][0].rpartition("/")[2], reference),
         )
         return entry, sure
 
@@ -151,7 +163,7 @@ class Index:
         except StoreFailed:  # a path that none of ours would have
             return None
 
-    def _item(self, key: str, entry: Entry) -> Item:
+    def _item(self, key: str, entry: Entry, seen: Mapping[str, Seen]) -> Item:
         return Item(
             key=key,
             paths=tuple(self.root / stamp[0] for stamp in entry.stamps),
@@ -169,7 +181,18 @@ class Index:
             origins=entry.origins,
             reference=entry.reference,
             wanted=entry.wanted,
+            came_at=_came_at(seen[entry.stamps[0][0]], entry.origins),
         )
+
+
+def _came_at(seen: Seen, own: Sequence[Origin | None]) -> float:
+    """
+    When it came here, at the latest. No command sets a file's time of status change back, as `cp -p` does with that of
+    its content; when a hash was remembered of what lay here before is not when it came.
+    """
+    first = own[0] if own else None
+    changed_at = seen.changed_ns / 1e9
+    return min(first.fetched_at, changed_at) if first is not None and first.fetched_at else changed_at
 
 
 def _stamp(seen: Seen, walked: Walked) -> Stamp:

@@ -1,8 +1,7 @@
-"""What stands on a shelf, and what each thing is called. Pure."""
+"""What stands on a shelf, and what belongs together. Pure."""
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,21 +11,11 @@ import msgspec
 from msgspec.structs import replace
 
 from corral.contracts.fetching import Role
-from corral.domain.references import (
-    BadReference,
-    FileReference,
-    HubReference,
-    OllamaReference,
-    Reference,
-    parse,
-    suggested_name,
-)
+from corral.domain.references import HubReference, OllamaReference
 from corral.store.shelf.origin import Origin
 from corral.store.sources.places import revision_of
 
 _PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)", re.IGNORECASE)
-_UNUSUAL: Final = re.compile(r"[^A-Za-z0-9._:/@+-]+")
-_LONGEST_NAME: Final = 200
 STORE: Final = "store"
 _BEST: Final = ("F16", "BF16")  # of projectors
 
@@ -37,7 +26,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
     `key` is where it lies, without `.gguf` and the number of a part: with `name`, what people and clients call it by.
     `problem` is a sentence about why it cannot be used. `place` is who keeps it: "store", or another program.
-    `wanted` is what it would be called by if it stood alone.
+    `wanted` is what it would be called by if it stood alone, `came_at` when it came here at the latest.
     """
 
     key: str
@@ -60,6 +49,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     place: str = STORE
     reference: str = ""
     wanted: str = ""
+    came_at: float = 0.0  # seconds since 1970
 
     @property
     def path(self) -> Path:
@@ -97,45 +87,6 @@ def reference_of(key: str, first: str, origin: Origin | None) -> str:
     except ValueError:
         pass
     return ""
-
-
-def named(items: Sequence[Item]) -> list[Item]:
-    """
-    The items with their names, each another. Of several that would have one name the oldest has it.
-
-    The others are called by their key; so what comes later never takes a name away. No item is called by the key of
-    another: a word means one model, whether it is read as a name or as a key.
-    """
-    taken: set[str] = set()
-    keys = {item.key for item in items}
-    names: dict[str, str] = {}
-    for item in sorted(items, key=lambda each: (each.role is not Role.MODEL, each.modified_at, each.key)):
-        wanted = item.wanted or wanted_name(item.role, item.path.name, item.reference)
-        if wanted in taken or (wanted in keys and wanted != item.key):
-            wanted = model_name(item.key)
-        number, free = 2, wanted
-        while free in taken or (free in keys and free != item.key):
-            free, number = f"{wanted[: _LONGEST_NAME - 6]}-{number}", number + 1
-        taken.add(free)
-        names[item.key] = free
-    return [replace(item, name=names[item.key]) for item in items]
-
-
-def wanted_name(role: Role, file: str, came_by: str) -> str:
-    """After the reference that it came by, else after its file."""
-    reference: Reference | None = None
-    if came_by and role is Role.MODEL:
-        with contextlib.suppress(BadReference):
-            reference = parse(came_by)
-    if reference is None or isinstance(reference, FileReference):
-        reference = FileReference(file)
-    return suggested_name(reference)[:_LONGEST_NAME].rstrip("-._") or "model"
-
-
-def model_name(key: str) -> str:
-    """A name that a Model may have (`domain.names.MODEL_NAME`) for any key."""
-    text = re.sub(r"^[^A-Za-z0-9]+", "", _UNUSUAL.sub("-", re.sub(r"-00001-of-\d{5}$", "", key)))
-    return text[:_LONGEST_NAME].rstrip("-./") or "model"
 
 
 def home_of(place: str) -> str:

@@ -1,13 +1,14 @@
 """
-Which items a word means: by name, else by place, else by reference, else by path. Pure.
+Which items a word means: by name, else by place, reference, path, or the name of its file as it is written.
 
-A word is compared with what is there, and never made a path of.
+A word is compared with what is there, and never made a path to anything else.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -15,7 +16,8 @@ from corral.contracts.fetching import Role
 from corral.domain.errors import Conflict
 from corral.domain.names import near_names
 from corral.domain.references import BadReference, HubReference, Reference, is_reference, means_same, parse
-from corral.store.shelf.items import STORE, Item, key_of, model_name
+from corral.store.shelf.items import STORE, Item, key_of
+from corral.store.shelf.names import model_name
 from corral.store.sources.quants import quant_of
 
 _REPOSITORY: Final = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
@@ -25,7 +27,7 @@ _PLACES: Final = ("hf/", "ollama/", "web/", "import/")
 def meant(word: str, items: Sequence[Item]) -> list[Item]:
     """All that it may mean by the first of these ways that finds any; models before what goes with them."""
     found = called(word, items) or _of_reference(word, items) or _of_path(word, items)
-    return [each for each in found if each.role is Role.MODEL] or found
+    return _models(found) or by_file(word, items)
 
 
 def called(word: str, items: Sequence[Item]) -> list[Item]:
@@ -35,6 +37,12 @@ def called(word: str, items: Sequence[Item]) -> list[Item]:
         if found:
             return found
     return []
+
+
+def by_file(word: str, items: Sequence[Item]) -> list[Item]:
+    """What has a file of this name, in whatever letters: with `.gguf` or without, without the number of a part."""
+    wanted = _plain_file(word)
+    return _models([item for item in items if _plain_file(item.path.name) == wanted])
 
 
 def only(word: str, found: Sequence[Item]) -> Item:
@@ -78,8 +86,22 @@ def _of_plain_place(word: str, items: Sequence[Item]) -> list[Item]:
 
 def _of_path(word: str, items: Sequence[Item]) -> list[Item]:
     """By whichever part."""
-    wanted = os.path.abspath(os.path.expanduser(word)).removesuffix(".gguf") if word and "\0" not in word else ""
-    return [item for item in items if any(wanted == os.fspath(path).removesuffix(".gguf") for path in item.paths)]
+    if "\0" in word:
+        return []
+    folder, file = os.path.split(os.path.expanduser(word).rstrip("/"))
+    file = file.removesuffix(".gguf")
+    same = [(item, path) for item in items for path in item.paths if path.name.removesuffix(".gguf") == file]
+    folder = os.path.realpath(folder) if same else ""  # the store, or a folder on the way to it, may be a link
+    return list({item.key: item for item, path in same if os.path.realpath(path.parent) == folder}.values())
+
+
+def _models(found: list[Item]) -> list[Item]:
+    return [each for each in found if each.role is Role.MODEL] or found
+
+
+def _plain_file(name: str) -> str:
+    stem = re.sub(r"(?i)(-00001-of-\d{5})?\.gguf$", "", unicodedata.normalize("NFC", name))
+    return stem.casefold()
 
 
 def _of_reference(word: str, items: Sequence[Item]) -> list[Item]:

@@ -16,7 +16,8 @@ from corral.domain.fleet import ModelSpec
 from corral.domain.storage import StoredModel, StoreSpec
 from corral.kit.tasks import Tasks
 from corral.store.shelf.index import Index
-from corral.store.shelf.items import STORE, Item, model_name
+from corral.store.shelf.items import STORE, Item
+from corral.store.shelf.names import model_name
 from corral.store.shelf.pulled import pulled_names
 from corral.store.shelf.walk import Walked, walk
 from corral.store.supply import store_supply, with_files

@@ -18,7 +18,9 @@ logger = logging.getLogger(__name__)
 
 DEEPEST: Final = 16
 OURS: Final = (".part", ".part.json", ".lock", ".origin.json", ".part.json.new", ".origin.json.new")
-INDEX_UNFINISHED: Final = re.compile(r"\.index\.\d+-\d+\.tmp")  # a whole path: the index is in the store's own folder
+INDEX_UNFINISHED: Final = re.compile(
+    r"\.(index|names)\.\d+-\d+\.tmp"
+)  # whole paths: both are in the store's own folder
 _ORIGIN: Final = ".origin.json"
 _MODEL: Final = ".gguf"
 MOST_FILES: Final = 200_000
@@ -26,11 +28,16 @@ MOST_FILES: Final = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A file; `path` below the store's folder, with `/`. `size_bytes` -1: a link that leads nowhere."""
+    """
+    A file; `path` below the store's folder, with `/`. `size_bytes` -1: a link that leads nowhere.
+
+    `changed_ns` is of the link itself, where it is one.
+    """
 
     path: str
     size_bytes: int
     mtime_ns: int
+    changed_ns: int = 0  # ctime
 
 
 @dataclass(slots=True)
@@ -73,7 +80,7 @@ def _folder(folder: str, prefix: str, depth: int, found: Walked) -> None:
             elif entry.is_file():
                 _file(entry, prefix + name, found)
             elif entry.is_symlink() and not name.startswith(".") and name.lower().endswith(_MODEL):
-                found.models.append(Seen(prefix + name, -1, 0))
+                found.models.append(Seen(prefix + name, -1, 0, entry.stat(follow_symlinks=False).st_ctime_ns))
         except OSError as error:  # it went while we looked
             logger.debug("%s: %s", entry.path, error)
         if len(found.models) + len(found.others) + len(found.ours) > MOST_FILES:
@@ -83,7 +90,8 @@ def _folder(folder: str, prefix: str, depth: int, found: Walked) -> None:
 
 def _file(entry: os.DirEntry[str], path: str, found: Walked) -> None:
     status = entry.stat()
-    seen = Seen(path, status.st_size, status.st_mtime_ns)
+    own = entry.stat(follow_symlinks=False) if entry.is_symlink() else status
+    seen = Seen(path, status.st_size, status.st_mtime_ns, own.st_ctime_ns)
     if not entry.name.startswith("."):
         (found.models if entry.name.lower().endswith(_MODEL) else found.others).append(seen)
     elif entry.name.endswith(OURS) or INDEX_UNFINISHED.fullmatch(path):

@@ -36,7 +36,7 @@ def bring(
 
 
 def left(root: Path) -> set[str]:
-    return {path.name for path in root.rglob("*") if not path.is_dir()} - {".index"}
+    return {path.name for path in root.rglob("*") if not path.is_dir()} - {".index", ".names"}
 
 
 @pytest.mark.parametrize("how", list(How))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,12 +15,13 @@ import pytest
 
 from corral.contracts.fetching import Role
 from corral.domain.errors import Unreadable
-from corral.domain.references import FileReference, suggested_name
+from corral.domain.names import MODEL_NAME
 from corral.domain.storage import StoreSpec
 from corral.store.files import ModelFiles, resolve
 from corral.store.shelf import origin
 from corral.store.shelf.index import INDEX, Index
 from corral.store.shelf.items import Item
+from corral.store.shelf.names import NAMES, named
 from corral.store.shelf.origin import VERSION, Origin
 from corral.store.shelf.serving import stored_models
 from tests.models import ADA, BEN, SPLIT, model
@@ -222,14 +224,17 @@ def test_links_to_folders_are_not_entered(tmp_path: Path) -> None:
     assert Index(tmp_path / "store").items() == []
 
 
-def test_the_oldest_keeps_a_name_that_several_would_have(tmp_path: Path) -> None:
-    for age, place in ((3, "hf/b/R/a.gguf"), (1, "hf/c/R/a.gguf"), (2, "hf/a/R/a.gguf")):
-        os.utime(put(tmp_path, place), (age, age))
-    assert {name: item.key for name, item in listed(tmp_path).items()} == {
-        "a": "hf/c/R/a",
-        "hf/a/R/a": "hf/a/R/a",
-        "hf/b/R/a": "hf/b/R/a",
-    }
+def test_who_was_there_first_has_the_name_that_several_would_have() -> None:
+    """Where nothing is remembered: by when they came, else by how old they are, models before their companions."""
+    ages = {"hf/b/R/a": (2.0, 1.0), "hf/c/R/a": (1.0, 3.0), "hf/a/R/a": (1.0, 2.0), "hf/d/R/a": (0.0, 0.0)}
+    items = [
+        Item(key, (Path(f"/s/{key}.gguf"),), 1, modified_at, came_at=came_at,
+             role=Role.PROJECTOR if key == "hf/d/R/a" else Role.MODEL)
+        for key, (came_at, modified_at) in ages.items()
+    ]  # fmt: skip
+    assert [item.key for item in named(items) if item.name == "a"] == ["hf/a/R/a"]
+    assert {item.name for item in named(items)} == {"a", "hf/b/R/a", "hf/c/R/a", "hf/d/R/a"}
+    assert [item.key for item in named(items[:2]) if item.name == "a"] == ["hf/c/R/a"]
 
 
 HOSTILE = [
@@ -239,8 +244,6 @@ HOSTILE = [
 
 
 def test_hostile_names_give_names_that_a_model_may_have(tmp_path: Path) -> None:
-    from corral.domain.names import MODEL_NAME
-
     for name in HOSTILE:
         put(tmp_path, f"import/{name}")
     put(tmp_path, "import/a.gguf")
@@ -249,7 +252,112 @@ def test_hostile_names_give_names_that_a_model_may_have(tmp_path: Path) -> None:
     names = [item.name for item in items]
     assert len(set(names)) == len(names) == len(HOSTILE)  # with a.gguf, without `..gguf` and what is no UTF-8
     assert all(MODEL_NAME.fullmatch(name) and "/../" not in f"/{name}/" for name in names), names
-    assert suggested_name(FileReference("ü.gguf")) == "model"
+
+
+# What is called how
+
+
+def import_at(root: Path, place: str, fetched_at: float) -> None:
+    """As `import` leaves it."""
+    put(root, place)
+    size = (root / place).stat().st_size
+    origin.write(root, place, Origin(VERSION, "", "", size, kit.sha256(root / place), fetched_at=fetched_at))
+
+
+def keys(root: Path) -> dict[str, str]:
+    return {name: item.key for name, item in listed(root).items()}
+
+
+LOST: dict[str, tuple[str, ...]] = {"nothing": (), "the index": (INDEX,), "all memory": (INDEX, NAMES)}
+
+
+@pytest.mark.parametrize("lost", LOST)
+@pytest.mark.parametrize("described", [True, False])
+def test_what_comes_later_takes_no_name_away_however_old_it_says_it_is(
+    tmp_path: Path, lost: str, described: bool
+) -> None:
+    """`cp -p` of an old file, and one that was fetched by the same name."""
+    put(tmp_path, "import/x.gguf")
+    if described:
+        import_at(tmp_path, "import/x.gguf", time.time() - 1)
+    assert keys(tmp_path) == {"x": "import/x"}
+    time.sleep(0.02)  # the clock of the disk may be a coarse one
+    os.utime(put(tmp_path, "web/h/x.gguf"), (1, 1))
+    import_at(tmp_path, "web/i/x.gguf", time.time())
+    wanted = {"x": "import/x", "web/h/x": "web/h/x", "web/i/x": "web/i/x"}
+    assert keys(tmp_path) == wanted
+    for name in LOST[lost]:
+        (tmp_path / name).unlink()
+    assert keys(tmp_path) == wanted == keys(tmp_path)
+
+
+def test_a_name_is_kept_whatever_happens_to_its_file_or_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("import/x.gguf", "web/h/x.gguf", "web/i/x.gguf"):
+        put(tmp_path, place)
+        listed(tmp_path)
+    wanted = {"x": "import/x", "web/h/x": "web/h/x", "web/i/x": "web/i/x"}
+    import_at(tmp_path, "import/x.gguf", time.time() + 5)  # written to, and described, later than the others
+    os.utime(tmp_path / "import/x.gguf")
+    (tmp_path / INDEX).unlink()
+    monkeypatch.setattr("corral.store.sealed.__version__", "another")
+    assert keys(tmp_path) == wanted
+    (tmp_path / "import/x.gguf").unlink()  # nobody inherits it: clients would get other weights by it
+    assert keys(tmp_path) == {key: key for key in ("web/h/x", "web/i/x")}
+    put(tmp_path, "hf/o/R/x.gguf")
+    assert keys(tmp_path) == {"x": "hf/o/R/x", "web/h/x": "web/h/x", "web/i/x": "web/i/x"}
+    put(tmp_path, "import/x.gguf")
+    put(tmp_path, "x.gguf")  # whose place is called so
+    found = keys(tmp_path)
+    assert found["x"] == "hf/o/R/x" and found["import/x"] == "import/x" and len(found) == 5
+
+
+def test_a_store_that_remembers_nothing_has_names_all_the_same(tmp_path: Path) -> None:
+    put(tmp_path, "import/x.gguf")
+    put(tmp_path, "web/h/x.gguf")
+    listed(tmp_path)
+    memory = (tmp_path / NAMES).read_bytes()
+    for harm in (b"", memory[:-1], memory[:20] + b"?" + memory[21:]):
+        (tmp_path / NAMES).write_bytes(harm)
+        assert sorted(keys(tmp_path)) == ["web/h/x", "x"]
+    written = (tmp_path / NAMES).stat().st_ino
+    listed(tmp_path)
+    assert (tmp_path / NAMES).stat().st_ino == written, "it is written when it is another"
+
+
+def test_letters_that_no_name_may_have_give_names_of_their_own_that_stay(tmp_path: Path) -> None:
+    put(tmp_path, "import/模型一.gguf")
+    (first,) = listed(tmp_path)
+    put(tmp_path, "import/模型二.gguf")
+    put(tmp_path, "web/h/模型一.gguf")
+    put(tmp_path, "import/Größe-7B.gguf")
+    put(tmp_path, "import/Modèle.gguf")
+    found = keys(tmp_path)
+    assert found[first] == "import/模型一" and found["modele"] == "import/Modèle"
+    assert all(re.fullmatch(r"(web/h-)?[a-z0-9-]+", name) for name in found), found
+    assert [name for name in found if re.fullmatch(r"gro-e-7b-[0-9a-f]{8}", name)]
+    for path in (INDEX, NAMES, "import/模型一.gguf"):
+        (tmp_path / path).unlink()
+    left = keys(tmp_path)
+    assert left.pop(first) == "web/h/模型一"  # the only one of that name, after all memory is lost
+    assert left.items() <= found.items(), "a name does not depend on who else is there"
+
+
+@pytest.mark.parametrize(
+    "name", ["x", "模型", "a b", "..", "y" * 240], ids=["plain", "letters", "blank", "dots", "long"]
+)
+def test_ten_thousand_that_would_have_one_name_are_named_at_once(name: str) -> None:
+    items = [Item(f"web/h{n}/{name}", (Path(f"/s/web/h{n}/{name}.gguf"),), 1, 1.0) for n in range(10_000)]
+    began = time.process_time()
+    found = {item.name for item in named(items)}
+    spent = time.process_time() - began
+    assert len(found) == 10_000 and all(MODEL_NAME.fullmatch(each) for each in found)
+    assert spent < 0.8, "0.1 s as measured"
+    alike = [Item(f"web/h/{'?' * n}x", (Path("/s/x.gguf"),), 1, 1.0) for n in range(3_000)]
+    began = time.process_time()
+    assert len({item.name for item in named(alike)}) == 3_000
+    assert time.process_time() - began < 0.5, "names that keys would share are no search"
 
 
 def test_a_name_of_255_bytes_has_its_origin(tmp_path: Path) -> None:

@@ -49,7 +49,10 @@ def item_of(root: Path, name: str) -> Item:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} - {".index"}
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()} - {
+        ".index",
+        ".names",
+    }
 
 
 def take_off(root: Path, *several: str) -> None:
@@ -647,8 +650,9 @@ def test_what_corral_left_goes_wherever_and_however_it_is_called(tmp_path: Path)
     (tmp_path / "hf/o/R/.x.part.json").write_bytes(msgspec.json.encode(Journal(1, identity, "", [], [])))
     (tmp_path / "hf/o/R/.x.part").write_bytes(b"12")
     (tmp_path / ".index.12-34.tmp").write_bytes(b"half")
+    (tmp_path / ".names.12-34.tmp").write_bytes(b"half")
     gone = list(gc.sweep(tmp_path, gc.find(tmp_path, older_s=0, now=4e9)))
-    assert len(gone) == 9
+    assert len(gone) == 10
     assert names(tmp_path) == set()
 
 
