@@ -6,22 +6,26 @@ import errno
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from corral.domain.errors import NoSpace, StoreFailed
+from corral.domain.errors import FetchStopped, NoSpace, StoreFailed
 from corral.domain.references import parse
 from corral.domain.storage import StoreSpec
 from corral.store.fetch import attempt
 from corral.store.fetch.disk import POINTS
+from corral.store.fetch.journal import Journal
+from corral.store.fetch.spans import Spans
 from corral.store.fetches import StoreFetches
 from corral.store.shelf.index import Index
-from tests.file_server import Ask, FileServer, Reply, of_file
+from tests.file_server import PIECE, Ask, FileServer, Reply, of_file
 from tests.hub_server import HubServer
 from tests.models import ADA, model
-from tests.paths.fetching_kit import DATA, PATH, SIZE, data_of, left, plan_for, puller, whole
+from tests.paths.fetching_kit import DATA, PATH, SIZE, Told, data_of, left, plan_for, puller, whole
 
 
 def good(ask: Ask) -> Reply:
@@ -87,6 +91,27 @@ def test_an_origin_never_speaks_of_other_bytes_than_those_that_lie_there(tmp_pat
         assert whole(puller(tmp_path).fetch(plan_for(f"{server.origin}/old")))
 
 
+def test_only_what_was_there_before_a_flush_began_counts_after_a_loss_of_power(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes while it flushes may be in the file, and not on the disk."""
+    monkeypatch.setattr(attempt, "SETTLED_AFTER", 1_000_000)
+    journal = tmp_path / "web/files/.model.bin.part.json"
+    bounds: list[int] = []
+    settled: list[int] = []
+
+    def slow(point: str) -> None:
+        if point == "part.settle":
+            bounds.append(server.sent_bytes + 4 * PIECE)
+            time.sleep(0.6)  # three megabytes come meanwhile; and at the second flush the first is in the journal
+            settled.append(Spans.of(msgspec.json.decode(journal.read_bytes(), type=Journal).settled).count)
+
+    with FileServer(lambda ask: of_file(ask, DATA, per_s=1.25e6)) as server:
+        with pytest.raises(FetchStopped):
+            puller(tmp_path, fault=slow).fetch(plan_for(f"{server.origin}/model.bin"), stop=lambda: len(settled) > 1)
+    assert settled[0] == 0 and 1_000_000 <= settled[1] <= bounds[0]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Of 1 MB."""
@@ -116,8 +141,39 @@ def test_a_disk_that_gets_full_meanwhile_keeps_what_fits(small_disk: Path) -> No
         with pytest.raises(NoSpace, match="No space left on device") as full:
             blind.fetch(plan)
         assert "Free some space" in full.value.hint
+        assert not [name for name in left(small_disk) if name.endswith(".new")]
         (small_disk / "ballast").unlink()
         assert whole(puller(small_disk).fetch(plan), data)
+
+
+class Full:
+    """A disk that has no room after some writes, not even for a first journal, until something is given up."""
+
+    def __init__(self) -> None:
+        self._writes = 0
+        self._full, self._freed = threading.Event(), False
+
+    def __call__(self, point: str) -> None:
+        if point == "part.write":
+            self._writes += 1
+            if self._writes > 12:
+                self._full.set()
+        elif point == "part.truncate":
+            self._freed = self._writes > 0
+        elif point == "journal.write" and not self._freed:
+            self._full.wait(10)
+        if self._full.is_set() and not self._freed and point in ("part.write", "journal.write"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_came_before_the_disk_was_full_counts_though_its_journal_found_no_room(tmp_path: Path) -> None:
+    with FileServer(lambda ask: of_file(ask, DATA, per_s=20e6)) as server:
+        plan = plan_for(f"{server.origin}/model.bin")
+        with pytest.raises(NoSpace):
+            puller(tmp_path, fault=Full(), connections=1).fetch(plan)
+        told = Told()
+        assert whole(puller(tmp_path).fetch(plan, told))
+        assert told[0].done_bytes > 0, "it said that what has come is kept"
 
 
 def test_a_store_that_is_read_only_gives_what_it_has_and_says_so_for_the_rest(small_disk: Path) -> None:

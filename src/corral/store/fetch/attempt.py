@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from corral.domain.errors import FetchFailed, FetchStopped
+from corral.domain.errors import FetchFailed, FetchStopped, NoSpace
 from corral.store.fetch.answer import Answer
 from corral.store.fetch.board import Board
 from corral.store.fetch.line import Line
@@ -29,6 +29,7 @@ HASH_BUFFER: Final = 256 * 1024  # stays in the processor's cache
 SETTLED_AFTER: Final = 64 * 1024 * 1024
 SAVED_SHARE: Final = 0.1  # of the time that it runs: what a kill costs, at most
 SAVED_S: Final = (0.005, 0.1)
+GIVEN_UP: Final = 64 * 1024  # bytes of the file, for its journal on a full disk
 TOLD_AFTER_S: Final = 0.2
 STALLED_S: Final = 3.0  # after which it is said that nothing comes
 
@@ -94,7 +95,7 @@ class Attempt:
                     self.board.halt()
                     pool.shutdown(wait=True)
         finally:
-            self._save()
+            self._save_at_last()
 
     def _watch(self, crew: Iterable[Future[Any]]) -> None:
         """Until all have done their part; the first failure is everybody's."""
@@ -118,6 +119,15 @@ class Attempt:
     def _save(self) -> None:
         written, settled = self.board.spans()
         self.part.note(self.promise.identity, written, settled, self._doing)
+
+    def _save_at_last(self) -> None:
+        """A full disk has no room for the journal either, and without it nothing of what came would count."""
+        try:
+            self._save()
+        except NoSpace:
+            self.part.cut(self.board.cut(GIVEN_UP))
+            self._save()
+            raise
 
     def _hash(self) -> None:
         digest, at = hashlib.sha256(), 0

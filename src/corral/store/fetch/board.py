@@ -128,6 +128,13 @@ class Board:
             self._reverted = self.halted = True
             self._changed.notify_all()
 
+    def cut(self, count: int) -> int:
+        """The last `count` bytes that are there are given up; where what is there ends now."""
+        with self._changed:
+            end = self._there.cut(count)
+            self._settled = self._settled.below(end)
+            return end
+
     def settled(self, spans: list[Span]) -> None:
         """These are on the disk."""
         with self._changed:

@@ -107,16 +107,23 @@ class Folder:
     def write(self, name: str, body: bytes, what: str, *, sync: bool) -> None:
         """A small file, whole or not at all. `what` begins the points' names. Raises OSError."""
         fresh = f"{name}.new"
+        try:
+            self._fill(fresh, body, what, sync=sync)
+            self.rename(fresh, name, f"{what}.rename")
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.remove(fresh)
+            raise
+
+    def _fill(self, name: str, body: bytes, what: str, *, sync: bool) -> None:
         self.fault(f"{what}.write")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(fresh, flags, 0o644, dir_fd=self.fd)
-        with open(fd, "wb") as file:
+        with open(os.open(name, flags, 0o644, dir_fd=self.fd), "wb") as file:
             file.write(body)
             file.flush()
             if sync:
                 self.fault(f"{what}.sync")
-                os.fsync(fd)
-        self.rename(fresh, name, f"{what}.rename")
+                os.fsync(file.fileno())
 
     def rename(self, old: str, new: str, point: str) -> None:
         """At once and whole. Raises OSError."""

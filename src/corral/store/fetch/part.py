@@ -57,6 +57,11 @@ class Part:
         with self._errors():
             journal.save(self.folder, self.beside, said)
 
+    def cut(self, end: int) -> None:
+        """Nothing from there on any more: its room is free."""
+        with self._errors():
+            self.disk.truncate(self.fd, end)
+
     def clear(self) -> None:
         """Nothing of it is there any more; it stays open."""
         with self._errors():

@@ -32,6 +32,19 @@ class Spans:
             first, end = min(first, span[0]), max(end, span[1])
         self.spans = [*before, (first, end), *after]
 
+    def cut(self, count: int) -> int:
+        """No longer its last `count` bytes; where it ends now."""
+        while count > 0 and self.spans:
+            first, end = self.spans.pop()
+            if end - first > count:
+                self.spans.append((first, end - count))
+            count -= end - first
+        return self.end
+
+    def below(self, limit: int) -> Spans:
+        """What of it is before that byte."""
+        return Spans([(first, min(end, limit)) for first, end in self.spans if first < limit])
+
     @property
     def count(self) -> int:
         """How many bytes."""

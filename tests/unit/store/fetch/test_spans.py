@@ -34,3 +34,11 @@ def test_runs_of_what_is_there_and_what_is_not() -> None:
         (False, 2), (True, 4), (True, 4), (False, 6), (True, 9), (False, None),
     ]  # fmt: skip
     assert Spans().run(0) == (False, None)
+
+
+def test_the_end_is_given_up_and_no_more() -> None:
+    spans = Spans.of([(0, 10), (20, 25), (30, 32)])
+    assert (spans.cut(4), spans.spans) == (23, [(0, 10), (20, 23)])
+    assert spans.below(21).spans == [(0, 10), (20, 21)] and spans.below(20).spans == [(0, 10)]
+    assert (spans.cut(3), spans.spans) == (10, [(0, 10)])
+    assert (spans.cut(100), spans.spans) == (0, [])
