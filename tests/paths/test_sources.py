@@ -263,7 +263,7 @@ def test_a_file_by_its_address(server: HubServer) -> None:
     url = server.file("/files/my model.gguf", LARGE)
     found = plan(server, url.replace(" ", "%20") + "?sig=secret")
     file = found.files[0]
-    assert file.path == f"web/{server.host.replace(':', '_')}@http/files/my_model-abb6c339.gguf"
+    assert file.path == f"web/{server.host.replace(':', '_')}@http/files/my model-abb6c339.gguf"
     assert (file.size_bytes, file.sha256, file.role) == (1004, "", Role.MODEL)
     assert file.url.endswith("?sig=secret") and "secret" not in str(found.reference)
     assert file.etag == f'"{sha256(LARGE)}"'

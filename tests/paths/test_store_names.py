@@ -16,6 +16,7 @@ from corral.contracts.fetching import Fetched, Plan
 from corral.domain.fleet import ModelSpec, Source
 from corral.domain.references import WebReference, parse
 from corral.domain.storage import StoreSpec
+from corral.store.fetch.rules import target_of
 from corral.store.fetches import StoreFetches
 from corral.store.shelf.index import Index
 from corral.store.shelf.items import Item
@@ -27,7 +28,7 @@ from corral.store.supply import store_supply
 from tests.file_server import FileServer, of_file
 from tests.hub_server import HubServer
 from tests.models import ADA, BEN, model
-from tests.paths.fetching_kit import plan_for, puller
+from tests.paths.fetching_kit import plan_for, puller, sha256
 
 OWN, OTHER = "hf.co/Org/Ada-GGUF", "hf.co/org/ADA-gguf"
 
@@ -234,8 +235,45 @@ def test_what_somebody_has_put_there_by_hand_is_taken(store: Store) -> None:
 
 def test_addresses_whose_places_are_the_same_are_not_the_same(store: Store) -> None:
     put(store, "web/files.example/m/a_b.gguf", "https://files.example/m/a~b.gguf")
-    assert store.held("https://files.example/m/a~b.gguf") == "web/files.example/m/a_b.gguf"
+    assert store.held("https://files.example/m/a~b.gguf") == "web/files.example/m/a_b.gguf", "it was put there once"
     assert store.held("https://files.example/m/a!b.gguf") is None
+    assert store.held("https://files.example/m/a_b.gguf") is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("/модель.gguf", "/файлик.gguf"), ("/a%20b.gguf", "/a_b.gguf"), ("/モデル/q8.gguf", "/别的/q8.gguf"),
+     ("/m/a.gguf", "/m%2Fa.gguf"), ("/m/a.gguf", "/m//a.gguf"), ("/a%FF.gguf", "/a%FE.gguf")],
+)  # fmt: skip
+def test_files_of_two_addresses_are_two_files(store: Store, one: str, other: str) -> None:
+    ada, ben = model(ADA).read_bytes(), model(BEN).read_bytes()
+    sent = target_of(f"https://h.example{one}").path
+    with FileServer(lambda ask: of_file(ask, ada if ask.path == sent else ben)) as server:
+
+        def pull(path: str) -> Path:
+            fetches = StoreFetches(store.spec(), {"HOME": str(store.home)}, insecure=True, private=True)
+            return fetches.fetch(fetches.plan(parse(f"{server.origin}{path}"))).model
+
+        first, second = pull(one), pull(other)
+        assert (first.read_bytes(), second.read_bytes()) == (ada, ben)
+        assert store.held(f"{server.origin}{one}") == str(first.relative_to(store.root))
+        assert store.held(f"{server.origin}{other}") == str(second.relative_to(store.root))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1_{}", "127.0.0.1_{}@http"])
+def test_what_was_put_under_a_name_of_once_is_found_and_not_fetched_again(store: Store, host: str) -> None:
+    data = model(ADA).read_bytes()
+    with FileServer(lambda ask: of_file(ask, data)) as server:
+        url, old = f"{server.origin}/модель a.gguf", f"web/{host.format(server.port)}/_a.gguf"
+        put(store, old, url)
+        said = store.root / f"{old.replace('_a.gguf', '._a.gguf.origin.json')}"
+        said.write_text(said.read_text().replace("0" * 64, sha256(data)))
+        fetches = StoreFetches(store.spec(), {"HOME": str(store.home)}, insecure=True, private=True)
+        plan = fetches.plan(parse(url))
+        assert store.held(url) == old == plan.files[0].path
+        sent = server.sent_bytes
+        assert fetches.here(plan) and fetches.fetch(plan).model == store.root / old
+        assert server.sent_bytes == sent
 
 
 @pytest.mark.parametrize("known", [False, True])

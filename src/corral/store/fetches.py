@@ -14,9 +14,9 @@ from corral.store.borrowing import borrow
 from corral.store.fetch import linked
 from corral.store.fetch.denial import TooBusy
 from corral.store.fetch.disk import disk_errors, sha256_of
-from corral.store.fetch.origin import from_elsewhere
 from corral.store.fetch.patience import never
 from corral.store.fetch.pulling import Pulling, quiet
+from corral.store.fetch.standing import Standing, standing
 from corral.store.fetch.web import Web
 from corral.store.fetch.wire import Interrupted
 from corral.store.holding import kept
@@ -120,17 +120,14 @@ class StoreFetches:
     def here(self, plan: Plan) -> bool:
         """Whether all of it is here, as far as that can be told without hashing."""
         return all(
-            linked.is_there(path)
-            and file.size_bytes in (None, path.stat().st_size)
-            and (isinstance(plan.reference, FileReference) or self._vouched(file, plan.reference))
+            linked.is_there(path) and self._right(plan, file, path.stat().st_size)
             for file, path in zip(plan.files, self.places(plan), strict=True)
         )
 
-    def _vouched(self, file: RemoteFile, reference: Reference) -> bool:
-        said = origin.read(self.root, file.path)
-        if said is None or from_elsewhere(said, reference, file):
-            return False
-        return file.sha256 in ("", said.sha256) and (bool(file.sha256) or file.etag in ("", said.etag))
+    def _right(self, plan: Plan, file: RemoteFile, size: int) -> bool:
+        if isinstance(plan.reference, FileReference):
+            return file.size_bytes in (None, size)
+        return standing(origin.read(self.root, file.path), plan.reference, file, size) is Standing.RIGHT
 
     def places(self, plan: Plan) -> tuple[Path, ...]:
         """Where the files of a plan are, or will be."""

@@ -20,7 +20,7 @@ from corral.domain.references import (
 )
 from corral.store.fetch.linked import NOT_THERE, is_there, unseen
 from corral.store.files import part_paths
-from corral.store.housing import hub_folders, is_of, web_places
+from corral.store.housing import addressed, hub_folders, is_of
 from corral.store.placing import companion
 from corral.store.shelf import origin
 from corral.store.shelf.origin import Origin
@@ -75,7 +75,7 @@ def _held(root: Path, reference: Reference) -> Held | None:
         return _of_registry((root / ollama_place(reference, "any")).parent)
     if isinstance(reference, FileReference):
         return Held(Path(reference.path)).whole()
-    for place in web_places(root, reference):
+    for place in addressed(root, reference):
         there = Held(root / place).whole()
         if there is not None:
             return there

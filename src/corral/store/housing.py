@@ -19,7 +19,8 @@ from corral.store.fetch.disk import Beside
 from corral.store.fetch.origin import is_of_address
 from corral.store.shelf import origin
 from corral.store.shelf.origin import Origin
-from corral.store.sources.places import hub_folder, is_old, old_web_place, revision_of, web_place
+from corral.store.sources.places import hub_folder, is_old, revision_of, web_place, web_places
+from corral.store.sources.web import part_urls
 
 Failed = Callable[[OSError], None]
 
@@ -56,11 +57,15 @@ def is_of(root: Path, path: str, reference: HubReference) -> bool:
     return (came.revision if isinstance(came, HubReference) else revision_of(folder)) == reference.revision
 
 
-def web_places(root: Path, reference: WebReference) -> list[str]:
-    """Where its file may be, below `root`: what came from another address, by http instead of https, is not it."""
-    place, old = web_place(reference.url), old_web_place(reference.url)
+def addressed(root: Path, reference: WebReference) -> list[str]:
+    """
+    Where its file may be, below `root`: what came from another address, by http instead of https, is not it.
+
+    What nobody knows anything of is taken where it would be put now, and nowhere else.
+    """
+    place, *old = web_places(reference.url)
     found = []
-    for path in dict.fromkeys((place, old)):
+    for path in dict.fromkeys((place, *old)):
         said = _said(root, path)
         if is_of_address(said, reference) if said is not None else path == place:
             found.append(path)
@@ -76,8 +81,11 @@ def housed(root: Path, plan: Plan) -> Plan:
         there = next((each for each in folders if _begun(root, each + first.removeprefix(own), reference)), "")
         return _moved(plan, own, there or next((each for each in folders if not is_old(each)), own))
     if isinstance(reference, WebReference) and first == web_place(reference.url):
-        place = next((each for each in web_places(root, reference) if os.path.lexists(root / each)), first)
-        return _moved(plan, "/".join(first.split("/")[:2]), "/".join(place.split("/")[:2]))
+        there = next((each for each in addressed(root, reference) if os.path.lexists(root / each)), first)
+        way = web_places(reference.url).index(there)
+        paths = [web_places(url)[way] for url in part_urls(reference.url)]
+        files = (dataclasses.replace(each, path=path) for each, path in zip(plan.files, paths, strict=True))
+        return dataclasses.replace(plan, files=tuple(files))
     return plan
 
 

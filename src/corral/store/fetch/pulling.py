@@ -21,11 +21,13 @@ from corral.domain.errors import BadGguf, FetchStopped, FileMissing, NoSpace, St
 from corral.domain.units import format_bytes
 from corral.store.fetch import journal, linked, origin
 from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, is_same, place, sha256_of
+from corral.store.fetch.journal import Identity
 from corral.store.fetch.lock import Beat, Holder, lock
 from corral.store.fetch.meter import Meter
 from corral.store.fetch.origin import Origin
 from corral.store.fetch.patience import Patience, Stop, never
 from corral.store.fetch.rules import shown
+from corral.store.fetch.standing import Standing, standing
 from corral.store.fetch.transfer import Arrived, Transfer
 from corral.store.fetch.web import Web
 from corral.store.gguf.reader import read_header
@@ -237,8 +239,8 @@ class Pulling:
             return False
         said = origin.load(folder, beside)
         if said is not None and said.linked and folder.is_link(beside.name):
-            elsewhere = origin.from_elsewhere(said, course.plan.reference, file)
-            if elsewhere or not linked.still(folder, beside.name, said) or not _meant(said, file):
+            right = standing(said, course.plan.reference, file, said.size) is Standing.RIGHT
+            if not right or not linked.still(folder, beside.name, said):
                 return False  # what is fetched takes its place
             self._finish(file, course, said.size)
             return True
@@ -247,20 +249,24 @@ class Pulling:
         try:
             status = os.fstat(fd)
             size = status.st_size
-            if file.size_bytes not in (None, size):
+            found = standing(said, course.plan.reference, file, size)
+            if found is Standing.OTHER:
                 return False
-            if said is not None and origin.from_elsewhere(said, course.plan.reference, file):
-                return False
-            if not file.sha256 and said is not None and said.etag and file.etag not in ("", said.etag):
-                return False  # it has another one now, which may be of the same size
-            vouched = said is not None and said.size == size and file.sha256 in ("", said.sha256)
-            if not vouched and not file.sha256:
+            if found is Standing.UNVOUCHED and not file.sha256:
                 if not self._is_whole(folder, beside, file):
                     return False
-            elif not vouched:
+                came = journal.load(folder, beside)
+                if came is not None and came.identity.etag and file.etag:  # put there by who ended before he said so
+                    if not came.identity.same(Identity(shown(file.url), size, etag=file.etag)):
+                        return False
+                    digest = self._hashed(fd, size, folder, beside, file, course, stop)
+                    arrived = Arrived(size, digest, file.etag)
+                    if not self._vouch(status, folder, beside, file, course, arrived, locked=locked):
+                        return False
+            elif found is Standing.UNVOUCHED:
                 digest = self._hashed(fd, size, folder, beside, file, course, stop)
                 if digest != file.sha256 or not self._vouch(
-                    status, folder, beside, file, course, digest, locked=locked
+                    status, folder, beside, file, course, Arrived(size, digest, ""), locked=locked
                 ):
                     return False
         finally:
@@ -269,7 +275,14 @@ class Pulling:
         return True
 
     def _is_whole(self, folder: Folder, beside: Beside, file: RemoteFile) -> bool:
-        """As far as the file itself says, of which nobody knows a hash."""
+        """
+        As far as the file itself says, of which nobody knows a hash.
+
+        One beside which another is coming is not what is asked for: its origin went because the other, which may be of
+        the same size, was about to take its place.
+        """
+        if folder.stat(beside.part) is not None:
+            return False
         try:
             return not file.is_gguf or bool(read_header(folder.path / beside.name))
         except (BadGguf, FileMissing):
@@ -298,7 +311,7 @@ class Pulling:
         beside: Beside,
         file: RemoteFile,
         course: _Course,
-        digest: str,
+        arrived: Arrived,
         *,
         locked: bool,
     ) -> bool:
@@ -310,9 +323,5 @@ class Pulling:
         with contextlib.suppress(StoreFailed, OSError):  # a store that is read-only serves all the same
             with contextlib.nullcontext(True) if locked else lock(folder, beside) as mine:
                 if mine and is_same(looked_at, folder.stat(beside.name)):
-                    self._say(folder, beside, file, course.plan, Arrived(looked_at.st_size, digest, ""))
+                    self._say(folder, beside, file, course.plan, arrived)
         return is_same(looked_at, folder.stat(beside.name))
-
-
-def _meant(said: Origin, file: RemoteFile) -> bool:
-    return file.size_bytes in (None, said.size) and file.sha256 in ("", said.sha256)

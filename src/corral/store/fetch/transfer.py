@@ -101,6 +101,9 @@ class Transfer:
         if earlier is None or same is None:
             return False
         journal, there = earlier
+        tags = ("", same.identity.etag)
+        if same.by_tag and there.count == same.size and self.file.etag not in tags:
+            return False  # all of another upload: nobody is asked any more, so nobody would notice
         logger.info("%s: goes on after %d bytes", self.file.path, there.count)
         self._begin(same, there, Spans.of(journal.settled))
         return True
