@@ -50,7 +50,7 @@ def control_vector(layers: int = 3, width: int = WIDTH) -> Path:
 
 def projector(*, sound: bool = False) -> Path:
     """
-    For a text model of 64 values: pictures of 56 by 56 become 4 tokens (gemma3's kind), and with `sound` every 30
+    For a text model of 64 values: pictures of 56 by 56 become 16 tokens (Janus' kind), and with `sound` every 30
     seconds of sound become 30 (ultravox's).
     """
 
@@ -66,17 +66,16 @@ def projector(*, sound: bool = False) -> Path:
 def _sight(writer: Any) -> None:
     size, patch = 56, 14
     writer.add_bool("clip.has_vision_encoder", True)
-    writer.add_string("clip.vision.projector_type", "gemma3")
+    writer.add_string("clip.vision.projector_type", "janus_pro")
     writer.add_bool("clip.use_gelu", True)
     writer.add_uint32("clip.vision.image_size", size)
     writer.add_uint32("clip.vision.patch_size", patch)
-    writer.add_uint32("clip.vision.projector.scale_factor", 2)
     writer.add_array("clip.vision.image_mean", [0.5, 0.5, 0.5])
     writer.add_array("clip.vision.image_std", [0.5, 0.5, 0.5])
     tensors: dict[str, tuple[int, ...]] = {
         "v.patch_embd.weight": (INNER, 3, patch, patch), "v.patch_embd.bias": (INNER,),
         "v.position_embd.weight": ((size // patch) ** 2, INNER),
-        "mm.input_projection.weight": (INNER, WIDTH), "mm.soft_emb_norm.weight": (INNER,),
+        "mm.0.weight": (WIDTH, INNER), "mm.0.bias": (WIDTH,), "mm.1.weight": (WIDTH, WIDTH), "mm.1.bias": (WIDTH,),
     }  # fmt: skip
     _encoder(writer, "vision", tensors | _layer("v"))
 

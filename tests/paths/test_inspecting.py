@@ -106,7 +106,7 @@ def test_a_repository_of_the_hub(hub: HubServer) -> None:
     found, tensors = inspect_reference(parse("hf.co/org/ada-GGUF:Q8_0"), hub_access(hub))
     expected = here(model(ADA))
     assert found.licence == "apache-2.0"
-    assert found.projector == Projector("mmproj-F16.gguf", "gemma3", ("image",))
+    assert found.projector == Projector("mmproj-F16.gguf", "janus_pro", ("image",))
     assert found.capabilities == (*expected.capabilities, "vision")
     assert len(tensors) == sum(share.tensors for share in expected.quantisation.types)
     plain = dataclasses.replace(found, licence="", projector=None, capabilities=expected.capabilities)

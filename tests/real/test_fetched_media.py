@@ -23,8 +23,8 @@ from tests.second_files import projector
 
 __all__ = ["shell"]  # a fixture
 
-PER_PICTURE = len("<start_of_image><end_of_image>") + 4
-"""Tokens: the projector makes four of a picture, between two words that the model reads letter by letter."""
+PER_PICTURE = 16
+"""Tokens: the projector makes sixteen of a picture, one of each of its patches."""
 
 
 @pytest.mark.parametrize("engine", ENGINES)

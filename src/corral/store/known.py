@@ -173,4 +173,4 @@ def _that_fit(sealed: Sealed, plain: dict[str, msgspec.Raw]) -> dict[str, msgspe
 
 
 def _sealed(path: Path) -> Sealed:
-    return Sealed(path, "headers 1", _LARGEST_FILE)
+    return Sealed(path, "headers 2", _LARGEST_FILE)

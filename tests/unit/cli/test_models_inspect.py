@@ -125,7 +125,7 @@ def test_a_split_model_and_a_projector_in_words(corral: Command, tmp_path: Path)
     shown = told(corral, first)
     assert shown["split"] == "3 parts, all there"
     assert shown["files"].startswith(f"{first.name} and 2 more, ")
-    assert shown["projector"] == "mmproj.gguf: adds image (gemma3)"
+    assert shown["projector"] == "mmproj.gguf: adds image (janus_pro)"
     assert shown["good for"].endswith("vision")
     second.unlink()
     assert told(corral, first)["split"] == f"3 parts, 1 of them missing: {second.name}"

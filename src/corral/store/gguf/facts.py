@@ -19,6 +19,7 @@ from corral.domain.fleet import OptionValue
 from corral.store.gguf.asked import reach
 from corral.store.gguf.cache import padded
 from corral.store.gguf.header import Header, TensorInfo
+from corral.store.gguf.projectors import Projects, projects
 
 FILE_TYPES: Final[dict[int, str]] = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
@@ -45,7 +46,7 @@ class FileSays:
     What a header says that does not depend on options: small, so that thousands of files can be remembered.
 
     `own_task` is what the file is for; `template` what its chat template can do, None where it has none; `modalities`
-    what it adds to another model as its projector.
+    what it adds to another model as its projector, `projects` which models that may be.
     """
 
     base: ModelFacts
@@ -53,6 +54,7 @@ class FileSays:
     template: frozenset[str] | None
     fill_in: bool
     modalities: tuple[str, ...]
+    projects: Projects | None = None
 
 
 def says(header: Header, tensors: Sequence[TensorInfo], *, size_bytes: int) -> FileSays:
@@ -80,6 +82,7 @@ def says(header: Header, tensors: Sequence[TensorInfo], *, size_bytes: int) -> F
             for kind, name in (("vision", "image"), ("audio", "audio"))
             if header.metadata.get(f"clip.has_{kind}_encoder") is True
         ),
+        projects=projects(header, tensors),
     )
 
 

@@ -59,4 +59,4 @@ def here(path: Path) -> FolderFiles:
         said = origin.read(path.parent, path.name)
     except StoreFailed:  # told by whoever reads it, with near names
         said = None
-    return FolderFiles(path, said.licence if said is not None else "")
+    return FolderFiles(path, said.licence, said.companions) if said is not None else FolderFiles(path)

@@ -8,6 +8,7 @@ from typing import Final
 
 from corral.store.gguf.facts import FileSays, facts, says
 from corral.store.gguf.header import Header, TensorInfo
+from corral.store.gguf.projectors import projects
 from corral.store.gguf.shape import ModelShape, shape_of
 from corral.store.gguf.states import recurrent_layers
 from corral.store.gguf.windows import next_layers, window_of, windowed
@@ -111,8 +112,8 @@ def _projector(header: Header, said: FileSays, beside: tuple[str, Header] | None
 
 
 def _projector_kind(header: Header) -> str:
-    keys = ("clip.projector_type", "clip.vision.projector_type", "clip.audio.projector_type")
-    return _short(next((text for key in keys if (text := header.text(key))), ""))
+    found = projects(header, ())
+    return _short(next(iter(found.kinds), "")) if found is not None else ""
 
 
 def _attention(shape: ModelShape) -> Attention:

@@ -112,6 +112,14 @@ class PlannedFiles:
         """See `Files.projectors`."""
         return self._projectors
 
+    def came_with(self, projector: str) -> bool:
+        """See `Files.came_with`: whoever planned has chosen it for the model."""
+        return True
+
+    def others(self) -> list[str]:
+        """See `Files.others`."""
+        return []
+
 
 def _name(file: RemoteFile) -> str:
     return file.path.rpartition("/")[2]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from corral.contracts.fetching import Role
 from corral.domain.errors import StoreFailed
 from corral.domain.references import BadReference, HubReference, parse
 from corral.store.files import part_paths
@@ -54,9 +53,10 @@ def _item(parts: Sequence[Cached], known: KnownFiles) -> Item:
     if len(part_paths(first.path)) != len(parts):
         return replace(item, problem=f"{len(part_paths(first.path)) - len(parts)} of its parts are not there.")
     try:
-        base = known.of(str(first.path)).says.base
+        said = known.of(str(first.path)).says
     except StoreFailed as error:
         return replace(item, problem=error.sentence())
+    base, sight = said.base, said.projects
     return replace(
         item,
         architecture=base.architecture,
@@ -65,7 +65,8 @@ def _item(parts: Sequence[Cached], known: KnownFiles) -> Item:
         quantisation=base.quantisation,
         context_tokens=base.trained_context_tokens,
         licence=base.license,
-        width=base.embedding_length if first.role is Role.MODEL else None,
+        width=sight.width if sight is not None else base.embedding_length,
+        kinds=sight.kinds if sight is not None else (),
     )
 
 

@@ -19,19 +19,17 @@ from pathlib import Path
 from typing import Final
 
 from corral.contracts.fetching import Progress, Role, Told
-from corral.domain.errors import Conflict, FetchStopped, FileMissing, NoSpace, NotThere, StoreFailed
+from corral.domain.errors import Conflict, FetchStopped, FileMissing, NoSpace
 from corral.domain.units import format_bytes
 from corral.store.fetch import origin
 from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, is_same, place
 from corral.store.fetch.lock import lock
 from corral.store.fetch.origin import VERSION, Origin
 from corral.store.files import ModelFiles, part_paths, resolve
-from corral.store.gguf.reader import read_header
+from corral.store.inspect.places import FolderFiles, projector_beside
 from corral.store.shelf.caches.finding import Caches
-from corral.store.shelf.roles import projected_widths, role_by_header
+from corral.store.shelf.roles import role_by_header
 from corral.store.shelf.verifying import hashed
-from corral.store.sources.choosing import choose, role_of
-from corral.store.sources.listing import ListedFile
 
 IMPORT: Final = "import"
 _PIECE: Final = 4 * 1024 * 1024
@@ -286,30 +284,9 @@ def _refuse_to_move(wanted: Sequence[Wanted], caches: Caches) -> None:
 
 
 def _projector(model: ModelFiles) -> Path | None:
-    """The one beside it that is made for vectors of its length; of several the one that a pull would choose."""
-    width = model.header.number("embedding_length")
-    try:
-        names = sorted(each for each in os.listdir(model.path.parent) if role_of(each) is Role.PROJECTOR)
-    except OSError:
-        return None
-    fitting = [ListedFile(name) for name in names if width and width in _widths(model.path.with_name(name))]
-    if not fitting:
-        return None
-    own = f"{_stem(model.path)}.gguf"
-    try:
-        chosen = choose([*fitting, ListedFile(own)], file=own, where=str(model.path.parent)).projector
-    except NotThere:
-        return None
-    found = chosen or fitting[0]  # its name is none of a model's
-    return model.path.with_name(found.path)
-
-
-def _widths(path: Path) -> tuple[int, ...]:
-    try:
-        header = read_header(path)
-    except StoreFailed:
-        return ()
-    return projected_widths(header) if header.architecture == "clip" else ()
+    """The one beside it that belongs to it."""
+    found = projector_beside(FolderFiles(model.path), model.header)
+    return Path(os.path.normpath(model.path.parent / found[0])) if found is not None else None
 
 
 def _stem(path: Path) -> str:

@@ -31,7 +31,7 @@ from corral.store.shelf import names
 from corral.store.shelf import origin as origins
 from corral.store.shelf.items import Item, grouped, reference_of, with_companions
 from corral.store.shelf.origin import Origin
-from corral.store.shelf.roles import projected_widths, role_by_header
+from corral.store.shelf.roles import role_by_header
 from corral.store.shelf.walk import Seen, Walked, walk
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     context_tokens: int | None = None
     licence: str = ""
     width: int | None = None
+    kinds: tuple[str, ...] = ()
     problem: str = ""
     origins: tuple[Origin | None, ...] = ()
     reference: str = ""  # these two follow from key and origins
@@ -143,7 +144,8 @@ class Index:
             raise
         except StoreFailed as error:
             return Entry(stamps, problem=error.sentence())
-        base = says(files.header, files.tensors, size_bytes=files.total_bytes).base
+        said = says(files.header, files.tensors, size_bytes=files.total_bytes)
+        base, sight = said.base, said.projects
         role = role_by_header(files.header)
         return Entry(
             stamps,
@@ -154,7 +156,8 @@ class Index:
             quantisation=base.quantisation,
             context_tokens=base.trained_context_tokens,
             licence=base.license,
-            width=next(iter(projected_widths(files.header)), None) if role is Role.PROJECTOR else base.embedding_length,
+            width=sight.width if sight is not None else base.embedding_length,
+            kinds=sight.kinds if sight is not None else (),
         )
 
     def _origin(self, path: str) -> Origin | None:
@@ -177,6 +180,7 @@ class Index:
             context_tokens=entry.context_tokens,
             licence=entry.licence,
             width=entry.width,
+            kinds=entry.kinds,
             problem=entry.problem,
             origins=entry.origins,
             reference=entry.reference,

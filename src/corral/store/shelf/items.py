@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -12,12 +13,14 @@ from msgspec.structs import replace
 
 from corral.contracts.fetching import Role
 from corral.domain.references import HubReference, OllamaReference
+from corral.store.belonging import Language, Other, Sight, projector_of
+from corral.store.gguf.projectors import Projects
 from corral.store.shelf.origin import Origin
+from corral.store.sources.choosing import plain_name
 from corral.store.sources.places import revision_of
 
 _PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)", re.IGNORECASE)
 STORE: Final = "store"
-_BEST: Final = ("F16", "BF16")  # of projectors
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -42,6 +45,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     context_tokens: int | None = None
     licence: str = ""
     width: int | None = None  # of embeddings, or of what a projector makes
+    kinds: tuple[str, ...] = ()  # of a projector
     problem: str = ""
     origins: tuple[Origin | None, ...] = ()  # of each part
     projector: Path | None = None
@@ -104,18 +108,24 @@ def with_companions(
     None is no group.
     """
     beside: dict[object, list[Item]] = {}
+    models: dict[object, list[Item]] = {}
     for item in items:
-        if item.role in (Role.PROJECTOR, Role.ADAPTER) and not item.problem:
-            beside.setdefault(group(item), []).append(item)
+        if not item.problem and item.role in (Role.PROJECTOR, Role.ADAPTER, Role.MODEL):
+            (models if item.role is Role.MODEL else beside).setdefault(group(item), []).append(item)
     beside.pop(None, None)
     if not beside:
         return list(items)
-    return [_accompanied(item, beside.get(group(item), [])) if item.role is Role.MODEL else item for item in items]
+    others = {each: _others(models.get(each, ())) for each in beside}
+    return [
+        _accompanied(item, beside[where], others[where]) if item.role is Role.MODEL and where in beside else item
+        for item, where in ((item, group(item)) for item in items)
+    ]
 
 
-def _accompanied(model: Item, there: Sequence[Item]) -> Item:
-    projectors = [each for each in there if each.role is Role.PROJECTOR]
-    return replace(model, projector=_projector(model, projectors), adapters=_adapters(model, there))
+def _accompanied(model: Item, there: Sequence[Item], others: Sequence[Other]) -> Item:
+    sights = {_sight(each, model): each.path for each in there if each.role is Role.PROJECTOR and _reaches(each, model)}
+    found = projector_of(_language(model), list(sights), others)
+    return replace(model, projector=sights[found] if found else None, adapters=_adapters(model, there))
 
 
 def _adapters(model: Item, there: Sequence[Item]) -> tuple[Path, ...]:
@@ -126,17 +136,31 @@ def _adapters(model: Item, there: Sequence[Item]) -> tuple[Path, ...]:
     return tuple(sorted(paths, key=lambda path: (len(path.name), path.name)))
 
 
-def _projector(model: Item, there: Sequence[Item]) -> Path | None:
-    """
-    By the length of its vectors; in the store the nearest of those in its folder and above; f16 before others, as the
-    engine's authors recommend.
-    """
-    fitting = [each for each in there if each.width is None or model.width is None or each.width == model.width]
-    if model.place == STORE:
-        fitting = [each for each in fitting if each.path.parent in model.path.parents]
-    fitting.sort(key=lambda each: (each.width is None, -_depth(each), each.quantisation not in _BEST, each.path.name))
-    return fitting[0].path if fitting else None
+def _reaches(projector: Item, model: Item) -> bool:
+    """In the store a projector is for the models of its folder and of those below it."""
+    return model.place != STORE or projector.path.parent in model.path.parents
 
 
-def _depth(item: Item) -> int:
-    return len(item.path.parts) if item.place == STORE else 0
+def _others(models: Sequence[Item]) -> tuple[Other, ...]:
+    """Each once: of a model in ten quantisations one is enough to know that it is there."""
+    found = {(plain_name(each.path.name), each.architecture, each.width): each for each in models}
+    return tuple(Other(each.path.name, partial(_language, each)) for each in found.values())
+
+
+def _language(model: Item) -> Language:
+    return Language(model.path.name, model.architecture, model.width)
+
+
+def _sight(each: Item, model: Item) -> Sight:
+    origin = model.origins[0] if model.origins else None
+    companions = map(key_of, origin.companions) if origin is not None else ()
+    # A repository is of one model, and other programs' files are sorted by it; elsewhere lies what somebody put there.
+    repository = model.place != STORE or model.key.startswith(("hf/", "ollama/"))
+    above = len(model.path.parts) - len(each.path.parts) if model.place == STORE else 0
+    return Sight(
+        each.path.name,
+        Projects(each.kinds, each.width),
+        each.quantisation,
+        above,
+        came_with=repository or each.key in companions,
+    )

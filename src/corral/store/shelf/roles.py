@@ -8,7 +8,6 @@ from corral.contracts.fetching import Role
 from corral.store.gguf.header import Header
 
 _OTHER_TYPES: Final = ("imatrix", "vocab")
-_WIDTHS: Final = ("clip.vision.projection_dim", "clip.audio.projection_dim", "clip.projection_dim")
 
 
 def role_by_header(header: Header) -> Role:
@@ -19,8 +18,3 @@ def role_by_header(header: Header) -> Role:
     if general == "mmproj" or header.architecture == "clip":
         return Role.PROJECTOR
     return Role.OTHER if general in _OTHER_TYPES else Role.MODEL
-
-
-def projected_widths(header: Header) -> tuple[int, ...]:
-    """Lengths of the vectors that a projector makes: those for pictures first, then for sound, then for both."""
-    return tuple(value for key in _WIDTHS if isinstance(value := header.metadata.get(key), int))

@@ -9,6 +9,7 @@ lists what there is: a guess would cost an hour of download.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ _VOCABULARY: Final = re.compile(r"(?i)^ggml-vocab-")
 _PROJECTOR: Final = re.compile(r"(?i)(^|[-_.])mmproj([-_.]|$)")
 _DRAFT: Final = re.compile(r"(?i)^(mtp|dspark|dflash|eagle3?)[-_.]")
 _ADAPTER: Final = re.compile(r"(?i)^(lora|adapter)([-_.]|$)|[-_.](lora|adapter)([-_.](bf16|f16|f32|q8_0))?$")
-_PROJECTORS: Final = ("F16", "BF16", "Q8_0", "F32")
+PROJECTORS: Final = ("F16", "BF16", "Q8_0", "F32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,13 +227,13 @@ def _projector(files: Sequence[ListedFile], model: Choice) -> ListedFile | None:
     ] or [each for each in files if role_of(each.path) is Role.PROJECTOR and "/" not in each.path]
     if not found:
         return None
-    own = _plain_name(model.name)
+    own = plain_name(model.name)
 
     def order(each: ListedFile) -> tuple[float, int, str]:
-        name = _plain_name(each.name)
+        name = plain_name(each.name)
         likeness = round(difflib.SequenceMatcher(None, own, name).ratio(), 1) if name not in ("", "model") else 0.0
         quant = quant_of(each.name)
-        return -likeness, _PROJECTORS.index(quant) if quant in _PROJECTORS else len(_PROJECTORS), each.path
+        return -likeness, PROJECTORS.index(quant) if quant in PROJECTORS else len(PROJECTORS), each.path
 
     return min(found, key=order)
 
@@ -242,7 +243,8 @@ def _above(path: str, folder: str) -> bool:
     return not place or place == folder or folder.startswith(f"{place}/")
 
 
-def _plain_name(path: str) -> str:
+@functools.lru_cache(1 << 14)
+def plain_name(path: str) -> str:
     """A name without its quantisation, `mmproj` and numbers."""
     stem = re.sub(r"(?i)(-\d{5}-of-\d{5})?\.gguf$", "", path.rpartition("/")[2]).lower()
     stem = _PROJECTOR.sub("-", stem)

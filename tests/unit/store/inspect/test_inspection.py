@@ -176,7 +176,7 @@ def test_the_projector_beside_it(tmp_path: Path) -> None:
     assert inspected(tmp_path / "ada.gguf").projector is None
     shutil.copy(projector(sound=True), tmp_path / "mmproj-ada.gguf")
     found = inspected(tmp_path / "ada.gguf")
-    assert found.projector == Projector("mmproj-ada.gguf", "gemma3", ("image", "audio"))
+    assert found.projector == Projector("mmproj-ada.gguf", "janus_pro", ("image", "audio"))
     assert found.capabilities[-2:] == ("vision", "audio")
     shutil.copy(model(EMBED), tmp_path / "embed.gguf")
     written(tmp_path / "mmproj-a-wide.gguf", "clip", lambda writer: writer.add_uint32("clip.vision.projection_dim", 9))
@@ -185,7 +185,7 @@ def test_the_projector_beside_it(tmp_path: Path) -> None:
 
 def test_files_that_are_no_model_of_their_own() -> None:
     sight, adapter = inspected(projector()), inspected(lora())
-    assert (sight.kind, sight.projector, sight.task) == ("projector", Projector("", "gemma3", ("image",)), "")
+    assert (sight.kind, sight.projector, sight.task) == ("projector", Projector("", "janus_pro", ("image",)), "")
     assert (adapter.kind, adapter.layers, adapter.capabilities) == ("adapter", None, ())
 
 
