@@ -16,7 +16,8 @@ from typing import Final
 from corral.domain.errors import StoreFailed
 from corral.domain.facts import NOTHING, ModelFacts
 from corral.domain.fleet import ModelSpec
-from corral.store.gguf.facts import facts, template_abilities
+from corral.store.gguf.facts import facts
+from corral.store.gguf.templates import template_abilities
 from corral.store.known import Known, KnownFiles
 
 logger = logging.getLogger(__name__)

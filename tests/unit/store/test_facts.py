@@ -13,9 +13,10 @@ from corral.domain.facts import NOTHING, ModelFacts
 from corral.domain.fleet import ModelSpec, Source
 from corral.store.facts import FileFacts
 from corral.store.files import ModelFiles, resolve
-from corral.store.gguf.facts import FILE_TYPES, facts, says, template_abilities
+from corral.store.gguf.facts import FILE_TYPES, facts, says
 from corral.store.gguf.header import Header, LongArray, TensorInfo
 from corral.store.gguf.memory import FileFootprints
+from corral.store.gguf.templates import template_abilities
 from corral.store.known import KnownFiles
 from tests.models import ADA, EMBED, RERANK, SPLIT, THINKER, model
 
@@ -103,6 +104,8 @@ def test_the_context_of_one_request(options: dict[str, Any], context: int) -> No
         (header(tokenizer__chat_template="<think>"), {}, "chat", ("chat", "completion", "reasoning")),
         (header(tokenizer__chat_template="{{ enable_thinking }} {{ toolset }}"), {}, "chat",
          ("chat", "completion", "reasoning")),
+        (header(tokenizer__chat_template="{{ x }}", tokenizer__chat_template__tool_use="{% if tools %}"), {}, "chat",
+         ("chat", "completion", "tools")),
     ],
 )  # fmt: skip
 def test_what_it_can_do(found: Header, options: dict[str, Any], task: str, capabilities: tuple[str, ...]) -> None:
@@ -171,7 +174,7 @@ def test_a_file_is_read_again_only_when_it_or_its_options_changed(tmp_path: Path
     first = read.of({"m": spec_})["m"]
     assert first.capabilities == ("chat", "completion", "infill")
     assert read.of({"m": spec_})["m"] == first
-    template.write_text("plain tools")
+    template.write_text("plain {{ tools }}")
     second = read.of({"m": spec_})["m"]
     assert "tools" in second.capabilities
     changed = dataclasses.replace(spec_, options={**spec_.options, "ctx_size": 256})

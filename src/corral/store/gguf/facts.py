@@ -20,6 +20,7 @@ from corral.store.gguf.asked import reach
 from corral.store.gguf.cache import padded
 from corral.store.gguf.header import Header, TensorInfo
 from corral.store.gguf.projectors import Projects, projects
+from corral.store.gguf.templates import template_abilities
 
 FILE_TYPES: Final[dict[int, str]] = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
@@ -32,10 +33,6 @@ FILE_TYPES: Final[dict[int, str]] = {
 _GUESSED: Final = 1024  # added where the type was not known for sure
 _POOLING_RANK: Final = 4
 _ENCODERS: Final = re.compile(r"bert|embedding|t5encoder")
-_THINKS: Final = (
-    "<think>", "enable_thinking", "reasoning_effort", "thinking_budget", "<|channel|>", "[THINK]",
-    "<|START_THINKING|>", "<seed:think>",
-)  # fmt: skip
 _MOST_ITEMS: Final = 64  # of languages and tags: some files list a hundred languages, none a thousand
 _MOST_CHARS: Final = 200
 
@@ -75,7 +72,7 @@ def says(header: Header, tensors: Sequence[TensorInfo], *, size_bytes: int) -> F
     return FileSays(
         base=base,
         own_task=_own_task(header),
-        template=template_abilities(header.chat_template) if header.chat_template else None,
+        template=template_abilities(header.chat_template, header.tools_template) if header.chat_template else None,
         fill_in="tokenizer.ggml.fim_pre_token_id" in header.metadata,
         modalities=tuple(
             name
@@ -109,12 +106,6 @@ def facts(
         inputs=inputs,
         context_tokens=_context(said.base.trained_context_tokens, options, slots),
     )
-
-
-def template_abilities(template: str) -> frozenset[str]:
-    """Whether a chat template knows tools and thinking."""
-    found = {"tools"} if re.search(r"\btools\b", template) else set()
-    return frozenset(found | ({"reasoning"} if any(mark in template for mark in _THINKS) else set()))
 
 
 def _own_task(header: Header) -> str:

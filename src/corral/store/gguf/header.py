@@ -69,6 +69,11 @@ class Header:
         return self.text("tokenizer.chat_template")
 
     @property
+    def tools_template(self) -> str:
+        """The one that llama-server takes instead where a request has tools, or ""."""
+        return self.text("tokenizer.chat_template.tool_use")
+
+    @property
     def context_length(self) -> int | None:
         """The context that the model was trained for."""
         return self.number("context_length")
