@@ -218,4 +218,4 @@ def _write(path: Path, entries: dict[str, Entry]) -> None:
 
 
 def _sealed(path: Path) -> Sealed:
-    return Sealed(path, "shelf 5", _LARGEST)
+    return Sealed(path, "shelf 6", _LARGEST)
