@@ -84,7 +84,7 @@ class Corral:
                 connection.sock.settimeout(timeout_s)
                 connection.request(method, base + path, data, headers)
                 response = connection.getresponse()
-            except (FileNotFoundError, ConnectionRefusedError, wire.UnknownHost) as error:
+            except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError, wire.UnknownHost) as error:
                 raise self._not_running(error) from None
             except TimeoutError:
                 raise PlaceFailed(f"{self.place} does not answer.") from None

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from corral.cli import output
+from corral.cli.streams import open_closed
 from corral.version import __version__
 
 _LISTED: Final = "`corral config show` has the Models of the config, `corral models list` shows the store."
@@ -22,6 +23,7 @@ _CANNOT_WRITE: Final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, er
 
 def main() -> NoReturn:
     """Run the command line of this process."""
+    open_closed()
     output.never_fails(sys.stdout)
     sys.exit(run(sys.argv[1:]))
 

@@ -21,6 +21,7 @@ from corral.cli import reading
 from corral.cli.models import asking, shelves
 from corral.domain.errors import ConfigError, CorralError, FileMissing, StoreFailed, UnknownModel
 from corral.domain.references import FileReference, Reference, is_reference
+from corral.kit.homes import expanded
 
 if TYPE_CHECKING:
     from corral.config.settings import Settings
@@ -112,7 +113,7 @@ class Names:
         from corral.store.shelf.naming import by_file, called, only
 
         if is_path(word):
-            return _there(Path(word).expanduser())
+            return _there(expanded(word))
         try:
             found = called(word, self.items)
         except (ConfigError, StoreFailed):
@@ -123,7 +124,7 @@ class Names:
             return found[0]
         if is_reference(word):
             reference = asking.reference_of(word)
-            return _there(Path(reference.path).expanduser()) if isinstance(reference, FileReference) else reference
+            return _there(expanded(reference.path)) if isinstance(reference, FileReference) else reference
         if "\0" not in word and os.path.exists(word):
             return Path(word)
         found = by_file(word, self.items) or called(word, self.elsewhere) or by_file(word, self.elsewhere)

@@ -6,6 +6,7 @@ import contextlib
 import glob
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,8 @@ def all_running() -> list[connect.Corral]:
     found = []
     for folder in glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), f"{_FOLDER}*")):
         with contextlib.suppress(OSError):
-            if os.stat(folder, follow_symlinks=False).st_uid == os.getuid():
+            status = os.stat(folder, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid():
                 found.append(connect.Corral(socket_path=paths.control_socket(folder), ends_with_us=True))
     return found
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from corral.domain.errors import BadGguf, FileMissing
+from corral.kit.homes import expanded
 from corral.store.fetch.linked import unseen
 from corral.store.gguf.header import Header, SplitInfo, TensorInfo
 from corral.store.gguf.reader import read_header
@@ -62,7 +63,7 @@ def resolve(path: str | os.PathLike[str]) -> ModelFiles:
     Raises FileMissing with near names of the folder, or with the parts that are missing, Unreadable for a file that
     cannot be looked at, and BadGguf for one that is damaged, cut short, or a part of another model.
     """
-    given = Path(path).expanduser()
+    given = expanded(path)
     if not is_there(given):
         raise missing(given)
     header = read_header(given)

@@ -356,6 +356,7 @@ def test_only_folders_of_this_user_are_asked(short_tmp: Path, monkeypatch: pytes
     monkeypatch.setattr(tempfile, "tempdir", str(short_tmp))
     (short_tmp / "corral-one").mkdir()
     (short_tmp / "other").mkdir()
+    (short_tmp / "corral-serve.log").touch()
     assert [each.socket_path for each in private.all_running()] == [f"{short_tmp}/corral-one/control.sock"]
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     assert private.all_running() == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from corral.contracts.fetching import Fetched, Plan, RemoteFile, Role
 from corral.domain.errors import StoreFailed
 from corral.domain.references import parse
+from corral.store import links as made
 from corral.store.links import link_model
 
 
@@ -129,3 +132,87 @@ def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreFailed, match="cannot be made"):
         link_model(tmp_path / "file" / "model.gguf", fetched(tmp_path / "store", "a.gguf"))
+
+
+def split(root: Path, count: int) -> Fetched:
+    return fetched(root / "store", *(f"hf/o/r/m-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)))
+
+
+def test_a_link_may_have_the_number_of_the_first_part(tmp_path: Path) -> None:
+    """Which is what llama.cpp is given, and what people write for a split model."""
+    link = tmp_path / "w/model-00001-of-00003.gguf"
+    assert link_model(link, split(tmp_path, 3))[0] == link
+    assert sorted(links(link.parent)) == [f"model-{number:05d}-of-00003.gguf" for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("name", ["model-00002-of-00003.gguf", "model-00001-of-00009.gguf"])
+def test_it_may_have_no_number_of_another_part(tmp_path: Path, name: str) -> None:
+    for way in (link_model, made.check_links):
+        with pytest.raises(StoreFailed, match="is not that of part 1 of 3") as caught:
+            way(tmp_path / "w" / name, split(tmp_path, 3))
+        assert caught.value.hint == f"Leave the number out: {tmp_path}/w/model.gguf."
+    assert not (tmp_path / "w").exists()
+
+
+def test_two_who_make_the_same_links_do_not_hinder_each_other(tmp_path: Path) -> None:
+    link, few, many = tmp_path / "w/model.gguf", fetched(tmp_path / "store", "a.gguf"), split(tmp_path, 30)
+    failed: list[StoreFailed] = []
+
+    def go() -> None:
+        try:
+            link_model(link, few)
+        except StoreFailed as error:
+            failed.append(error)
+
+    for _ in range(30):
+        link_model(link, many)
+        both = [threading.Thread(target=go) for _ in range(2)]
+        for each in both:
+            each.start()
+        for each in both:
+            each.join()
+    assert failed == [] and links(link.parent) == {"model.gguf": "../store/a.gguf"}
+
+
+def test_what_somebody_else_has_removed_already_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = tmp_path / "w/model.gguf"
+    link_model(link, split(tmp_path, 3))
+    unlink = Path.unlink
+
+    def twice(path: Path, missing_ok: bool = False) -> None:
+        unlink(path)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", twice)
+    link_model(link, fetched(tmp_path / "store", "a.gguf"))
+    assert links(link.parent) == {"model.gguf": "../store/a.gguf"}
+
+
+def test_what_a_killed_command_has_left_goes_once_it_is_old(tmp_path: Path) -> None:
+    link, model = tmp_path / "w/model.gguf", fetched(tmp_path / "store", "a.gguf")
+    link.parent.mkdir()
+    for name in (".model.gguf.0123abcd", ".model.gguf.89abcdef", ".other.gguf.0123abcd"):
+        (link.parent / name).symlink_to("../store/a.gguf")
+        if "89" not in name:
+            os.utime(link.parent / name, (1, 1), follow_symlinks=False)
+    (link.parent / ".model.gguf.abcdabcd").symlink_to("elsewhere")
+    os.utime(link.parent / ".model.gguf.abcdabcd", (1, 1), follow_symlinks=False)
+    (link.parent / ".model.gguf.fffff000").write_text("mine")
+    os.utime(link.parent / ".model.gguf.fffff000", (1, 1))
+    link_model(link, model)
+    assert time.time() - (link.parent / ".model.gguf.89abcdef").lstat().st_mtime < 60
+    assert {path.name for path in link.parent.iterdir()} == {
+        "model.gguf", ".model.gguf.89abcdef", ".other.gguf.0123abcd", ".model.gguf.abcdabcd", ".model.gguf.fffff000",
+    }  # fmt: skip
+
+
+def test_whether_links_can_be_is_known_before(tmp_path: Path) -> None:
+    model = Fetched(Plan(parse("hf.co/o/r"), (RemoteFile("https://x", "a.gguf"),)), (tmp_path / "store/a.gguf",))
+    made.check_links(tmp_path / "a/b/model.gguf", model)
+    assert list(tmp_path.iterdir()) == [], "nothing was made for that"
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "there.gguf").symlink_to("nowhere")
+    made.check_links(tmp_path / "there.gguf", model)
+    for link, said in ((tmp_path / "file", "is no link"), (tmp_path, "is no link"), (tmp_path / "file/x", "no folder")):
+        with pytest.raises(StoreFailed, match=said):
+            made.check_links(link, model)

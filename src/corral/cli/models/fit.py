@@ -16,6 +16,7 @@ from corral.cli.naming import NAMED, Names, is_path
 from corral.cli.usage import UsageError
 from corral.domain.errors import UnknownModel
 from corral.domain.references import Reference
+from corral.kit.homes import expanded
 
 if TYPE_CHECKING:
     from corral.config.settings import Settings
@@ -116,7 +117,7 @@ def _options(
 def _known(corral: connect.Corral, word: str, names: Names) -> str:
     """A word that this Corral knows: the name of one of its Models, else a path or a reference."""
     if is_path(word):
-        return _place(Path(word).expanduser())
+        return _place(expanded(word))
     try:
         corral.ask("GET", f"/v1/models/{quote(word, safe='')}")
     except connect.Answered as error:

@@ -16,6 +16,7 @@ from corral.cli.naming import NAMED, Names, is_path
 from corral.cli.usage import UsageError
 from corral.domain.errors import UnknownModel
 from corral.domain.references import Reference, parse
+from corral.kit.homes import expanded
 
 if TYPE_CHECKING:
     from corral.store.gguf.header import TensorInfo
@@ -81,7 +82,7 @@ def _meant(model: str, names: Names) -> Reference | Path:
     from corral.store.supply import store_supply, with_files
 
     if is_path(model):
-        return Path(model).expanduser()
+        return expanded(model)
     models = names.models(model)
     known = directory(models.values())
     why = None

@@ -10,6 +10,7 @@ import typer
 from corral.cli import options, output
 from corral.cli.models import asking, pulling
 from corral.cli.usage import UsageError
+from corral.contracts.fetching import Fetched
 from corral.domain.references import HubReference
 
 
@@ -57,6 +58,8 @@ def fetch(
     what llama.cpp wants: give it the first. Ends with 0 when all of it is there, 1 when not (the next run goes on), 2
     for wrong usage. The store is that of the config, or CORRAL_STORE__PATH.
     """
+    from corral.store.links import check_links, link_model
+
     named = asking.reference_of(f"hf.co/{repo}" + ("" if revision == "main" else f"@{revision}"))
     if not isinstance(named, HubReference) or named.file or named.quant:
         raise UsageError("--repo is ORG/REPO.", hint="The quantisation goes into --quant.")
@@ -64,9 +67,9 @@ def fetch(
     with pulling.download(named):
         plan = pulling.planned(fetches, named, quant="" if filename else quant, file=filename, sha256=sha256)
         plan = plan if projector else plan.without_projector()
+    check_links(Path(link), Fetched(plan, fetches.places(plan)))
+    with pulling.download(named):
         fetched = pulling.fetch(fetches, plan, repo.rpartition("/")[2])
-    from corral.store.links import link_model
-
     for made in link_model(Path(link), fetched):
         output.note(f"corral: {made} -> {made.readlink()}")
     print(link)

@@ -83,15 +83,17 @@ def pull(
     if dry_run:
         show(fetches, plan, as_json=as_json)
         return
+    from corral.cli.models import adding
     from corral.store.sources.planning import exact
 
     label = name or suggested_name(exact(plan))
+    digest = sha256.strip().lower().removeprefix("sha256:")
+    if add:
+        adding.planned(config, label, Fetched(plan, fetches.places(plan)), projector=projector, sha256=digest)
     with download(wanted):
         fetched = fetch(fetches, plan, label)
     if add:
-        from corral.cli.models.adding import add_model
-
-        add_model(config, label, plan, fetched, projector=projector)
+        adding.add_model(config, label, fetched, projector=projector, sha256=digest)
     if as_json:
         output.print_json(_row(fetched))
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from corral.cli import ending, output
 from corral.cli.usage import UsageError
 from corral.domain.units import format_bytes, parse_bytes
+from corral.kit.homes import expanded
 
 Tool = Annotated[
     str,
@@ -35,7 +35,7 @@ def split(
         raise UsageError(f"--max-size: {error}.") from None
     program = splitting.find_tool(tool, servers=_servers())
     with ending.like_ctrl_c():
-        parts = splitting.split(Path(file).expanduser(), Path(out).expanduser(), most_bytes, program)
+        parts = splitting.split(expanded(file), expanded(out), most_bytes, program)
     for part in parts:
         print(part)
     output.note(f"{len(parts)} parts; an engine is given the first.")
@@ -51,7 +51,7 @@ def merge(
 
     program = splitting.find_tool(tool, servers=_servers())
     with ending.like_ctrl_c():
-        made = splitting.merge(Path(first).expanduser(), Path(out).expanduser(), program)
+        made = splitting.merge(expanded(first), expanded(out), program)
     print(made)
     output.note(f"{format_bytes(made.stat().st_size)} in one file.")
 

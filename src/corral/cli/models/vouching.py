@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +20,7 @@ from corral.cli.models.progress import stoppable
 from corral.cli.naming import Names
 from corral.cli.usage import UsageError
 from corral.domain.errors import FetchStopped
+from corral.kit.homes import expanded
 
 if TYPE_CHECKING:
     from corral.contracts.fetching import Progress, Told
@@ -51,7 +51,7 @@ def import_(
     root = shelves.root_of(shelves.settings_of(config))
     how = How.COPY if copy else How.MOVE if move else How.LINK
     for path in paths:
-        wanted = planned(Path(path).expanduser().absolute(), name=name, root=root)
+        wanted = planned(expanded(path).absolute(), name=name, root=root)
         with _ended("What came into the store so far stays there. The same command does the rest.") as stop:
             with _progress() as told:
                 done = take_in(root, wanted, how, told, stop=stop)

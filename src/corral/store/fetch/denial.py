@@ -59,6 +59,8 @@ def _hint(target: Target, status: int, headers: Mapping[str, str], with_token: b
         return f"Its owner shares it on conditions: accept them{ask}" + (
             "." if with_token else " and set HF_TOKEN to a token of that account."
         )
+    if headers.get("x-error-code") == "RevisionNotFound":
+        return "Check the revision, which is what stands behind the @."
     if status in (404, 410) and not hub:
         return "Check the address."
     if hub and status in (401, 404) and not with_token:  # the hub does not tell strangers what is private

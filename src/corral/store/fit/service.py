@@ -10,7 +10,6 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -24,6 +23,7 @@ from corral.domain.errors import BadRequest, FetchFailed
 from corral.domain.fleet import ModelSpec, OptionValue, Source
 from corral.domain.names import near_names
 from corral.domain.references import BadReference, FileReference, address, is_reference, parse, suggested_name
+from corral.kit.homes import expanded
 from corral.store.fit.bandwidths import gpu_bandwidth
 from corral.store.fit.imagined import imagined
 from corral.store.fit.measured import RamBandwidth
@@ -205,6 +205,6 @@ def _named(text: str) -> ModelSpec:
     except BadReference as error:
         raise BadRequest(str(error)) from None
     if isinstance(reference, FileReference):
-        path = Path(reference.path).expanduser()
+        path = expanded(reference.path)
         return ModelSpec(path.stem, Source(str(path)))
     return ModelSpec(suggested_name(reference), Source(reference=address(reference)))

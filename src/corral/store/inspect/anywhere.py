@@ -8,6 +8,7 @@ from corral.contracts.fetching import Supply
 from corral.domain.errors import StoreFailed
 from corral.domain.fleet import Source
 from corral.domain.references import BadReference, FileReference, OllamaReference, Reference, address, narrowed
+from corral.kit.homes import expanded
 from corral.store.fetch.web import Web
 from corral.store.gguf.header import TensorInfo
 from corral.store.inspect.inspection import Inspection
@@ -29,7 +30,7 @@ def inspect_reference(
     the network. Raises BadRequest and StoreFailed.
     """
     if isinstance(reference, FileReference):
-        return inspect_files(here(Path(reference.path).expanduser()))
+        return inspect_files(here(expanded(reference.path)))
     there = _stored(reference, quant, file, supply) if supply is not None else None
     if there is not None:
         return inspect_files(there)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
 
 from corral.contracts.fetching import Plan, RemoteFile, Role
 from corral.domain.errors import BadRequest, FetchFailed, FetchRefused, FileMissing, WrongContent
@@ -17,6 +16,7 @@ from corral.domain.references import (
     WebReference,
     narrowed,
 )
+from corral.kit.homes import expanded
 from corral.store.fetch.denial import TooBusy
 from corral.store.fetch.web import Web
 from corral.store.fetch.wire import Interrupted
@@ -81,7 +81,9 @@ class Sources:
             return None
 
     def repository(self, reference: HubReference) -> Repository:
-        """All that a repository of the hub has."""
+        """All that a repository of the hub has. Raises FetchRefused where its token cannot be sent."""
+        if self.access.fault:
+            raise FetchRefused(self.access.fault, hint="Set it to the token as the hub shows it, or to nothing.")
         return hub.repository(self.web, self.access.endpoint, reference)
 
     def url(self, repository: Repository, file: ListedFile) -> str:
@@ -91,6 +93,8 @@ class Sources:
     def _hub(self, reference: HubReference, quant: str, file: str) -> Plan:
         if quant and reference.quant and not same(normal(quant), normal(reference.quant)):
             raise BadRequest(f"{reference} says {reference.quant}, and --quant {quant}: say one of them.")
+        if quant and (file or reference.file):
+            raise BadRequest(f"{reference}: a file has its quantisation already; leave --quant out.")
         if file and reference.file and file != reference.file:
             raise BadRequest(f"{reference} names a file, and --file another: name one of them.")
         repository = self.repository(reference)
@@ -139,9 +143,11 @@ def exact(plan: Plan) -> Reference:
 
 def _here(reference: FileReference) -> Plan:
     """Files of this machine: all parts of a split one. Raises FileMissing."""
-    first = Path(reference.path).expanduser().absolute()
+    first = expanded(reference.path).absolute()
     files = []
     for path in part_paths(first):
+        if path.is_dir():
+            raise FileMissing(f"{path} is a folder.", hint="Name the file in it.")
         if not path.is_file():
             raise FileMissing(f"There is no file {path}.", hint="Correct the path.")
         files.append(RemoteFile(path.as_uri(), path.name, role_of(path.name), path.stat().st_size))
