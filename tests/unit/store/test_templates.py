@@ -45,5 +45,5 @@ def test_the_one_that_is_taken_for_tools_counts_too() -> None:
 @pytest.mark.parametrize("piece", ["{#", "{%", "{{", "{{'", "{{ '\\'", '{% "', "%}", "{##}", "{{''}}", "<think"])
 def test_a_hostile_one_is_read_in_one_pass(piece: str) -> None:
     began = time.process_time()
-    template_abilities(piece * 300_000)
-    assert time.process_time() - began < 2
+    template_abilities(piece * 3_000_000)
+    assert time.process_time() - began < 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+MOST: Final = 256 * 1024  # letters that are looked at; templates reach 100,000
 _OPENS: Final = re.compile(r"\{[#%{]")
 _STOPS: Final = {"{%": re.compile(r"['\"]|%\}"), "{{": re.compile(r"['\"]|\}\}")}
 _REST: Final = {"'": re.compile(r"(?:[^'\\]|\\.)*+'", re.DOTALL), '"': re.compile(r'(?:[^"\\]|\\.)*+"', re.DOTALL)}
@@ -27,7 +28,7 @@ def template_abilities(template: str, with_tools: str = "") -> frozenset[str]:
     """
     found: set[str] = set()
     for text in (template, with_tools):
-        code, words = _parts(text)
+        code, words = _parts(text[:MOST])
         if _TOOLS.search(code):
             found.add("tools")
         if _THINKING.search(code) or any(mark in words for mark in _THOUGHTS):
