@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from corral.store.fetches import StoreFetches
 from tests.architectures import architecture, with_heads
 from tests.corrals import Running, corral
 from tests.hub_server import HubServer
+from tests.models import ADA, model
 from tests.paths.relay_kit import stage
 from tests.paths.shell_kit import Shell, shell
 from tests.paths.test_relay_control import FakeControl
@@ -138,6 +140,27 @@ def test_mistakes_are_sentences(shell: Shell, tmp_path: Path) -> None:
         ran = shell.run("models", "fit", *words)
         assert (ran.returncode, sentence in ran.stderr) == (code, True), (words, ran.stderr)
         assert len(ran.stderr.strip().splitlines()) == 1
+
+
+def test_what_is_served_with_a_name_counts(shell: Shell) -> None:
+    """Its projector, whoever is asked; a path is the file alone."""
+    folder = shell.home / "files"
+    folder.mkdir()
+    shutil.copyfile(model(ADA), folder / "ada.gguf")
+    eyes = shutil.copyfile(projector(), folder / "mmproj-F16.gguf")
+    ran = shell.run("models", "import", str(folder / "ada.gguf"))
+    assert ran.returncode == 0, ran.stderr
+
+    def taken(word: str) -> int:
+        found = shell.run("models", "fit", word, "--ctx", "512", "--parallel", "1", "--json")
+        assert found.returncode == 0, found.stderr
+        return sum(each["weights_bytes"] for each in json.loads(found.stdout)["asked"]["devices"])
+
+    alone = taken(str(folder / "ada.gguf"))
+    assert alone < taken("ada") <= alone + eyes.stat().st_size
+    by_name = taken("ada")
+    with shell.serving(str(architecture("qwen3"))):
+        assert (taken("ada"), taken(str(folder / "ada.gguf"))) == (by_name, alone)
 
 
 async def test_a_running_corral_says_the_same_by_its_route(tmp_path: Path) -> None:

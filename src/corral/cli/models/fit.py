@@ -80,8 +80,9 @@ def fit(
     sizes = [word.strip() for text in memory or [] for word in text.split(",") if word.strip()]
     corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
     if server or corral.running():
-        asked = model if server else _known(corral, model, Names(config))
-        found = corral.ask("POST", "/api/corral/fit", {"model": asked, "options": given, "memory": sizes})
+        asked, beside = (model, {}) if server else _known(corral, model, Names(config))
+        question = {"model": asked, "options": {**beside, **given}, "memory": sizes}
+        found = corral.ask("POST", "/api/corral/fit", question)
     else:
         found = _here(model, Names(config), given, sizes)
     if not isinstance(found, dict) or "asked" not in found:
@@ -114,25 +115,31 @@ def _options(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _known(corral: connect.Corral, word: str, names: Names) -> str:
-    """A word that this Corral knows: the name of one of its Models, else a path or a reference."""
+def _known(corral: connect.Corral, word: str, names: Names) -> tuple[str, dict[str, Any]]:
+    """A word that this Corral knows: the name of one of its Models, else a path or a reference, with options for it."""
     if is_path(word):
-        return _place(expanded(word))
+        return _place(expanded(word), names)
     try:
         corral.ask("GET", f"/v1/models/{quote(word, safe='')}")
     except connect.Answered as error:
         if error.answer_status != HTTPStatus.NOT_FOUND:
             raise
-        return _place(names.of(word, error))
-    return word
+        return _place(names.of(word, error), names)
+    return word, {}
 
 
-def _place(meant: Item | Reference | Path) -> str:
+def _place(meant: Item | Reference | Path, names: Names) -> tuple[str, dict[str, Any]]:
+    """Where it is, and the options by which what belongs to it goes with it, as when it is served by its name."""
     from corral.domain.references import address
+    from corral.store.shelf.serving import as_stored
 
     if isinstance(meant, Reference):
-        return address(meant)
-    return os.path.abspath(meant if isinstance(meant, Path) else meant.path)
+        return address(meant), {}
+    if isinstance(meant, Path):
+        return os.path.abspath(meant), {}
+    stored = as_stored(meant, names.items)
+    beside = {"mmproj": stored.projector, "lora": list(stored.adapters)}
+    return os.path.abspath(stored.path), {name: value for name, value in beside.items() if value}
 
 
 def _here(word: str, names: Names, given: dict[str, Any], sizes: list[str]) -> Any:
@@ -149,8 +156,9 @@ def _here(word: str, names: Names, given: dict[str, Any], sizes: list[str]) -> A
         spec = None if is_path(word) else models[naming.resolve(word, known)]
     except UnknownModel as error:
         why = error if known else None
-    model = word if spec is not None else _place(names.of(word, why))
-    return asyncio.run(fitting_of(names.settings).fit(FitWanted(model, spec, given, tuple(sizes))))
+    model, beside = (word, {}) if spec is not None else _place(names.of(word, why), names)
+    question = FitWanted(model, spec, {**beside, **given}, tuple(sizes))
+    return asyncio.run(fitting_of(names.settings).fit(question))
 
 
 def fitting_of(settings: Settings) -> Fitting:

@@ -24,8 +24,8 @@ class Origin(msgspec.Struct, frozen=True):
     """
     Version 1. `url` is without what may be a secret; `sha256` is of the bytes that lie there.
 
-    `linked` is the file of another program that this one is a link to; of a symbolic link `linked_mtime_ns` is when
-    that file was changed last, as it was looked at.
+    `linked` is the file of another program, or an imported one, that this one is a link to; of a symbolic link
+    `linked_mtime_ns` is when that file was changed last, as it was looked at.
 
     A model's own also knows by which references somebody has asked for it (`asked`), and the places of the projector
     and adapters that belong to it, whether they came or not (`companions`).

@@ -21,7 +21,7 @@ from typing import Final
 from corral.contracts.fetching import Progress, Role, Told
 from corral.domain.errors import Conflict, FetchStopped, FileMissing, NoSpace
 from corral.domain.units import format_bytes
-from corral.store.fetch import origin
+from corral.store.fetch import linked, origin
 from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, is_same, place
 from corral.store.fetch.lock import lock
 from corral.store.fetch.origin import VERSION, Origin
@@ -126,8 +126,9 @@ def _before(root: Path, each: Wanted, told: Told, stop: Callable[[], bool], disk
     folders, name = place(each.path)
     try:
         with disk.folder(root, folders, make=False) as folder, disk_errors(f"{folder.path / name} cannot be read"):
-            taken = folder.stat(name) is not None
-            return _there(folder, each, Path(os.path.realpath(each.source)), told, stop) if taken else None
+            source = Path(os.path.realpath(each.source))
+            taken = folder.stat(name) is not None and not _is_old_link(folder, Beside.of(name), source)
+            return _there(folder, each, source, told, stop) if taken else None
     except FileMissing:
         return None
 
@@ -161,12 +162,16 @@ def _one(
         if not mine:
             raise Conflict(f"{each.path} is being written by another command.", hint="Wait for that, or give --name.")
         with disk_errors(f"{folder.path / name} cannot be written"):
-            before = folder.stat(name)
-            if before is not None:
+            if _is_old_link(folder, beside, source):
+                folder.remove(name)
+            elif folder.stat(name) is not None:
                 return _there(folder, each, source, told, stop)
-            done, digest = _brought(folder, beside, source, how, told, stop, alone=alone)
-            said = Origin(VERSION, f"file:{each.source}", "", source_size(folder, name), digest,
-                          fetched_at=round(time.time(), 3), role=each.role.value, companions=companions)  # fmt: skip
+            done, digest, status = _brought(folder, beside, source, how, told, stop, alone=alone)
+            symbolic = done == "symlinked"  # what it leads to may be changed, and is then not what was looked at
+            said = Origin(VERSION, f"file:{each.source}", "", status.st_size, digest,
+                          fetched_at=round(time.time(), 3), role=each.role.value, companions=companions,
+                          linked=str(source) if symbolic else "",
+                          linked_mtime_ns=status.st_mtime_ns if symbolic else 0)  # fmt: skip
             origin.save(folder, beside, said)
             folder.sync()
     return Imported(each, done, digest)
@@ -174,20 +179,20 @@ def _one(
 
 def _brought(
     folder: Folder, beside: Beside, source: Path, how: How, told: Told, stop: Callable[[], bool], *, alone: bool
-) -> tuple[str, str]:
+) -> tuple[str, str, os.stat_result]:
     """
-    Bring it to its place and return what was done, and the hash. The source stays, but for a move at once.
+    Bring it to its place; what was done, the hash, and what is there now. The source stays, but for a move at once.
 
     Raises OSError, and Conflict where somebody writes to it meanwhile: the hash would be of other bytes.
     """
     if how is How.COPY:
-        return "copied", _copied(folder, beside, source, told, stop)
+        return _copy(folder, beside, source, told, stop)
     looked_at = os.stat(source)
     digest = hashed(source, told, stop)[0]
     _check_same(looked_at, os.stat(source), source)
     done = _named(folder, beside.name, source, how, alone=alone)
     if not done:
-        return "copied", _copied(folder, beside, source, told, stop)
+        return _copy(folder, beside, source, told, stop)
     try:
         _check_same(looked_at, os.stat(beside.name, dir_fd=folder.fd), source)
     except Conflict:
@@ -196,7 +201,14 @@ def _brought(
         elif not os.path.lexists(source):  # else it stays in the store: somebody has put another in its place
             os.rename(beside.name, source, src_dir_fd=folder.fd)
         raise
-    return done, digest
+    return done, digest, looked_at
+
+
+def _copy(
+    folder: Folder, beside: Beside, source: Path, told: Told, stop: Callable[[], bool]
+) -> tuple[str, str, os.stat_result]:
+    digest = _copied(folder, beside, source, told, stop)
+    return "copied", digest, os.stat(beside.name, dir_fd=folder.fd)
 
 
 def _named(folder: Folder, name: str, source: Path, how: How, *, alone: bool) -> str:
@@ -264,9 +276,12 @@ def _there(folder: Folder, each: Wanted, source: Path, told: Told, stop: Callabl
     raise Conflict(f"{each.path} is in the store already, and is another file.", hint="Give another --name.")
 
 
-def source_size(folder: Folder, name: str) -> int:
-    """Of what lies there now, behind a link too. Raises OSError."""
-    return os.stat(name, dir_fd=folder.fd).st_size
+def _is_old_link(folder: Folder, beside: Beside, source: Path) -> bool:
+    """Whether it is a link to this very source that an import has made, and the source has changed since."""
+    if not folder.is_link(beside.name):
+        return False
+    said = origin.load(folder, beside)
+    return said is not None and said.linked == str(source) and not linked.still(folder, beside.name, said)
 
 
 def _refuse_to_move(wanted: Sequence[Wanted], caches: Caches) -> None:

@@ -37,7 +37,7 @@ from corral.store.shelf.walk import Seen, Walked, walk
 logger = logging.getLogger(__name__)
 
 INDEX: Final = ".index"
-CHANGED_LINK: Final = "It is a link to another program's file, which has changed since: remove it and pull it again."
+CHANGED_LINK: Final = "It is a link to a file that has changed since: remove it, and pull or import it again."
 _LARGEST: Final = 256 * 1024 * 1024
 
 Stamp = tuple[str, int, int, int]

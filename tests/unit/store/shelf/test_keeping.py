@@ -26,7 +26,7 @@ from corral.store.shelf import gc, importing, origin, removing
 from corral.store.shelf.caches.finding import Caches
 from corral.store.shelf.elsewhere import items_of
 from corral.store.shelf.importing import How
-from corral.store.shelf.index import Index
+from corral.store.shelf.index import CHANGED_LINK, Index
 from corral.store.shelf.items import Item
 from corral.store.shelf.origin import Origin
 from corral.store.shelf.serving import stored_models
@@ -337,6 +337,16 @@ def test_on_another_disk_a_symbolic_link_stands_and_a_move_copies(
     root = tmp_path / "store"
     assert bring(root, path) == ["symlinked"]
     assert (root / "import/ada.gguf").readlink() == path
+    said = origin.read(root, "import/ada.gguf")
+    assert said is not None and (said.linked, said.linked_mtime_ns) == (str(path), path.stat().st_mtime_ns)
+    kit.put(path, model(BEN))
+    assert item_of(root, "ada").problem == CHANGED_LINK and stored_models(StoreSpec(str(root)), ()) == []
+    other = kit.put(tmp_path / "ada.gguf", model(ADA))
+    with pytest.raises(Conflict):
+        bring(root, other)  # it is not what the link was made for
+    assert bring(root, path) == ["symlinked"] and not item_of(root, "ada").problem
+    assert [each.verdict for each in verify(root, item_of(root, "ada"), quiet)] == [Verdict.RIGHT]
+    assert bring(root, path) == ["there"]
     assert bring(root, path, name="other") == ["symlinked"]
     assert bring(root, path, How.MOVE, name="moved") == ["moved"]
     assert not path.exists() and not (root / "import/moved.gguf").is_symlink()
@@ -379,6 +389,7 @@ def test_a_disk_that_is_away_for_a_while_and_a_file_that_is_another_since(tmp_pa
     (other_disk / "away").rename(path)
     assert not item_of(root, "ada").problem and len(stored_models(StoreSpec(str(root)), ())) == 1
     kit.put(path, model(BEN))
+    assert item_of(root, "ada").problem == CHANGED_LINK and stored_models(StoreSpec(str(root)), ()) == []
     assert [each.verdict for each in verify(root, item_of(root, "ada"), quiet)] == [Verdict.WRONG]
 
 
