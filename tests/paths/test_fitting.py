@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from corral.domain.fleet import ModelSpec, Source
 from corral.domain.references import parse
 from corral.domain.storage import StoreSpec
@@ -20,6 +22,8 @@ from tests.paths.shell_kit import Shell, shell
 from tests.paths.test_relay_control import FakeControl
 from tests.paths.test_relay_doors import KEYS
 from tests.second_files import lora, projector
+
+pytestmark = pytest.mark.timeout(120)  # a command starts a process of its own, slowly where a machine is busy
 
 __all__ = ["shell"]
 

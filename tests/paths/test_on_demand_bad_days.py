@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import errno
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -172,6 +173,35 @@ def test_a_server_that_ends_in_the_middle_of_a_fetch_goes_on_with_it_when_it_is_
     spans = [each.headers["range"][6:].split("-") for each in hub.asked if each.where == "storage"]
     fetched = sum(int(last) - int(first) + 1 for first, last in spans)
     assert have // 2 < hub_size(hub) - fetched, "what had come was not used"
+
+
+def test_a_server_that_is_killed_in_the_middle_of_a_fetch_goes_on_with_it(shell: Shell, hub: HubServer) -> None:
+    hub.repo("org/ada-GGUF", {"ada-Q8_0.gguf": model(ADA).read_bytes() + bytes(3 * 1024**2)})
+    hub.pause_s = 0.15
+    shell.env |= {"HF_ENDPOINT": hub.endpoint, "CORRAL_STORE__TRUSTED": hub.storage}
+    (shell.home / "corral.yaml").write_text("models: {ada: {source: hf.co/org/ada-GGUF}}\n")
+    folder = shell.home / ".local/share/corral/models/hf/org/ada-GGUF"
+    part, place = folder / ".ada-Q8_0.gguf.part", folder / "ada-Q8_0.gguf"
+    with shell.serving() as server:
+        load = subprocess.Popen(
+            shell.argv("load", "ada"), env=shell.env, cwd=shell.home, stderr=subprocess.PIPE, text=True
+        )
+        until(lambda: part.exists() and part.stat().st_blocks * 512 > 1024**2)
+        server.kill()
+        assert server.wait(WAIT_S) == -signal.SIGKILL
+        load.communicate(timeout=WAIT_S)
+    assert load.returncode == 1 and not place.exists()
+    came = part.stat().st_blocks * 512
+    hub.pause_s = 0
+    hub.asked.clear()
+    with shell.serving():
+        ran = shell.run("run", "ada", "hello")
+        assert ran.stdout == f"{ADA.sentence}\n", ran.stderr
+    assert place.read_bytes() == hub.repos["org/ada-GGUF"].files["ada-Q8_0.gguf"]
+    assert sorted(each.name for each in folder.iterdir()) == [".ada-Q8_0.gguf.origin.json", "ada-Q8_0.gguf"]
+    spans = [each.headers["range"][6:].split("-") for each in hub.asked if each.where == "storage"]
+    again = sum(int(last) - int(first) + 1 for first, last in spans)
+    assert came + again < 1.5 * hub_size(hub), "what had come was not used"
 
 
 def test_a_hub_that_says_nothing_does_not_hold_up_the_end(shell: Shell, hub: HubServer) -> None:

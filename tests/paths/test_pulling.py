@@ -66,6 +66,33 @@ def test_a_model_comes_whole_and_only_once(home: Shell, server: HubServer) -> No
     assert len(server.paths("storage")) == asked, "nothing was fetched again"
 
 
+@pytest.mark.parametrize("words", [("pull", f"{REPO}:Q8_0"), ("fetch", "--repo", "org/ada-GGUF", "-q", "q8_0")])
+def test_the_name_before_its_lines_is_one_that_the_store_knows(home: Shell, words: tuple[str, ...]) -> None:
+    more = ("--link", str(home.home / "model.gguf")) if words[0] == "fetch" else ()
+    ran = home.run("models", *words, *more)
+    assert ran.returncode == 0 and "[ada-q8_0] Model downloaded successfully" in ran.stderr, ran.stderr
+    (row,) = json.loads(home.run("models", "list", "--json").stdout)
+    assert json.loads(home.run("models", "show", "ada-q8_0", "--json").stdout)["paths"] == row["paths"]
+    assert home.run("models", "show", "ada-q4_k_m").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (".x", "Let it begin with something else than a dot"),
+        ("a/b", "Leave out slashes, colons and control characters."),
+        ("y" * 251, "With .gguf it has 256 bytes; 255 may be."),
+        ("模" * 84, "With .gguf it has 257 bytes; 255 may be."),
+    ],
+    ids=["a dot", "a slash", "long", "long in bytes"],
+)
+def test_a_name_that_cannot_be_is_said_to_be_why(home: Shell, server: HubServer, name: str, says: str) -> None:
+    url = server.file("/m.gguf", model(ADA).read_bytes())
+    ran = home.run("models", "pull", url, "--insecure", "--private", "--name", name)
+    assert ran.returncode == 1 and says in ran.stderr, ran.stderr
+    assert server.asked == []
+
+
 def test_names_as_long_as_a_disk_takes_them_from_the_hub_to_their_end(home: Shell, server: HubServer) -> None:
     name = f"模型 {'y' * 243}.gguf"
     assert len(name.encode()) == 255
@@ -435,7 +462,8 @@ def test_all_of_a_config(home: Shell, server: HubServer) -> None:
     for name in ("a", "b"):
         said = [line for line in ran.stderr.splitlines() if line.startswith(f"[{name}] ")]
         assert len(said) == 2 and said[0].startswith(f"[{name}] Downloading model from {REPO}")
-        assert said[1].startswith(f"[{name}] Model downloaded successfully to {rows[name]['path']}")
+        size = f"{Path(rows[name]['path']).stat().st_size / 1e6:.1f} MB"
+        assert said[1] == f"[{name}] Model downloaded successfully to {rows[name]['path']} ({size})"
     assert "1 of 3 could not be fetched: gone." in ran.stderr
     config.write_text(config.read_text().replace("  gone: {source: hf.co/org/nothing}\n", ""))
     asked = len(server.asked)

@@ -58,6 +58,7 @@ class Running:
     told_at: float = 0.0
     line_at: float = 0.0
     quiet: bool = True  # nothing had to come yet
+    size_bytes: int = 0  # of all that belongs to the Model, what was here too
 
 
 class Fetching:
@@ -135,6 +136,7 @@ class Fetching:
 
         def told(progress: Progress) -> None:
             running.traffic.count(progress)
+            running.size_bytes = progress.total_bytes or progress.done_bytes
             now = self._clock.now()
             begins = progress.doing == "queued"
             if (begins or now - running.told_at >= TOLD_S) and not running.stop.is_set():
@@ -169,7 +171,9 @@ class Fetching:
         self._refused.pop(name, None)
         if count:
             _announce(running)
-            logger.info("[%s] Model downloaded successfully to %s (%s)", name, source.path, megabytes(count))
+            logger.info(
+                "[%s] Model downloaded successfully to %s (%s)", name, source.path, megabytes(running.size_bytes)
+            )
         else:
             logger.info("[%s] Model already exists at %s", name, source.path)
         self._report(FilesCame(running.id, source, count, seconds))

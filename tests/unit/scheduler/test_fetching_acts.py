@@ -176,7 +176,7 @@ async def test_the_log_of_a_fetch(stage: Stage, log: Callable[[], list[str]]) ->
         "[a] Downloading model from hf.co/o/a",
         "[a] Download progress: 25.3% (51 MB / 200 MB)",
         "[a] Download progress: 100.0% (200 MB / 200 MB)",
-        "[a] Model downloaded successfully to /store/a.gguf (190 MB)",
+        "[a] Model downloaded successfully to /store/a.gguf (200 MB)",
     ]
 
 

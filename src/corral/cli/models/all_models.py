@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import typer
 
 from corral.cli import output
 from corral.cli.models import asking
-from corral.cli.models.progress import watched
+from corral.cli.models.progress import Stop, megabytes, watched
 from corral.cli.models.pulling import borrowed
+from corral.contracts.fetching import Progress, Told
 from corral.domain.errors import CorralError
 from corral.domain.fleet import Source
 from corral.domain.references import parse
@@ -49,9 +49,21 @@ def _pulled(supply: StoreSupply, name: str, source: Source) -> dict[str, Any]:
         else:
             output.note(f"[{name}] Downloading model from {row['reference']}")
             asked = dataclasses.replace(source, auto_download=True)  # somebody asks for it by hand now
-            found = watched(name, partial(supply.bring, asked))
+            size = 0
+
+            def bring(told: Told, stop: Stop) -> Source:
+                def sized(progress: Progress) -> None:
+                    nonlocal size
+                    size = progress.total_bytes or progress.done_bytes
+                    told(progress)
+
+                return supply.bring(asked, sized, stop)
+
+            found = watched(name, bring)
             used = borrowed(Path(found.path))
-            came = f"used in place from {used}" if used else f"downloaded successfully to {found.path}"
+            came = (
+                f"used in place from {used}" if used else f"downloaded successfully to {found.path} ({megabytes(size)})"
+            )
             output.note(f"[{name}] Model {came}")
     except CorralError as error:
         output.note(f"[{name}] Failed to download model from {row['reference']}: {error.sentence()}")

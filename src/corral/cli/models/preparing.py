@@ -11,7 +11,7 @@ from corral.cli import options, output
 from corral.cli.models import asking, pulling
 from corral.cli.usage import UsageError
 from corral.contracts.fetching import Fetched
-from corral.domain.references import HubReference
+from corral.domain.references import HubReference, suggested_name
 
 
 def fetch(
@@ -64,12 +64,14 @@ def fetch(
     if not isinstance(named, HubReference) or named.file or named.quant:
         raise UsageError("--repo is ORG/REPO.", hint="The quantisation goes into --quant.")
     fetches = asking.fetches_of(asking.settings_of(config))
+    from corral.store.sources.planning import exact
+
     with pulling.download(named):
         plan = pulling.planned(fetches, named, quant="" if filename else quant, file=filename, sha256=sha256)
         plan = plan if projector else plan.without_projector()
     check_links(Path(link), Fetched(plan, fetches.places(plan)))
     with pulling.download(named):
-        fetched = pulling.fetch(fetches, plan, repo.rpartition("/")[2])
+        fetched = pulling.fetch(fetches, plan, suggested_name(exact(plan)))
     for made in link_model(Path(link), fetched):
         output.note(f"corral: {made} -> {made.readlink()}")
     print(link)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from typing import Final
 
 from corral.domain.errors import FileMissing, NoSpace, StoreFailed
 from corral.domain.references import BadReference, check_inside
+
+logger = logging.getLogger(__name__)
 
 POINTS: Final = (
     "part.open", "part.write", "part.settle", "part.sync", "part.rename", "part.truncate", "journal.write",
@@ -212,8 +215,11 @@ class Disk:
 
 
 def _make(root: Path) -> None:
+    if root.is_dir():
+        return
     try:
         root.mkdir(parents=True, exist_ok=True)
+        logger.info("Created directory %s", root)
     except (FileExistsError, NotADirectoryError, FileNotFoundError) as error:
         raise StoreFailed(
             f"{root} cannot be used as the store: it is no folder, and none can be made there.",

@@ -6,6 +6,7 @@ A word is compared with what is there, and never made a path to anything else.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import unicodedata
@@ -15,7 +16,15 @@ from typing import Final
 from corral.contracts.fetching import Role
 from corral.domain.errors import Conflict
 from corral.domain.names import near_names
-from corral.domain.references import BadReference, HubReference, Reference, is_reference, means_same, parse
+from corral.domain.references import (
+    BadReference,
+    HubReference,
+    Reference,
+    is_reference,
+    means_same,
+    parse,
+    suggested_name,
+)
 from corral.store.shelf.items import STORE, Item, key_of
 from corral.store.shelf.names import model_name
 from corral.store.sources.quants import quant_of
@@ -32,7 +41,7 @@ def meant(word: str, items: Sequence[Item]) -> list[Item]:
 
 def called(word: str, items: Sequence[Item]) -> list[Item]:
     """What has this name or this place: with `.gguf` or without, by whichever part, or without the number of one."""
-    for way in (_of_name, _of_place, _of_plain_place):
+    for way in (_of_name, _of_place, _of_plain_place, _of_label):
         found = way(word, items)
         if found:
             return found
@@ -82,6 +91,19 @@ def _of_place(word: str, items: Sequence[Item]) -> list[Item]:
 def _of_plain_place(word: str, items: Sequence[Item]) -> list[Item]:
     """As clients call it: no number of a part, and nothing that no name may have."""
     return [item for item in items if item.place == STORE and model_name(item.key) == word]
+
+
+def _of_label(word: str, items: Sequence[Item]) -> list[Item]:
+    """As the lines of its fetch call it."""
+    mine = [item for item in items if item.place == STORE and item.role is Role.MODEL and item.reference]
+    return [item for item in mine if _label(item) == word]
+
+
+def _label(item: Item) -> str:
+    reference = _parsed(item.reference)
+    if isinstance(reference, HubReference) and not reference.file and not reference.quant:
+        reference = dataclasses.replace(reference, quant=quant_of(item.path.name))
+    return suggested_name(reference) if reference is not None else item.name
 
 
 def _of_path(word: str, items: Sequence[Item]) -> list[Item]:

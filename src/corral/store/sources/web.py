@@ -17,6 +17,7 @@ from corral.store.sources.listing import part_of, sibling
 from corral.store.sources.places import web_place
 
 _MOST_PARTS: Final = 1000
+_LONGEST_NAME: Final = 255  # bytes: as long as disks take them
 
 
 def plan(web: Web, reference: WebReference, *, sha256: str = "", name: str = "") -> Plan:
@@ -68,6 +69,17 @@ def part_urls(url: str) -> list[str]:
 def file_name(text: str) -> str:
     """A file name that somebody gave, as it can be. Raises NotThere."""
     name = text if text.lower().endswith(".gguf") else f"{text}.gguf"
-    if not re.fullmatch(r"[^/\\:\x00-\x1f.][^/\\:\x00-\x1f]{0,249}", name):
-        raise NotThere(f"{text!r} cannot be the name of a file in the store.", hint="Leave out slashes and colons.")
+    hint = ""
+    if name.startswith("."):
+        hint = "Let it begin with something else than a dot: such files are Corral's own."
+    elif re.search(r"[/\\:\x00-\x1f\x7f]", name):
+        hint = "Leave out slashes, colons and control characters."
+    elif (length := len(name.encode("utf-8", "surrogateescape"))) > _LONGEST_NAME:
+        hint = f"With .gguf it has {length} bytes; {_LONGEST_NAME} may be."
+    if hint:
+        raise NotThere(f"{_cut(text)!r} cannot be the name of a file in the store.", hint=hint)
     return name
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:60]}..."

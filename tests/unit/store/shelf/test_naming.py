@@ -19,6 +19,7 @@ HERE = [
     ("word", "names"),
     [
         ("hf.co/Org/R:Q8_0", "m"), ("hf.co/org/r:q8_0", "m"), ("hf:ORG/R", "m"), ("hf.co/org/r:Q4_0", ""),
+        ("r-q8_0", "m"), ("R-Q8_0", ""), ("r-q4_0", ""),
         ("hf.co/org/r@V1/a.gguf", "a"), ("hf.co/org/r@v1/a.gguf", ""), ("hf.co/org/R2", ""),
     ],
 )  # fmt: skip
