@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,6 +19,7 @@ from corral.fakes.fetching import FakeFetches
 from corral.store.fetch.linked import is_there
 from corral.store.shelf import origin
 from corral.store.supply import StoreSupply, resolved
+from tests.unit.store.shelf.kit import closed
 
 FOLDER = "hf/org/r-GGUF"
 MODEL, EYE = f"{FOLDER}/r-Q4_K_M.gguf", f"{FOLDER}/mmproj-F16.gguf"
@@ -189,22 +188,6 @@ def test_what_cannot_be_looked_at_is_that_models_matter_alone(shelf: Shelf, tmp_
     }
     with pytest.raises(StoreFailed, match=r"model\.gguf cannot be looked at: File name too long"):
         is_there(place)
-
-
-@contextlib.contextmanager
-def closed(folder: Path) -> Iterator[None]:
-    """Nobody may enter it, the superuser neither."""
-    mode = folder.stat().st_mode
-    folder.chmod(0)
-    own = os.geteuid()
-    if own == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if own == 0:
-            os.seteuid(own)
-        folder.chmod(mode)
 
 
 @pytest.fixture

@@ -13,7 +13,10 @@ and small writes, and its locks are not to be relied on over NFS.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -138,7 +141,7 @@ class Index:
     def _read_anew(self, stamps: tuple[Stamp, ...]) -> Entry:
         try:
             if any(stamp[1] < 0 for stamp in stamps):
-                raise StoreFailed("It is a link to a file that is not there.")
+                raise _leads_nowhere(next(self.root / stamp[0] for stamp in stamps if stamp[1] < 0))
             files = self._read(str(self.root / stamps[0][0]))
         except Unreadable:
             raise
@@ -187,6 +190,24 @@ class Index:
             wanted=entry.wanted,
             came_at=_came_at(seen[entry.stamps[0][0]], entry.origins),
         )
+
+
+def _leads_nowhere(link: Path) -> StoreFailed:
+    """What is wrong with a link that the walk could not follow."""
+    try:
+        status = os.stat(link)
+    except FileNotFoundError:
+        return StoreFailed("It is a link to a file that is not there.")
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return StoreFailed("It is a link that leads in a circle.")
+        return Unreadable(
+            f"It is a link to what cannot be looked at: {error.strerror or error}.",
+            hint="Let the user that Corral runs as read the file and enter the folders above it.",
+        )
+    if stat.S_ISREG(status.st_mode):
+        return Unreadable("It is a link to a file that has come only now.")
+    return StoreFailed("It is a link to what is no file.")
 
 
 def _came_at(seen: Seen, own: Sequence[Origin | None]) -> float:

@@ -29,7 +29,8 @@ MOST_FILES: Final = 200_000
 @dataclass(frozen=True, slots=True)
 class Seen:
     """
-    A file; `path` below the store's folder, with `/`. `size_bytes` -1: a link that leads nowhere.
+    A file; `path` below the store's folder, with `/`. `size_bytes` -1: a link that leads to no file, or to none that
+    may be looked at; its times are the link's own.
 
     `changed_ns` is of the link itself, where it is one.
     """
@@ -77,15 +78,23 @@ def _folder(folder: str, prefix: str, depth: int, found: Walked) -> None:
             if entry.is_dir(follow_symlinks=False):
                 if depth < DEEPEST and not name.startswith("."):
                     _folder(entry.path, f"{prefix}{name}/", depth + 1, found)
-            elif entry.is_file():
+            elif _leads_to_a_file(entry):
                 _file(entry, prefix + name, found)
             elif entry.is_symlink() and not name.startswith(".") and name.lower().endswith(_MODEL):
-                found.models.append(Seen(prefix + name, -1, 0, entry.stat(follow_symlinks=False).st_ctime_ns))
+                own = entry.stat(follow_symlinks=False)
+                found.models.append(Seen(prefix + name, -1, own.st_mtime_ns, own.st_ctime_ns))
         except OSError as error:  # it went while we looked
             logger.debug("%s: %s", entry.path, error)
         if len(found.models) + len(found.others) + len(found.ours) > MOST_FILES:
             logger.warning("%s has more files than Corral looks at (%d)", folder, MOST_FILES)
             return
+
+
+def _leads_to_a_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link in a circle, or into a folder that is closed to us
+        return False
 
 
 def _file(entry: os.DirEntry[str], path: str, found: Walked) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from corral.store.shelf import origin
@@ -76,3 +78,19 @@ def ollama(root: Path, name: str, layers: Sequence[tuple[str, Path]]) -> list[Pa
     manifest.parent.mkdir(parents=True, exist_ok=True)
     manifest.write_text(json.dumps({"schemaVersion": 2, "layers": told}))
     return paths
+
+
+@contextlib.contextmanager
+def closed(folder: Path) -> Iterator[None]:
+    """Nobody may enter it, the superuser neither."""
+    mode = folder.stat().st_mode
+    folder.chmod(0)
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if own == 0:
+            os.seteuid(own)
+        folder.chmod(mode)

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -167,6 +168,36 @@ def test_what_is_damaged_is_listed_with_the_reason(tmp_path: Path) -> None:
     found = listed(tmp_path)
     assert "GGUF" in found["bad"].problem
     assert "a link to a file that is not there" in found["gone"].problem
+
+
+def test_a_link_that_leads_to_no_file_says_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "import").mkdir()
+    for name, target in (("circle", "circle.gguf"), ("folder", tmp_path), ("device", "/dev/null"), ("gone", "nowhere")):
+        (tmp_path / f"import/{name}.gguf").symlink_to(target)
+    found = listed(tmp_path)
+    assert {name: found[name].problem for name in found} == {
+        "circle": "It is a link that leads in a circle.",
+        "folder": "It is a link to what is no file.",
+        "device": "It is a link to what is no file.",
+        "gone": "It is a link to a file that is not there.",
+    }
+    assert all(time.time() - item.modified_at < 3600 for item in found.values()), "their age is the link's own"
+
+
+def test_a_link_into_a_closed_folder_is_listed_and_is_a_model_once_it_opens() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root, behind = Path(folder, "store"), put(Path(folder), "closed/ada.gguf")
+        (root / "import").mkdir(parents=True)
+        (root / "import/ada.gguf").symlink_to(behind)
+        Path(folder).chmod(0o755)  # so that another user gets as far as the store
+        with kit.closed(behind.parent):
+            assert listed(root)["ada"].problem.startswith(
+                "It is a link to what cannot be looked at: Permission denied."
+            )
+        assert not listed(root)["ada"].problem
+        with kit.closed(behind.parent):
+            assert "Permission denied" in listed(root)["ada"].problem
+        assert not listed(root)["ada"].problem
 
 
 class Closed:
