@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from corral.store.fetch.rules import WebRules
 from corral.store.fetch.web import Web
 from corral.store.files import part_paths
 from corral.store.gguf.reader import FIRST_READ, read_header
+from corral.store.inspect import anywhere
 from corral.store.inspect.anywhere import inspect_reference
 from corral.store.inspect.inspection import Inspection, Projector
 from corral.store.inspect.places import FolderFiles, inspect_files
@@ -193,6 +195,19 @@ def test_a_connection_that_breaks_is_made_again() -> None:
     with FileServer(answer) as server:
         assert there(f"{server.origin}/ada.gguf") == here(model(ADA))
         assert broken
+
+
+def test_all_questions_together_have_one_deadline(
+    gemma: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However often the server is asked again, and whatever it drips."""
+    data = gemma.read_bytes()
+    monkeypatch.setattr(anywhere, "LONGEST_S", 1.5)
+    with FileServer(lambda ask: dataclasses.replace(of_file(ask, data), drip=True)) as server:
+        began = time.monotonic()
+        with pytest.raises(FetchFailed, match=r"The header of .*gemma.gguf has not come within 2 s"):
+            there(f"{server.origin}/gemma.gguf")
+        assert time.monotonic() - began < 5
 
 
 def test_a_signed_address_that_ends_is_asked_for_again(gemma: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+_BUSY_CHARS = 72  # a line that the terminal breaks could not be taken back
 BOLD, DIM, RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
@@ -46,14 +48,17 @@ def never_fails(stream: Any) -> None:
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
     """Columns aligned by spaces; those named in `right` are numbers and stand at the right."""
     titles = [name.upper() for name in head]
-    columns = zip(titles, *([line(cell) for cell in row] for row in rows), strict=True)
+    columns = zip(titles, *rows, strict=True)
     padded = [_column(cells, to_the_right=name in right) for name, cells in zip(head, columns, strict=True)]
     first, *lines = ("  ".join(cells).rstrip() for cells in zip(*padded, strict=True))
     print("\n".join((f"{BOLD}{first}{RESET}" if styled() else first, *lines)))
 
 
 def _column(cells: Sequence[str], *, to_the_right: bool) -> list[str]:
-    widths = [width_of(cell) for cell in cells]
+    whole = "".join(cells)  # nearly always all of it is plain, and a list may have ten thousand rows
+    if not whole.isprintable():
+        cells = [line(cell) for cell in cells]
+    widths = [*map(len if whole.isascii() else width_of, cells)]
     most = max(widths)
     spaces = [" " * (most - width) for width in widths]
     if to_the_right:
@@ -85,6 +90,19 @@ def printable(text: str) -> str:
     if text.isprintable():  # nearly always
         return text
     return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+@contextlib.contextmanager
+def busy(text: str) -> Iterator[None]:
+    """On a terminal, what is going on while it does; nothing of it stays."""
+    if not styled(sys.stderr):
+        yield
+        return
+    print(f"{DIM}{line(text)[:_BUSY_CHARS]}{RESET}", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def note(text: str) -> None:

@@ -236,16 +236,18 @@ def _hub(parts: list[str], text: str) -> HubReference:
         revision, path = path[1], path[2:]
     if revision == "refs" and len(path) >= 2:
         revision, path = "/".join((revision, *path[:2])), path[2:]
-    quant = ""
+    quant = colon = ""
     if not path and revision:
-        revision, _, quant = revision.partition(":")
+        revision, colon, quant = revision.partition(":")
     elif not path:
-        repo, _, quant = repo.partition(":")
+        repo, colon, quant = repo.partition(":")
     revision, file = _unquoted(revision), "/".join(path).partition("?")[0]
     if not _PART.fullmatch(org) or not _PART.fullmatch(repo):
         raise BadReference(f"{shown(text)!r} is no repository of the hub: letters, digits, . _ and -, as in ORG/REPO.")
     if revision and (not _REVISION.fullmatch(revision) or ".." in revision):
         raise BadReference(f"{shown(revision)!r} cannot be a revision.")
+    if colon and not quant:
+        raise BadReference(f"{shown(text)!r} has no quantisation behind its colon: name one, or leave the colon out.")
     if quant and not _TAG.fullmatch(quant):
         raise BadReference(f"{shown(quant)!r} cannot be a quantisation.")
     if file:
@@ -255,8 +257,10 @@ def _hub(parts: list[str], text: str) -> HubReference:
 
 def _ollama(rest: str, text: str) -> OllamaReference:
     *places, last = rest.split("/")
-    name, _, tag = last.partition(":")
+    name, colon, tag = last.partition(":")
     host, namespace = OLLAMA_REGISTRY, "library"
+    if colon and not tag:
+        raise BadReference(f"{shown(text)!r} has no tag behind its colon: name one, or leave the colon out.")
     if len(places) > 2:
         raise BadReference(f"{shown(text)!r} has too many parts: ollama:[HOST/][NAMESPACE/]NAME[:TAG].")
     if len(places) == 2:

@@ -125,9 +125,10 @@ def _resolve_split(given: Path, header: Header) -> ModelFiles:
     paths = [given.with_name(name) for name in names_of_parts(given.name, split)]
     absent = [each.name for each in paths if not is_there(each)]
     if absent:
+        are = "is" if len(absent) == 1 else "are"
         shown = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
         raise FileMissing(
-            f"{len(absent)} of the {split.count} parts of {given.name} are not there: {shown}.",
+            f"{len(absent)} of the {split.count} parts of {given.name} {are} not there: {shown}.",
             hint=f"Download them into {given.parent}.",
         )
     headers = [header if each == given else read_header(each) for each in paths]
@@ -158,6 +159,11 @@ def tensors_of(parts: Mapping[str, Header | None], split: SplitInfo) -> tuple[Te
 def missing(path: Path) -> FileMissing:
     """What to say of a file that is not there: names in its folder that may have been meant."""
     folder = path.parent
+    if path.is_symlink():
+        return FileMissing(
+            f"{path} is a link to {os.path.realpath(path)}, which is not there.",
+            hint="Put it back, or remove the link.",
+        )
     if not folder.is_dir():
         return FileMissing(f"There is no file {path}: the folder {folder} does not exist.", hint="Correct the path.")
     try:

@@ -77,7 +77,7 @@ def test_all_that_a_model_of_experts_says(corral: Command, tmp_path: Path) -> No
     size = format_bytes(path.stat().st_size)
     assert told(corral, path) == {
         "architecture": "deepseek2",
-        "parameters": "540.7 K, 147.5 K of them for a token",
+        "parameters": "541K, 147K of them for a token",
         "files": f"m.gguf, {size}, GGUF version 3",
         "layers": "4, 1 more for further tokens, embedding 7,168, feed-forward 18,432",
         "attention": "128 heads, 1 for keys and values, 192 and 128 long, compressed to 512 (MLA)",
@@ -95,7 +95,7 @@ def test_all_that_a_model_of_experts_says(corral: Command, tmp_path: Path) -> No
     table = corral("models", "inspect", str(path)).out.partition("\n\n")[2].splitlines()
     assert [row.split() for row in table] == [
         ["TYPE", "TENSORS", "PARAMETERS", "SIZE", "BITS", "PER", "WEIGHT"],
-        ["F16", "2", "540.7", "K", "1.0", "MiB", "16.00"],
+        ["F16", "2", "541K", "1.0", "MiB", "16.00"],
     ]
 
 

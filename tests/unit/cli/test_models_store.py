@@ -15,6 +15,7 @@ import gguf
 import pytest
 
 from corral.cli import private
+from corral.cli.models.listing import _age
 from corral.domain.errors import StoreFailed
 from corral.domain.units import format_bytes
 from corral.store.fetch.disk import Disk
@@ -248,8 +249,8 @@ def test_the_key_of_one_model_is_never_the_name_of_another(corral: Command, stor
 
 
 def test_a_name_goes_before_a_key() -> None:
-    a = Item("import/b", (Path("/import/b.gguf"),), 1, 1.0, name="a")
-    b = Item("a", (Path("/a.gguf"),), 1, 1.0, name="b")
+    a = Item("import/b", ("/import/b.gguf",), 1, 1.0, name="a")
+    b = Item("a", ("/a.gguf",), 1, 1.0, name="b")
     assert meant("a", [b, a]) == [a] and meant("a", [b]) == [b]
 
 
@@ -274,6 +275,11 @@ def test_every_word_for_a_model_is_taken(corral: Command, store: Path, reference
     for word in WORDS:
         ran = corral("models", "show", word.format(store=store))
         assert f"file         {store}/hf/org/ada-GGUF/ada-Q4_K_M.gguf\n" in ran.out, (word, ran.err)
+
+
+@pytest.mark.parametrize(("seconds", "age"), [(-5.0, "1s"), (0.0, "1s"), (0.996, "1s"), (61.0, "1m"), (90_000.0, "1d")])
+def test_an_age_has_no_smaller_unit_than_seconds(seconds: float, age: str) -> None:
+    assert _age(seconds) == age
 
 
 def test_a_place_in_the_store_is_inspected(corral: Command, store: Path) -> None:

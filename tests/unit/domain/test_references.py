@@ -120,7 +120,15 @@ def test_what_is_wrong_with_a_reference_is_told_without_its_secrets(text: str) -
 
 
 def test_what_is_wrong_is_still_shown() -> None:
-    for text in ("https://example.org/dir/", "https://example.org:99999999/x", "hf:repo@main", "hf.co/repo"):
+    for text in (
+        "https://example.org/dir/",
+        "https://example.org:99999999/x",
+        "hf:repo@main",
+        "hf.co/repo",
+        "hf.co/a/b:",
+        "hf.co/a/b@v1:",
+        "ollama:x:",
+    ):
         with pytest.raises(BadReference) as refused:
             parse(text)
         assert repr(text) in str(refused.value)

@@ -47,7 +47,7 @@ def test_a_missing_part_is_named(split: list[Path], given: int) -> None:
     split[1].unlink()
     with pytest.raises(FileMissing) as caught:
         resolve(split[given])
-    assert f"1 of the 3 parts of {split[given].name} are not there: {split[1].name}." in caught.value.sentence()
+    assert f"1 of the 3 parts of {split[given].name} is not there: {split[1].name}." in caught.value.sentence()
     assert "Download them into" in caught.value.sentence()
 
 
@@ -89,6 +89,16 @@ def test_a_missing_file_has_near_names(tmp_path: Path) -> None:
     with pytest.raises(FileMissing) as caught:
         resolve(tmp_path / "gemma.gguf")
     assert "1 GGUF file, none of a similar name" in caught.value.hint
+
+
+def test_a_link_that_leads_nowhere_is_no_missing_name(tmp_path: Path) -> None:
+    link = tmp_path / "dangling.gguf"
+    link.symlink_to(tmp_path / "gone/a.gguf")
+    with pytest.raises(FileMissing) as caught:
+        resolve(link)
+    said = caught.value.sentence()
+    assert said.startswith(f"{link} is a link to {tmp_path / 'gone/a.gguf'}, which is not there.")
+    assert "Did you mean" not in said
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

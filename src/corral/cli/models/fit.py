@@ -84,7 +84,8 @@ def fit(
         question = {"model": asked, "options": {**beside, **given}, "memory": sizes}
         found = corral.ask("POST", "/api/corral/fit", question)
     else:
-        found = _here(model, Names(config), given, sizes)
+        with output.busy(f"Looking at {model} ..."):
+            found = _here(model, Names(config), given, sizes)
     if not isinstance(found, dict) or "asked" not in found:
         raise connect.NotRunning(f"{corral.place} is not a Corral that can fit models: it has no /api/corral/fit.")
     if as_json:

@@ -57,12 +57,13 @@ def inspect(
         store = names.settings.store
         allowed = access(store, os.environ, insecure=insecure, private=private)
         supply = store_supply(store, os.environ)
-        found, of_all = inspect_reference(meant, allowed, quant=quant, file=file, supply=supply)
+        with output.busy(f"Reading the header of {meant} ..."):
+            found, of_all = inspect_reference(meant, allowed, quant=quant, file=file, supply=supply)
     if as_json:
         output.print_json(_plain(found, of_all if tensors else ()))
         return
     for name, text in lines(found):
-        print(f"{name:<14} {output.printable(text)}")
+        print(f"{name:<14} {output.line(text)}")
     if found.quantisation.types:
         print()
         head = ("type", "tensors", "parameters", "size", "bits per weight")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from corral.domain.units import format_bytes
+from corral.domain.units import format_bytes, format_parameters
 
 if TYPE_CHECKING:
     from corral.store.inspect.inspection import (
@@ -53,20 +53,12 @@ def type_rows(quantisation: Quantisation) -> list[tuple[str, ...]]:
         (
             share.type,
             f"{share.tensors:,}",
-            count(share.parameters),
+            format_parameters(share.parameters) or "0",
             format_bytes(share.n_bytes) if share.n_bytes else "-",
             _bits(share.bits_per_weight),
         )
         for share in quantisation.types
     ]
-
-
-def count(parameters: int) -> str:
-    """`7.616 B`, `38.3 M`."""
-    for size, unit in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K")):
-        if parameters >= size:
-            return f"{parameters / size:.4g} {unit}"
-    return str(parameters)
 
 
 def _joined(*parts: str) -> str:
@@ -80,7 +72,8 @@ def _bits(value: float | None) -> str:
 
 def _parameters(found: Inspection) -> str:
     active = found.active_parameters
-    return count(found.parameters) + (f", {count(active)} of them for a token" if active < found.parameters else "")
+    some = f", {format_parameters(active)} of them for a token" if active < found.parameters else ""
+    return (format_parameters(found.parameters) or "0") + some
 
 
 def _files(found: Inspection) -> str:

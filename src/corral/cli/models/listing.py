@@ -104,7 +104,7 @@ def show(
     }
     for word, text in lines.items():
         if text:
-            print(f"{word:<12} {output.printable(text)}")
+            print(f"{word:<12} {output.line(text)}")
     for path, known in zip(item.paths, item.origins, strict=True):
         print(output.printable(f"{'file':<12} {path}"))
         if known and known.sha256:
@@ -143,10 +143,15 @@ def _row(item: Item, used_by: Sequence[str], now: float) -> tuple[str, ...]:
         item.quantisation or "-",
         format_parameters(item.parameters) or "-",
         str(item.context_tokens or "-"),
-        str(len(item.paths)),
-        format_duration(max(0.0, now - item.modified_at)).split()[0],
+        str(len(item.files)),
+        _age(now - item.modified_at),
         ", ".join(used_by) or "-",
     )
+
+
+def _age(seconds: float) -> str:
+    """The largest unit of it."""
+    return format_duration(max(1.0, seconds)).split()[0]
 
 
 def _date(seconds: float) -> str:

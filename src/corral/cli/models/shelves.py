@@ -74,5 +74,5 @@ def all_users(items: Sequence[Item], models: Iterable[ModelSpec]) -> Mapping[str
     from corral.store.uses import Uses
 
     uses = Uses(models)
-    found = {item.key: uses.of(item.paths) for item in items}
+    found = {item.key: uses.of(item.files) for item in items}
     return {key: names for key, names in found.items() if names}

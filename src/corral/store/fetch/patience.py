@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from corral.domain.errors import FetchStopped
+from corral.domain.errors import FetchFailed, FetchStopped
 
 FIRST_S: Final = 0.5
 LONGEST_S: Final = 30.0
@@ -21,6 +22,23 @@ Stop = Callable[[], bool]
 def never() -> bool:
     """Nobody stops it."""
     return False
+
+
+@contextlib.contextmanager
+def within(longest_s: float, what: str) -> Iterator[Stop]:
+    """
+    One deadline for all that is asked in the block, for whoever has it end as the given `stop` says.
+
+    Raises FetchFailed in place of FetchStopped.
+    """
+    end = time.monotonic() + longest_s
+    try:
+        yield lambda: time.monotonic() >= end
+    except FetchStopped:
+        raise FetchFailed(
+            f"{what} has not come within {longest_s:.0f} s: the server, or the way to it, is too slow.",
+            hint="Try again later, or fetch the model: what has come of it then stays.",
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

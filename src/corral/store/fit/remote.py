@@ -14,11 +14,13 @@ from corral.contracts.fetching import Plan, Role
 from corral.domain.errors import FetchFailed, FileMissing
 from corral.domain.fleet import ModelSpec
 from corral.domain.references import HubReference, OllamaReference, parse
+from corral.store.fetch.patience import within
 from corral.store.fetch.web import Web
 from corral.store.files import names_of_parts, tensors_of
 from corral.store.fit.subject import Options, Subject, of_header
 from corral.store.gguf.header import Header, TensorInfo
 from corral.store.gguf.memory import FileFootprints
+from corral.store.inspect.anywhere import LONGEST_S
 from corral.store.inspect.remote import PlannedFiles
 from corral.store.sources.access import Access
 from corral.store.sources.choosing import quants
@@ -45,13 +47,14 @@ def of_reference(
     """
     reference = parse(model.source.reference)
     sources = Sources(access)
-    plan = sources.plan(reference)
-    rules = access.rules
-    if isinstance(reference, OllamaReference) and not plan.unasked:
-        rules = admitted(rules, reference)
-    web = Web(rules)
-    with web.line() as line:
-        header, tensors = _headers(PlannedFiles(plan, web, line))
+    with within(LONGEST_S, f"The header of {reference}") as late:
+        plan = Sources(access, Web(access.rules, stop=late)).plan(reference)
+        rules = access.rules
+        if isinstance(reference, OllamaReference) and not plan.unasked:
+            rules = admitted(rules, reference, late)
+        web = Web(rules, stop=late)
+        with web.line() as line:
+            header, tensors = _headers(PlannedFiles(plan, web, line))
     check(header)
     return of_header(
         model.name,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from corral.contracts.fetching import Supply
 from corral.domain.errors import StoreFailed
 from corral.domain.fleet import Source
 from corral.domain.references import BadReference, FileReference, OllamaReference, Reference, address, narrowed
 from corral.kit.homes import expanded
+from corral.store.fetch.patience import within
 from corral.store.fetch.web import Web
 from corral.store.gguf.header import TensorInfo
 from corral.store.inspect.inspection import Inspection
@@ -19,6 +21,9 @@ from corral.store.sources.access import Access
 from corral.store.sources.ollama import admitted
 from corral.store.sources.planning import Sources
 
+LONGEST_S: Final = 120.0
+"""For all questions together: a header of 15 MB over 1 Mbit/s."""
+
 
 def inspect_reference(
     reference: Reference, access: Access, *, quant: str = "", file: str = "", supply: Supply | None = None
@@ -27,20 +32,21 @@ def inspect_reference(
     What the model is, and its tensors. `quant` and `file` choose among those of a repository.
 
     What `supply` has is read here, and what other programs have where nobody can be asked; for all else it blocks on
-    the network. Raises BadRequest and StoreFailed.
+    the network, for LONGEST_S at most. Raises BadRequest and StoreFailed.
     """
     if isinstance(reference, FileReference):
         return inspect_files(here(expanded(reference.path)))
     there = _stored(reference, quant, file, supply) if supply is not None else None
     if there is not None:
         return inspect_files(there)
-    plan = Sources(access).plan(reference, quant=quant, file=file)
-    rules = access.rules
-    if isinstance(reference, OllamaReference) and not plan.unasked:
-        rules = admitted(rules, reference)
-    web = Web(rules)
-    with web.line() as line:
-        return inspect_files(PlannedFiles(plan, web, line))
+    with within(LONGEST_S, f"The header of {reference}") as late:
+        plan = Sources(access, Web(access.rules, stop=late)).plan(reference, quant=quant, file=file)
+        rules = access.rules
+        if isinstance(reference, OllamaReference) and not plan.unasked:
+            rules = admitted(rules, reference, late)
+        web = Web(rules, stop=late)
+        with web.line() as line:
+            return inspect_files(PlannedFiles(plan, web, line))
 
 
 def _stored(reference: Reference, quant: str, file: str, supply: Supply) -> FolderFiles | None:

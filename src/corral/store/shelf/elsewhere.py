@@ -42,7 +42,7 @@ def _item(parts: Sequence[Cached], known: KnownFiles) -> Item:
     first = parts[0]
     item = Item(
         key=str(first.path).removesuffix(".gguf"),
-        paths=tuple(each.path for each in parts),
+        files=tuple(str(each.path) for each in parts),
         size_bytes=sum(each.size_bytes for each in parts),
         modified_at=max(each.modified_at for each in parts),
         role=first.role,
@@ -51,7 +51,9 @@ def _item(parts: Sequence[Cached], known: KnownFiles) -> Item:
         reference=str(first.reference or ""),
     )
     if len(part_paths(first.path)) != len(parts):
-        return replace(item, problem=f"{len(part_paths(first.path)) - len(parts)} of its parts are not there.")
+        absent = len(part_paths(first.path)) - len(parts)
+        are = "is" if absent == 1 else "are"
+        return replace(item, problem=f"{absent} of its {absent + len(parts)} parts {are} not there.")
     try:
         said = known.of(str(first.path)).says
     except StoreFailed as error:

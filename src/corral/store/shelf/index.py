@@ -75,6 +75,7 @@ class Index:
 
     def __init__(self, root: Path, *, read: Callable[[str], ModelFiles] = resolve) -> None:
         self.root, self._read = root, read
+        self._prefix = os.path.join(root, "")
 
     def items(self) -> list[Item]:
         """All that is there now, named, models with what belongs to them. A store that is not there is empty."""
@@ -172,7 +173,7 @@ class Index:
     def _item(self, key: str, entry: Entry, seen: Mapping[str, Seen]) -> Item:
         return Item(
             key=key,
-            paths=tuple(self.root / stamp[0] for stamp in entry.stamps),
+            files=tuple(f"{self._prefix}{stamp[0]}" for stamp in entry.stamps),
             size_bytes=sum(max(0, stamp[1]) for stamp in entry.stamps),
             modified_at=max(stamp[2] for stamp in entry.stamps) / 1e9,
             role=entry.role,

@@ -33,7 +33,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     """
 
     key: str
-    paths: tuple[Path, ...]  # part 1 first
+    files: tuple[str, ...]  # paths; part 1 first
     size_bytes: int
     modified_at: float  # seconds since 1970
     name: str = ""
@@ -58,7 +58,12 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     @property
     def path(self) -> Path:
         """The file to hand to an engine."""
-        return self.paths[0]
+        return Path(self.files[0])
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files. Made when asked for: a list of ten thousand asks for none."""
+        return tuple(map(Path, self.files))
 
 
 def grouped(paths: Iterable[str]) -> dict[str, list[str]]:

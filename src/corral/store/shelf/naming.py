@@ -112,9 +112,10 @@ def _of_path(word: str, items: Sequence[Item]) -> list[Item]:
         return []
     folder, file = os.path.split(os.path.expanduser(word).rstrip("/"))
     file = file.removesuffix(".gguf")
-    same = [(item, path) for item in items for path in item.paths if path.name.removesuffix(".gguf") == file]
+    of_all = ((item, *os.path.split(path)) for item in items for path in item.files)
+    same = [(item, its) for item, its, name in of_all if name.removesuffix(".gguf") == file]
     folder = os.path.realpath(folder) if same else ""  # the store, or a folder on the way to it, may be a link
-    return list({item.key: item for item, path in same if os.path.realpath(path.parent) == folder}.values())
+    return list({item.key: item for item, its in same if os.path.realpath(its) == folder}.values())
 
 
 def _models(found: list[Item]) -> list[Item]:

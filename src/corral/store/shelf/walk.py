@@ -11,6 +11,7 @@ import logging
 import os
 import re
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -49,35 +50,60 @@ class Walked:
     others: list[Seen] = field(default_factory=list)  # no model by name, and nothing of ours
     origins: dict[str, int] = field(default_factory=dict)
     ours: list[Seen] = field(default_factory=list)  # by their names: parts, journals, locks, origins
-    folders: dict[str, int] = field(default_factory=dict)  # path -> mtime_ns
+    folders: list[str] = field(default_factory=list)
+    deeper: list[str] = field(default_factory=list)  # folders that were not entered for they lie too deep
+    whole: bool = True  # False: there are more files than we look at
+
+    @property
+    def files(self) -> int:
+        """How many were met."""
+        return len(self.models) + len(self.others) + len(self.ours)
 
 
 def walk(root: Path) -> Walked:
     """All of a store. A store that is not there is empty; folders that cannot be listed are left out."""
     found = Walked()
     _folder(os.fspath(root), "", 0, found)
+    if found.deeper:
+        more = f", and {len(found.deeper) - 1} more" if len(found.deeper) > 1 else ""
+        logger.warning(
+            "%s%s is not looked into: it lies more than %d folders deep in %s", found.deeper[0], more, DEEPEST, root
+        )
+    if not found.whole:
+        logger.warning("%s has more files than Corral looks at (%d)", root, MOST_FILES)
     return found
+
+
+_name: Final = attrgetter("name")
 
 
 def _folder(folder: str, prefix: str, depth: int, found: Walked) -> None:
     try:
-        found.folders[prefix] = os.stat(folder).st_mtime_ns
         with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            entries = sorted(listing, key=_name)
     except FileNotFoundError:
         return
     except OSError as error:
+        found.folders.append(prefix)
         logger.warning("%s cannot be listed: %s", folder, error.strerror or error)
         return
+    found.folders.append(prefix)
     for entry in entries:
+        if found.files >= MOST_FILES:
+            found.whole = False
+            return
         name = entry.name
         if not _nameable(name):
             logger.warning("%r in %r has a name that is no UTF-8: it is left out", name, folder)
             continue
         try:
             if entry.is_dir(follow_symlinks=False):
-                if depth < DEEPEST and not name.startswith("."):
+                if name.startswith("."):
+                    continue
+                if depth < DEEPEST:
                     _folder(entry.path, f"{prefix}{name}/", depth + 1, found)
+                else:
+                    found.deeper.append(prefix + name)
             elif _leads_to_a_file(entry):
                 _file(entry, prefix + name, found)
             elif entry.is_symlink() and not name.startswith(".") and name.lower().endswith(_MODEL):
@@ -85,9 +111,6 @@ def _folder(folder: str, prefix: str, depth: int, found: Walked) -> None:
                 found.models.append(Seen(prefix + name, -1, own.st_mtime_ns, own.st_ctime_ns))
         except OSError as error:  # it went while we looked
             logger.debug("%s: %s", entry.path, error)
-        if len(found.models) + len(found.others) + len(found.ours) > MOST_FILES:
-            logger.warning("%s has more files than Corral looks at (%d)", folder, MOST_FILES)
-            return
 
 
 def _leads_to_a_file(entry: os.DirEntry[str]) -> bool:
@@ -111,6 +134,8 @@ def _file(entry: os.DirEntry[str], path: str, found: Walked) -> None:
 
 def _nameable(name: str) -> bool:
     """No name that a config, a client or JSON could hold is without UTF-8."""
+    if name.isascii():
+        return True
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -162,7 +162,7 @@ def test_a_split_model_is_found_whole_or_not_at_all(tmp_path: Path) -> None:
     paths[2].unlink()
     assert meant(caches(tmp_path), "hf.co/org/R:Q4_0") is None
     (item,) = items_of(caches(tmp_path).all(), KnownFiles())
-    assert item.problem == "1 of its parts are not there."
+    assert item.problem == "1 of its 3 parts is not there."
 
 
 def test_links_that_lead_out_of_a_cache_are_passed_over(tmp_path: Path) -> None:

@@ -20,11 +20,13 @@ from corral.domain.names import MODEL_NAME
 from corral.domain.storage import StoreSpec
 from corral.store.files import ModelFiles, resolve
 from corral.store.shelf import origin
+from corral.store.shelf import walk as walking
 from corral.store.shelf.index import INDEX, Index
 from corral.store.shelf.items import Item
 from corral.store.shelf.names import NAMES, named
 from corral.store.shelf.origin import VERSION, Origin
 from corral.store.shelf.serving import stored_models
+from corral.store.shelf.walk import DEEPEST
 from tests.models import ADA, BEN, SPLIT, model
 from tests.second_files import projector
 from tests.unit.store.shelf import kit
@@ -255,11 +257,33 @@ def test_links_to_folders_are_not_entered(tmp_path: Path) -> None:
     assert Index(tmp_path / "store").items() == []
 
 
+def test_folders_that_lie_too_deep_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    deep = "/".join(["f"] * DEEPEST)
+    put(tmp_path, f"{deep}/a.gguf")
+    put(tmp_path, f"{deep}/g/b.gguf")
+    put(tmp_path, f"{deep}/h/c.gguf")
+    assert [*listed(tmp_path)] == ["a"]
+    (told,) = caplog.messages
+    assert told == f"{deep}/g, and 1 more is not looked into: it lies more than 16 folders deep in {tmp_path}"
+
+
+def test_a_store_of_too_many_files_is_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        put(tmp_path, f"a/b/c{number}/m{number}.gguf")
+        put(tmp_path, f"d{number}.gguf")
+    monkeypatch.setattr(walking, "MOST_FILES", 4)
+    assert sorted(listed(tmp_path)) == ["m0", "m1", "m2", "m3"]
+    (told,) = caplog.messages
+    assert told == f"{tmp_path} has more files than Corral looks at (4)"
+
+
 def test_who_was_there_first_has_the_name_that_several_would_have() -> None:
     """Where nothing is remembered: by when they came, else by how old they are, models before their companions."""
     ages = {"hf/b/R/a": (2.0, 1.0), "hf/c/R/a": (1.0, 3.0), "hf/a/R/a": (1.0, 2.0), "hf/d/R/a": (0.0, 0.0)}
     items = [
-        Item(key, (Path(f"/s/{key}.gguf"),), 1, modified_at, came_at=came_at,
+        Item(key, (f"/s/{key}.gguf",), 1, modified_at, came_at=came_at,
              role=Role.PROJECTOR if key == "hf/d/R/a" else Role.MODEL)
         for key, (came_at, modified_at) in ages.items()
     ]  # fmt: skip
@@ -379,13 +403,13 @@ def test_letters_that_no_name_may_have_give_names_of_their_own_that_stay(tmp_pat
     "name", ["x", "模型", "a b", "..", "y" * 240], ids=["plain", "letters", "blank", "dots", "long"]
 )
 def test_ten_thousand_that_would_have_one_name_are_named_at_once(name: str) -> None:
-    items = [Item(f"web/h{n}/{name}", (Path(f"/s/web/h{n}/{name}.gguf"),), 1, 1.0) for n in range(10_000)]
+    items = [Item(f"web/h{n}/{name}", (f"/s/web/h{n}/{name}.gguf",), 1, 1.0) for n in range(10_000)]
     began = time.process_time()
     found = {item.name for item in named(items)}
     spent = time.process_time() - began
     assert len(found) == 10_000 and all(MODEL_NAME.fullmatch(each) for each in found)
     assert spent < 0.8, "0.1 s as measured"
-    alike = [Item(f"web/h/{'?' * n}x", (Path("/s/x.gguf"),), 1, 1.0) for n in range(3_000)]
+    alike = [Item(f"web/h/{'?' * n}x", ("/s/x.gguf",), 1, 1.0) for n in range(3_000)]
     began = time.process_time()
     assert len({item.name for item in named(alike)}) == 3_000
     assert time.process_time() - began < 0.5, "names that keys would share are no search"

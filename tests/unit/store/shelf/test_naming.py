@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from corral.store.shelf.items import Item
 from corral.store.shelf.naming import meant
 
 HERE = [
-    Item("hf/Org/R/model", (Path("/store/hf/Org/R/model.gguf"),), 1, 0.0, "m", reference="hf.co/Org/R:Q8_0"),
-    Item("hf/Org/R@V1/a", (Path("/store/hf/Org/R@V1/a.gguf"),), 1, 0.0, "a", reference="hf.co/Org/R@V1/a.gguf"),
+    Item("hf/Org/R/model", ("/store/hf/Org/R/model.gguf",), 1, 0.0, "m", reference="hf.co/Org/R:Q8_0"),
+    Item("hf/Org/R@V1/a", ("/store/hf/Org/R@V1/a.gguf",), 1, 0.0, "a", reference="hf.co/Org/R@V1/a.gguf"),
 ]
 
 

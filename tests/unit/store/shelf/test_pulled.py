@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from msgspec.structs import replace
 
@@ -14,7 +12,7 @@ from corral.store.shelf.pulled import pulled_names
 
 def item(reference: str, path: str = "") -> Item:
     path = path or f"{reference}.gguf"
-    return Item(path.removesuffix(".gguf"), (Path("/store") / path,), 1, 0.0, reference=reference)
+    return Item(path.removesuffix(".gguf"), (f"/store/{path}",), 1, 0.0, reference=reference)
 
 
 def names(*items: Item) -> list[tuple[str, ...]]:

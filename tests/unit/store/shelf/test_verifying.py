@@ -33,7 +33,7 @@ def test_what_is_no_file_is_not_read(tmp_path: Path, what: str) -> None:
     path = tmp_path / "store/import/zero.gguf"
     path.parent.mkdir(parents=True)
     path.symlink_to("/dev/zero" if what == "device" else there)
-    item = Item("import/zero", (path,), 0, 0.0, origins=(None,))
+    item = Item("import/zero", (str(path),), 0, 0.0, origins=(None,))
     began = time.monotonic()
     (found,) = verify(tmp_path / "store", item, quiet, stop=lambda: time.monotonic() - began > 2)
     assert (found.verdict, found.why) == (Verdict.WRONG, "It cannot be read: it is no regular file.")
