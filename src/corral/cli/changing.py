@@ -233,7 +233,7 @@ def _edited(editor: list[str], copy: str, path: str, file: str, texts: Mapping[s
         except ConfigErrors as error:
             for problem in error.problems:
                 output.note(f"corral: {problem.sentence()}")
-            if sys.stdin.isatty() and typer.confirm("Edit it again?", default=True, err=True):
+            if sys.stdin.isatty() and output.confirmed("Edit it again?", default=True):
                 continue
             raise ConfigError(f"{file} was left as it is.", hint=f"Your version is in {copy}.") from None
 

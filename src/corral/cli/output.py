@@ -92,6 +92,19 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
+def confirmed(question: str, *, default: bool) -> bool:
+    """Ask somebody on the terminal. Ctrl-D is no; Ctrl-C ends the command, as everywhere."""
+    import typer
+
+    try:
+        return typer.confirm(printable(question), default=default, err=True)
+    except typer.Abort as error:  # typer's one answer to both
+        print(file=sys.stderr)
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        return False
+
+
 @contextlib.contextmanager
 def busy(text: str) -> Iterator[None]:
     """On a terminal, what is going on while it does; nothing of it stays."""

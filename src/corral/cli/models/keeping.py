@@ -55,7 +55,7 @@ def remove(
             )
         for path in (path for plan in plans for path in plan.paths):
             output.note(output.printable(f"  {path}"))
-        if not typer.confirm(output.printable(f"Remove {what} ({total})?"), default=False, err=True):
+        if not output.confirmed(f"Remove {what} ({total})?", default=False):
             output.note("Nothing was removed.")
             raise typer.Exit(1)
     for plan in plans:
