@@ -256,6 +256,19 @@ def test_a_cache_type_that_a_model_elsewhere_cannot_have(shell: Shell) -> None:
     assert "options.cache_type_v cannot be q8_0 for this model: its heads of 80 values" in ran.stderr
 
 
+def test_leave_for_an_address_can_be_given_as_with_a_pull(shell: Shell) -> None:
+    with HubServer() as hub:
+        address = hub.file("/files/ada.gguf", model(ADA).read_bytes())
+        refused = shell.run("models", "fit", address)
+        half = shell.run("models", "fit", address, "--insecure")
+        whole = shell.run("models", "fit", address, "--insecure", "--private", "--json")
+        elsewhere = shell.run("models", "fit", address, "--private", "--server", "http://127.0.0.1:1")
+    assert refused.returncode == half.returncode == 1
+    assert "--insecure" in refused.stderr and "--private" in half.stderr
+    assert json.loads(whole.stdout)["architecture"] == "llama", whole.stderr
+    assert elsewhere.returncode == 2 and "goes by its config" in elsewhere.stderr
+
+
 def test_a_reference_that_is_none_is_a_sentence(shell: Shell) -> None:
     ran = shell.run("models", "fit", "hf.co/only-one-part")
     assert ran.returncode == 2

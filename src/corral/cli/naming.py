@@ -95,7 +95,10 @@ class Names:
 
         found = meant(word, self.items) or meant(word, self.elsewhere)
         if not found:
-            raise FileMissing(f"There is no {word!r} in the store.", hint=self.advice(word))
+            hint = self.advice(word)
+            if word in self.settings.fleet.models:
+                hint = "It is a Model: USED BY in `corral models list --all` shows which file is its own."
+            raise FileMissing(f"There is no {word!r} in the store.", hint=hint)
         return only(word, found)
 
     def called(self, name: str) -> Item | None:

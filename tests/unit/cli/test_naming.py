@@ -220,6 +220,12 @@ def test_every_command_says_the_same_of_what_is_nowhere(
         assert advice in told and repr(word) in told and "\n" not in told, (name, told)
 
 
+def test_a_model_of_the_config_is_no_name_of_the_store_and_that_is_told(corral: Command, store: Path) -> None:
+    Path("corral.yaml").write_text(f"models: {{coder: {{source: {model(OBEY)}}}}}")
+    for means in (show, verify, remove):
+        assert "It is a Model: USED BY in `corral models list --all`" in said(corral, means, "coder")
+
+
 def test_what_may_be_several_is_not_guessed(corral: Command, store: Path) -> None:
     for means in (show, verify, remove):
         assert "may be any of two-q4_k_m, two-q8_0. Say which by its name." in said(corral, means, "hf.co/org/two-GGUF")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from urllib.parse import quote
 import typer
 
 from corral.cli import connect, options, output, reading
+from corral.cli.models import asking
 from corral.cli.naming import NAMED, Names, is_path
 from corral.cli.usage import UsageError
 from corral.domain.errors import UnknownModel
@@ -62,6 +64,8 @@ def fit(
             "(ram=64GiB).",
         ),
     ] = None,
+    insecure: asking.Insecure = False,
+    private: asking.Private = False,
     state_dir: options.StateDir = "",
     server: options.Server = "",
     key: options.Key = "",
@@ -72,20 +76,25 @@ def fit(
     Show what a model takes and whether that fits: weights, cache and buffers, by device; what is recommended, how fast.
 
     What is not said is taken from the Model's config; what that leaves open is recommended. Asks the Corral that runs
-    here, or looks for itself. Nothing is loaded, and of a file only its header is read. Exit code 1: it fits nowhere.
+    here, or looks for itself, as it does where --insecure or --private give leave that the other has not. Nothing is
+    loaded, and of a file only its header is read. Exit code 1: it fits nowhere.
     """
     from corral.cli.models.fitted import show
 
     given = _options(ctx, parallel, cache_type_k, cache_type_v, n_gpu_layers, device or [])
     sizes = [word.strip() for text in memory or [] for word in text.split(",") if word.strip()]
+    leave = insecure or private
+    if leave and server:
+        raise UsageError("--insecure and --private are for what this command asks; another Corral goes by its config.")
     corral = connect.find(server=server, key=key, state_dir=state_dir, config=config)
-    if server or corral.running():
+    if server or (not leave and corral.running()):
         asked, beside = (model, {}) if server else _known(corral, model, Names(config))
         question = {"model": asked, "options": {**beside, **given}, "memory": sizes}
         found = corral.ask("POST", "/api/corral/fit", question)
     else:
         with output.busy(f"Looking at {model} ..."):
-            found = _here(model, Names(config), given, sizes)
+            fits = partial(fitting_of, insecure=insecure, private=private)
+            found = _here(model, Names(config), given, sizes, fits)
     if not isinstance(found, dict) or "asked" not in found:
         raise connect.NotRunning(f"{corral.place} is not a Corral that can fit models: it has no /api/corral/fit.")
     if as_json:
@@ -143,7 +152,7 @@ def _place(meant: Item | Reference | Path, names: Names) -> tuple[str, dict[str,
     return os.path.abspath(stored.path), {name: value for name, value in beside.items() if value}
 
 
-def _here(word: str, names: Names, given: dict[str, Any], sizes: list[str]) -> Any:
+def _here(word: str, names: Names, given: dict[str, Any], sizes: list[str], fits: Callable[[Settings], Fitting]) -> Any:
     """Without a Corral that could be asked."""
     import asyncio
 
@@ -159,11 +168,15 @@ def _here(word: str, names: Names, given: dict[str, Any], sizes: list[str]) -> A
         why = error if known else None
     model, beside = (word, {}) if spec is not None else _place(names.of(word, why), names)
     question = FitWanted(model, spec, {**beside, **given}, tuple(sizes))
-    return asyncio.run(fitting_of(names.settings).fit(question))
+    return asyncio.run(fits(names.settings).fit(question))
 
 
-def fitting_of(settings: Settings) -> Fitting:
-    """For a host on which no Corral runs: what Models may have is what programs leave, as far as `memory` allows."""
+def fitting_of(settings: Settings, *, insecure: bool = False, private: bool = False) -> Fitting:
+    """
+    For a host on which no Corral runs: what Models may have is what programs leave, as far as `memory` allows.
+
+    `insecure` and `private` give leave beyond the config's.
+    """
     from corral.config.paths import cache_dir
     from corral.devices import budgets, charged, this_host
     from corral.store.fit.measured import RamBandwidth
@@ -183,6 +196,6 @@ def fitting_of(settings: Settings) -> Fitting:
         host=host,
         charges=charged,
         ram=RamBandwidth(cache / "bandwidth"),
-        access=lambda: access(settings.store, os.environ),
-        supply=store_supply(settings.store, os.environ),
+        access=lambda: access(settings.store, os.environ, insecure=insecure, private=private),
+        supply=store_supply(settings.store, os.environ, insecure=insecure, private=private),
     )
