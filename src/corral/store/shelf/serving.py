@@ -62,7 +62,8 @@ def stored_models(spec: StoreSpec, models: Collection[ModelSpec]) -> list[Stored
 def as_stored(item: Item, items: Sequence[Item]) -> StoredModel:
     """One of these items, with the names that it has among them; what another program keeps has no place of ours."""
     if item.place != STORE:
-        return StoredModel(item.name, str(item.path), projector=str(item.projector or ""))
+        adapters = tuple(map(str, item.adapters))
+        return StoredModel(item.name, str(item.path), projector=str(item.projector or ""), adapters=adapters)
     return _stored(item, pulled_names(_usable(items)).get(item.key, ()))
 
 

@@ -13,8 +13,10 @@ from corral.domain.references import HubReference, OllamaReference, parse
 from corral.store.known import KnownFiles
 from corral.store.shelf.caches.finding import Caches
 from corral.store.shelf.elsewhere import items_of
+from corral.store.shelf.serving import as_stored
 from corral.store.sources.cached import local_path, plan_of_caches
 from tests.models import ADA, BEN, EMBED, model
+from tests.second_files import lora
 from tests.unit.store.shelf import kit
 
 
@@ -235,3 +237,11 @@ def test_the_parts_of_a_split_model_in_llama_cpps_old_folder(tmp_path: Path) -> 
         assert [each.path for each in plan.files] == [f"hf/org/R/{name}" for name in names]
     paths[1].unlink()
     assert meant(caches(tmp_path), "hf.co/org/R:Q4_0") is None
+
+
+def test_a_model_of_ollamas_that_is_run_where_it_lies_has_its_adapter(tmp_path: Path) -> None:
+    layers = [("model", model(ADA)), ("adapter", lora())]
+    weights, adapter = kit.ollama(tmp_path / ".ollama/models", "library/tuned/latest", layers)
+    (found,) = (each for each in items_of(caches(tmp_path).all(), KnownFiles()) if each.role is Role.MODEL)
+    stored = as_stored(found, [])
+    assert (stored.path, stored.adapters) == (str(weights), (str(adapter),))
