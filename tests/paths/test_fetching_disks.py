@@ -176,6 +176,30 @@ def test_what_came_before_the_disk_was_full_counts_though_its_journal_found_no_r
         assert told[0].done_bytes > 0, "it said that what has come is kept"
 
 
+def test_what_the_journal_has_is_not_given_up_for_a_journal_that_finds_no_room_either(tmp_path: Path) -> None:
+    with FileServer(lambda ask: of_file(ask, DATA, per_s=2e6)) as server:
+        plan = plan_for(f"{server.origin}/model.bin")
+        before: list[int] = []
+
+        def enough() -> bool:
+            before[:] = [each.done_bytes for each in told[-1:]]
+            return bool(before) and before[0] > 500_000
+
+        told = Told()
+        with pytest.raises(FetchStopped):
+            puller(tmp_path, connections=1).fetch(plan, told, stop=enough)
+
+        def full(point: str) -> None:
+            if point == "journal.write":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with pytest.raises(NoSpace):
+            puller(tmp_path, fault=full, connections=1).fetch(plan)
+        told = Told()
+        assert whole(puller(tmp_path).fetch(plan, told))
+        assert next(each for each in told if each.doing == "fetching").done_bytes >= before[0]
+
+
 def test_a_store_that_is_read_only_gives_what_it_has_and_says_so_for_the_rest(small_disk: Path) -> None:
     data = data_of(3, 500_000)
     with FileServer(lambda ask: of_file(ask, data)) as server:

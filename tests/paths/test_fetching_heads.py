@@ -59,7 +59,12 @@ def test_a_body_that_is_framed_in_two_ways_is_refused(head: bytes, words: str) -
 
 
 @pytest.mark.parametrize(
-    "head", [b"Transfer-Encoding: Chunked\r\n\r\n" + CHUNKED, b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nhi"]
+    "head",
+    [
+        b"Transfer-Encoding: Chunked\r\n\r\n" + CHUNKED,
+        b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nhi",
+        b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nhi",
+    ],
 )
 def test_a_body_that_is_framed_in_one_way_is_read_however_that_is_said(head: bytes) -> None:
     with FileServer(lambda ask: Reply(raw=b"HTTP/1.1 200 OK\r\n" + head)) as server:

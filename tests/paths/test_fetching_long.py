@@ -12,6 +12,7 @@ import pytest
 from corral.domain.errors import NotThere
 from corral.domain.references import parse
 from corral.domain.storage import StoreSpec
+from corral.store.fetch.patience import Patience
 from corral.store.fetch.pulling import Pulling
 from corral.store.fetch.rules import WebRules
 from corral.store.fetch.web import Web
@@ -147,3 +148,25 @@ def test_who_is_let_in_no_more_is_told_so_and_asks_for_one_token_more(tmp_path: 
     with pytest.raises(NotThere, match="401"):
         registry.fetch(tmp_path)
     assert registry.tokens == last + 1
+
+
+def test_a_token_that_expired_before_its_first_use_is_renewed(tmp_path: Path) -> None:
+    """The fetch waited for its turn; a token that is refused at once is refused for good."""
+    now_s, tokens = [0.0], iter(["new", "never"])
+
+    def rules(token: str) -> WebRules:
+        return WebRules(insecure=True, private=True, retries=0, tokens={f"127.0.0.1:{server.port}": token},
+                        trusted=frozenset({server.origin}))  # fmt: skip
+
+    def answer(ask: Ask) -> Reply:
+        return Reply(body=b"it") if ask.headers.get("authorization", "").endswith("new") else Reply(401)
+
+    with FileServer(answer) as server:
+        for late, right in ((0.0, False), (3600.0, True)):
+            web = Web(rules("old"), patience=Patience(now=lambda: now_s[0]), admit=lambda: rules(next(tokens)))
+            now_s[0] += late
+            if right:
+                assert web.read(server.origin) == b"it"
+            else:
+                with pytest.raises(NotThere, match="401"):
+                    web.read(server.origin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,13 @@ import pytest
 
 from corral.contracts.fetching import Progress
 from corral.domain.errors import FetchFailed, FetchStopped
+from corral.store.borrowing import borrow
 from corral.store.fetch import attempt, lock
 from corral.store.fetch.disk import Beside, Disk
 from corral.store.fetch.patience import Patience
+from corral.store.shelf.importing import How, planned, take_in
 from tests.file_server import Ask, FileServer, Reply, of_file
+from tests.models import ADA, model
 from tests.paths.fetching_kit import DATA, PATH, SIZE, Told, plan_for, puller, whole
 
 BESIDE = Beside.of("model.bin")
@@ -123,3 +127,40 @@ def test_a_holder_who_hashes_or_waits_himself_gives_signs_of_life(
         fetched = replace(puller(tmp_path), patience=Patience()).fetch(plan)
         holder.join(10)
     assert whole(fetched) and (tmp_path / PATH).exists()
+
+
+def test_who_hashes_another_programs_file_or_copies_one_gives_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For minutes, of a large one; each sign is of the lock's own time, which is what those who wait look at."""
+    monkeypatch.setattr(lock, "BEAT_S", 0.0)
+    (tmp_path / "cache").write_bytes(DATA)
+    seen: list[bool] = []
+
+    def told(progress: Progress) -> None:
+        (held,) = tmp_path.rglob(".*.lock")
+        seen.append(held.stat().st_mtime > 1000)
+        os.utime(held, (0, 0))
+
+    plan = plan_for("https://example.org/files/model.bin")
+    borrow(tmp_path / "store", plan, lambda digest, size: tmp_path / "cache", told, lambda: False)
+    assert (tmp_path / "store" / PATH).exists()
+    taken_in = len(seen)
+    wanted = planned(model(ADA), name="mine", root=tmp_path / "store")
+    take_in(tmp_path / "store", wanted, How.COPY, told)
+    assert len(seen) > taken_in > 0 and all(seen)
+
+
+def test_a_journal_is_a_sign_of_life_too(tmp_path: Path) -> None:
+    """Another version of Corral may fetch into this store."""
+    now_s = 0.0
+    with Disk().folder(tmp_path, ("web", "files"), make=True) as folder, lock.lock(folder, BESIDE):
+        holder = lock.Holder(folder, BESIDE, lambda: now_s)
+        for number in range(5):
+            folder.write(BESIDE.journal, b"%d" % number, "journal", sync=False)
+            holder.check()
+            now_s += lock.SILENT_S - 1
+        holder.check()
+        now_s += 2
+        with pytest.raises(FetchFailed):
+            holder.check()

@@ -111,7 +111,7 @@ def serve(
 
 
 def _given(words: Sequence[str], stored: Sequence[str], shelf: Shelf) -> Given:
-    """What is named, on this machine. `stored` are names in the store, whatever else has them."""
+    """What is named, on this machine. `stored` are names in the store, or paths of what other programs keep."""
     found = shelf.given(words)
     if not stored:
         return found

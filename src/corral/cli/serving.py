@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from corral.domain import names as naming
 from corral.domain.errors import ConfigError, CorralError, UnknownModel
 from corral.domain.fleet import ModelSpec
 from corral.domain.references import BadReference, Reference, is_reference, parse
+from corral.domain.storage import StoredModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,15 @@ def _own(given: Given, engine_options: Sequence[str]) -> Iterator[Serving]:
     """One for these alone."""
     models = reading.read(files=given.files, stored=given.stored, options=engine_options).settings.fleet.models
     words = [word for option in engine_options for word in ("-o", option)]
-    words += [word for each in given.stored for word in ("--stored", each.name)]
+    words += [word for each in given.stored for word in ("--stored", _told(each, given.root))]
     variables = {"CORRAL_STORE__PATH": given.root} if given.root else {}
     with private.started([*words, "--", *map(os.path.abspath, given.files)], variables=variables) as corral:
         yield Serving(corral, [*models], models)
+
+
+def _told(stored: StoredModel, root: str) -> str:
+    """A name is one of the store's first: what another program keeps is told by its path."""
+    return stored.name if Path(stored.path).is_relative_to(root) else stored.path
 
 
 @dataclass(frozen=True, slots=True)

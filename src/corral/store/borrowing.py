@@ -20,7 +20,7 @@ from corral.contracts.fetching import Plan, Progress, RemoteFile, Told
 from corral.domain.errors import FetchStopped, StoreFailed, WrongContent
 from corral.store.fetch import journal, linked, origin
 from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, is_same, place, sha256_of
-from corral.store.fetch.lock import lock
+from corral.store.fetch.lock import lock, telling
 from corral.store.fetch.origin import Origin
 from corral.store.fetch.rules import shown
 from corral.store.gguf.reader import read_header
@@ -73,7 +73,7 @@ def _link(root: Path, plan: Plan, file: RemoteFile, there: Path, told: Told, sto
         if not mine or not _free(folder, beside):
             return  # somebody fetches it, or has put another file there
         with disk_errors(f"{there} cannot be used in place"):
-            status, digest = _looked_at(there, file, plan, told, stop)
+            status, digest = _looked_at(there, file, plan, telling(folder, beside, told), stop)
             folder.remove(beside.name)
             folder.remove(beside.origin)  # of a file that was here once
             symbolic = _made(folder, name, there)

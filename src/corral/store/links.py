@@ -54,11 +54,20 @@ def check_links(link: Path, fetched: Fetched) -> None:
     for name in wanted:
         if not name.is_symlink() and os.path.lexists(name):
             raise _in_the_way(name)
+    if all(_is_right(name, target) for name, target in wanted.items()):
+        return  # a second run changes nothing, and needs no leave to
     folder = next(iter(wanted)).parent
     there = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         why = "this user may not write to it" if there.is_dir() else "it is no folder"
         raise StoreFailed(f"Links in {folder} cannot be made: {there}: {why}.", hint="Choose another --link.")
+
+
+def _is_right(name: Path, target: Path) -> bool:
+    try:
+        return os.readlink(name) == _way(name, target)
+    except OSError:
+        return False
 
 
 def _wanted(link: Path, fetched: Fetched) -> dict[Path, Path]:
@@ -114,7 +123,7 @@ def _leads_into(root: Path, name: Path) -> bool:
 
 
 def _link(name: Path, target: Path) -> None:
-    points_to = os.path.relpath(os.path.abspath(target), os.path.realpath(name.parent))
+    points_to = _way(name, target)
     try:
         if os.readlink(name) == points_to:
             return
@@ -131,6 +140,11 @@ def _link(name: Path, target: Path) -> None:
     except BaseException:
         os.unlink(fresh)
         raise
+
+
+def _way(name: Path, target: Path) -> str:
+    """From the link to where it leads."""
+    return os.path.relpath(os.path.abspath(target), os.path.realpath(name.parent))
 
 
 def _in_the_way(name: Path) -> StoreFailed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ from corral.cli.connect import Answered, Corral
 from corral.cli.given import Fetching, Given, Shelf
 from corral.cli.serving import Serving
 from corral.domain.errors import CorralError
+from corral.domain.storage import StoredModel
 from corral.store.shelf import origin
 from tests.models import ADA, BEN, OBEY, model
 from tests.unit.cli.conftest import Command
@@ -298,3 +299,23 @@ class RunningOne(Corral):
         if path.startswith("/v1/models/"):
             raise Answered("No Model is named so.", 404)
         return {"models": [self.row]}
+
+
+def test_a_corral_of_its_own_is_told_by_path_of_what_another_program_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store may have another model of that name, and its names go before."""
+    inside = kit.put(tmp_path / "store/import/q.gguf", model(ADA))
+    outside = kit.put(tmp_path / "cache/p.gguf", model(BEN))
+    told: list[str] = []
+
+    @contextlib.contextmanager
+    def started(words: Sequence[str], *, variables: Mapping[str, str]) -> Iterator[Corral]:
+        told.extend(words)
+        yield Corral(socket_path="/none")
+
+    monkeypatch.setattr("corral.cli.private.started", started)
+    stored = (StoredModel("q", str(inside)), StoredModel("p", str(outside)))
+    with serving._own(Given((), stored, f"{tmp_path}/store/"), []) as found:
+        assert set(found.names) == {"p", "q"}
+    assert told == ["--stored", "q", "--stored", str(outside), "--"]

@@ -216,3 +216,13 @@ def test_whether_links_can_be_is_known_before(tmp_path: Path) -> None:
     for link, said in ((tmp_path / "file", "is no link"), (tmp_path, "is no link"), (tmp_path / "file/x", "no folder")):
         with pytest.raises(StoreFailed, match=said):
             made.check_links(link, model)
+
+
+def test_a_second_run_needs_no_leave_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = split(tmp_path, 2)
+    link = tmp_path / "links/model.gguf"
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(StoreFailed, match="may not write"):
+        made.check_links(link, files)
+    link_model(link, files)
+    made.check_links(link, files)

@@ -153,9 +153,9 @@ class Answer:
 def usable(answer: Answer) -> Answer:
     """The same, where its body is the very bytes that are meant. Raises FetchFailed, and it is closed then."""
     fault = ""
-    for name, plain in (("content-encoding", "identity"), ("transfer-encoding", "chunked")):
+    for name, plain in (("content-encoding", ("", "identity")), ("transfer-encoding", ("", "identity", "chunked"))):
         encoding = answer.headers.get(name, "").strip().lower()
-        if encoding not in ("", plain):
+        if encoding not in plain:
             fault = f"comes only compressed ({encoding[:20]!r}), not as it is"
     if len({each.strip() for each in answer.headers.get("content-length", "").split(",")}) > 1:
         fault = "says two lengths of one answer"

@@ -24,6 +24,7 @@ from corral.store.fetch.part import Part
 from corral.store.fetch.patience import Patience, Stop
 from corral.store.fetch.promise import Promise
 from corral.store.fetch.receiving import Receiving
+from corral.store.fetch.spans import Spans
 
 HASH_BUFFER: Final = 256 * 1024  # stays in the processor's cache
 SETTLED_AFTER: Final = 64 * 1024 * 1024
@@ -51,6 +52,10 @@ class Attempt:
     _count: int = -1  # that was seen last, and when it was another one
     _moved_at: float = 0.0
     _told_at: float = float("-inf")
+    _noted: int = 0  # where what the journal says is there ends
+
+    def __post_init__(self) -> None:
+        self._noted = _end(self.board)
 
     @property
     def promise(self) -> Promise:
@@ -119,12 +124,15 @@ class Attempt:
     def _save(self) -> None:
         written, settled = self.board.spans()
         self.part.note(self.promise.identity, written, settled, self._doing)
+        self._noted = written[-1][1] if written else 0
 
     def _save_at_last(self) -> None:
         """A full disk has no room for the journal either, and without it nothing of what came would count."""
         try:
             self._save()
         except NoSpace:
+            if _end(self.board, GIVEN_UP) < self._noted:
+                raise  # of a part that is shorter than its journal says, nothing would count
             self.part.cut(self.board.cut(GIVEN_UP))
             self._save()
             raise
@@ -158,6 +166,11 @@ class Attempt:
     @property
     def _patience(self) -> Patience:
         return self.receiving.web.patience
+
+
+def _end(board: Board, less: int = 0) -> int:
+    """Where what is there ends, with so many of its last bytes given up."""
+    return Spans(board.spans()[0]).cut(less)
 
 
 def _unused(begun: Future[Answer]) -> None:

@@ -6,15 +6,17 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from corral.contracts.fetching import Progress, Told
 from corral.domain.errors import FetchFailed, StoreFailed
 from corral.store.fetch.disk import Beside, Folder, disk_errors
 
 SILENT_S: Final = 300.0
-"""A holder that fetches, hashes or waits for its server says so each second; a disk may hold it up for a while."""
+"""Whoever holds it and fetches, copies, hashes or waits says so each second; a disk may hold him up for a while."""
 
 BEAT_S: Final = 1.0
 
@@ -75,6 +77,17 @@ class Beat:
                 os.utime(self.beside.lock, dir_fd=self.folder.fd, follow_symlinks=False)
 
 
+def telling(folder: Folder, beside: Beside, told: Told) -> Told:
+    """The same, by which those who wait for the lock hear that its holder works."""
+    beat = Beat(folder, beside, time.monotonic)
+
+    def tell(progress: Progress) -> None:
+        beat()
+        told(progress)
+
+    return tell
+
+
 @dataclass(slots=True)
 class Holder:
     """Who else has the lock, as one who waits sees it. It may be stopped, and would never give the lock back."""
@@ -87,8 +100,9 @@ class Holder:
 
     def check(self) -> None:
         """Raises FetchFailed after a long silence."""
-        status = self.folder.stat(self.beside.lock)
-        sign = (status.st_ino, status.st_mtime_ns) if status else None
+        # A journal is a sign, too: another version of Corral may fetch, which writes one and does not touch its lock.
+        found = (self.folder.stat(name) for name in (self.beside.lock, self.beside.journal))
+        sign = [(each.st_ino, each.st_mtime_ns) if each else None for each in found]
         if sign != self._seen:
             self._seen, self._since = sign, self.now()
         elif self.now() - self._since >= SILENT_S:

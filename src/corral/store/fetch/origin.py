@@ -7,6 +7,7 @@ speaks of other bytes than those that lie there.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -18,6 +19,7 @@ from corral.store.fetch.disk import Beside, Folder
 from corral.store.fetch.rules import target_of
 
 VERSION: Final = 1
+_PART: Final = re.compile(r"(?i)-\d{5}(?=-of-\d{5}\.gguf$)")
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -81,4 +83,9 @@ def is_of_address(said: Origin, reference: WebReference) -> bool:
         came = parse(said.reference)
     except BadReference:
         return False
-    return isinstance(came, WebReference) and target_of(str(came)).spelled == target_of(str(reference)).spelled
+    return isinstance(came, WebReference) and _first_part(came) == _first_part(reference)
+
+
+def _first_part(reference: WebReference) -> str:
+    """All parts of a split model come by the address of one of them, whichever was named."""
+    return _PART.sub("-00001", target_of(str(reference)).spelled)

@@ -36,6 +36,7 @@ MOST_JSON: Final = 16 * 1024 * 1024
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _HOPELESS_TRIES: Final = 2
 _HASTY_ASKED_S: Final = 2.0
+_FRESH_S: Final = 30.0  # a token that is refused so soon is refused for good; an older one may have expired in a queue
 
 
 def _seen(answer: Answer) -> None:
@@ -63,6 +64,7 @@ class Web:
         self._admit, self._was_let_in, self._admitting = admit, False, threading.Lock()
         self.stop = stop
         self.patience = patience or Patience()
+        self._admitted_at = self.patience.now()
         self._resolve, self._dial = resolve, Dial(rules, self.patience, resolve)
 
     def hasty(self, stop: Stop) -> Web:
@@ -196,9 +198,10 @@ class Web:
             return False
         with self._admitting:
             if self.rules is rules:  # no other thread has been there
-                if not self._was_let_in:
+                if not self._was_let_in and self.patience.now() - self._admitted_at < _FRESH_S:
                     return False
                 self.rules, self._was_let_in = self._admit(), False
+                self._admitted_at = self.patience.now()
             return True
 
     def _token(self, target: Target) -> str:

@@ -45,6 +45,8 @@ def find(root: Path, *, older_s: float, now: float) -> list[Litter]:
     files = {_origin_of(seen.path) for seen in (*walked.models, *walked.others)}
     parts = {seen.path: seen for seen in walked.ours if seen.path.endswith(".part")}
     for seen in walked.ours:
+        if not walked.whole and seen.path.endswith(".origin.json"):
+            continue  # its file may be among those that the walk did not come to
         why = _why(seen, _age_s(seen, now), files, parts, older_s, now)
         if why and _is_ours(root, seen):
             found.append(Litter(seen.path, seen.size_bytes, why))

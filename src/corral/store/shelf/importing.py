@@ -23,7 +23,7 @@ from corral.domain.errors import Conflict, FetchStopped, FileMissing, NoSpace
 from corral.domain.units import format_bytes
 from corral.store.fetch import linked, origin
 from corral.store.fetch.disk import Beside, Disk, Folder, disk_errors, is_same, place
-from corral.store.fetch.lock import lock
+from corral.store.fetch.lock import lock, telling
 from corral.store.fetch.origin import VERSION, Origin
 from corral.store.files import ModelFiles, part_paths, resolve
 from corral.store.inspect.places import FolderFiles, projector_beside
@@ -159,6 +159,7 @@ def _one(
     source = Path(os.path.realpath(each.source))
     with disk.folder(root, folders, make=True) as folder, lock(folder, Beside.of(name)) as mine:
         beside = Beside.of(name)
+        told = telling(folder, beside, told)
         if not mine:
             raise Conflict(f"{each.path} is being written by another command.", hint="Wait for that, or give --name.")
         with disk_errors(f"{folder.path / name} cannot be written"):

@@ -117,8 +117,14 @@ def load(root: Path) -> dict[str, Given]:
 
 
 def save(root: Path, names: Mapping[str, Given]) -> None:
-    """Remember them. In a store that cannot be written they follow from what came first alone."""
+    """
+    Remember them. In a store that cannot be written they follow from what came first alone.
+
+    What cannot be read now may hold the names that others go by: it is not replaced.
+    """
     try:
+        with contextlib.suppress(FileNotFoundError):
+            (root / NAMES).read_bytes()
         _sealed(root).write(_encoder.encode(names))
     except (OSError, ValueError) as error:  # ValueError: a path that is no UTF-8
         logger.debug("the names of what is in %s cannot be remembered: %s", root, error)

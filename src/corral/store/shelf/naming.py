@@ -27,6 +27,7 @@ from corral.domain.references import (
 )
 from corral.store.shelf.items import STORE, Item, key_of
 from corral.store.shelf.names import model_name
+from corral.store.shelf.pulled import pulled_names
 from corral.store.sources.quants import quant_of
 
 _REPOSITORY: Final = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
@@ -41,7 +42,7 @@ def meant(word: str, items: Sequence[Item]) -> list[Item]:
 
 def called(word: str, items: Sequence[Item]) -> list[Item]:
     """What has this name or this place: with `.gguf` or without, by whichever part, or without the number of one."""
-    for way in (_of_name, _of_place, _of_plain_place, _of_label):
+    for way in (_of_name, _of_place, _of_plain_place, _of_label, _of_pulled):
         found = way(word, items)
         if found:
             return found
@@ -97,6 +98,15 @@ def _of_label(word: str, items: Sequence[Item]) -> list[Item]:
     """As the lines of its fetch call it."""
     mine = [item for item in items if item.place == STORE and item.role is Role.MODEL and item.reference]
     return [item for item in mine if _label(item) == word]
+
+
+def _of_pulled(word: str, items: Sequence[Item]) -> list[Item]:
+    """As Ollama's clients call it; what is a reference is read as one."""
+    if is_reference(word):
+        return []
+    usable = (item for item in items if item.place == STORE and item.role is Role.MODEL and not item.problem)
+    names = pulled_names(sorted(usable, key=lambda item: item.name))
+    return [item for item in items if word in names.get(item.key, ())]
 
 
 def _label(item: Item) -> str:

@@ -21,6 +21,8 @@ from corral.store.fetch.origin import Origin, from_elsewhere
         ("https://h.example/a~.gguf", "https://h.example/a_.gguf", True),
         ("https://h.example/a%2Fb.gguf", "https://h.example/a/b.gguf", True),
         ("https://h.example/a%252Fb.gguf", "https://h.example/a%2Fb.gguf", True),
+        ("https://h.example/a-00002-of-00003.gguf", "https://h.example/a-00001-of-00003.gguf", False),
+        ("https://h.example/a-00002-of-00003.gguf", "https://h.example/b-00001-of-00003.gguf", True),
         ("hf.co/o/r", "https://h.example/a.gguf", True),
         ("nonsense", "https://h.example/a.gguf", True),
         ("", "https://h.example/a.gguf", False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,16 @@ def test_a_removal_is_on_the_disk_before_the_next_file_goes(tmp_path: Path) -> N
 
     removing.remove(tmp_path, plan, Disk(fault))
     assert counts == [2, 1, 0]
+
+
+def test_what_the_walk_did_not_come_to_is_not_taken_for_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        kit.put(tmp_path / f"import/{name}.gguf", model(ADA))
+        kit.describe(tmp_path, f"import/{name}.gguf", reference="hf.co/org/tiny")
+    monkeypatch.setattr("corral.store.shelf.walk.MOST_FILES", 3)
+    later = time.time() + 100 * 86400
+    assert gc.find(tmp_path, older_s=0, now=later) == []
+    for name in "abc":
+        (tmp_path / f"import/{name}.gguf").unlink()
+    monkeypatch.undo()
+    assert len(gc.find(tmp_path, older_s=0, now=later)) == 3

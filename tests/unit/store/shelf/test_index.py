@@ -502,3 +502,23 @@ def test_a_borrowed_link_whose_file_has_changed_is_a_problem_until_it_is_made_an
     assert stored_models(StoreSpec(str(root)), ()) == []
     describe()
     assert [item.problem for item in Index(root).items()] == [""]
+
+
+def test_names_that_cannot_be_read_now_are_not_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = put(tmp_path, "web/h/m.gguf")
+    put(tmp_path, "import/m.gguf")
+    before = listed(tmp_path)
+    first.unlink()
+    read = Path.read_bytes
+
+    def closed(self: Path) -> bytes:
+        if self.name == NAMES:
+            raise PermissionError(13, "Permission denied")
+        return read(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", closed)
+        assert len(listed(tmp_path)) == 1
+    assert set(listed(tmp_path)) < set(before), "what is left has its own name"
+    (left,) = listed(tmp_path).values()
+    assert before[left.name].key == left.key

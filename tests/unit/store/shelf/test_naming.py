@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from corral.store.shelf.items import Item
-from corral.store.shelf.naming import meant
+from corral.store.shelf.naming import called, meant
 
 HERE = [
     Item("hf/Org/R/model", ("/store/hf/Org/R/model.gguf",), 1, 0.0, "m", reference="hf.co/Org/R:Q8_0"),
@@ -23,3 +23,9 @@ HERE = [
 )  # fmt: skip
 def test_references(word: str, names: str) -> None:
     assert "".join(item.name for item in meant(word, HERE)) == names
+
+
+def test_what_ollamas_clients_call_it_is_a_name() -> None:
+    item = Item("ollama/r/l/q/4b", ("/store/x.gguf",), 1, 0.0, "q-4b-q4_k_m", reference="ollama:q:4b")
+    assert called("q:4b", [item]) == called("q-4b-q4_k_m", [item]) == [item]
+    assert called("q:8b", [item]) == []
